@@ -1,0 +1,164 @@
+"""What look() brings: what is there and not ours to set, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from onearm.model import Address, Mark, Network
+
+
+@dataclass(frozen=True)
+class LinkFact:
+    """A link as rtnetlink shows it. `master` is the link that this one is enslaved to."""
+
+    index: int
+    name: str
+    kind: str = ""
+    mac: str = ""
+    mtu: int = 0
+    up: bool = False
+    loopback: bool = False
+    arp: bool = True
+    master: str = ""
+    master_kind: str = ""
+
+
+@dataclass(frozen=True)
+class AddressFact:
+    """An address on a link; scope as rtnetlink's number (0 global, 253 link, 254 host)."""
+
+    link: str
+    address: Address
+    prefix_length: int
+    scope: int = 0
+
+
+@dataclass(frozen=True)
+class RouteFact:
+    """A unicast route of the main table; no gateway means on-link."""
+
+    network: Network
+    link: str
+    gateway: Optional[Address] = None
+    source: Optional[Address] = None
+    metric: int = 0
+
+
+@dataclass(frozen=True)
+class NeighbourFact:
+    """An entry of the neighbour (ARP) table; state as the kernel's NUD_* bits."""
+
+    link: str
+    address: Address
+    mac: str
+    state: int
+
+
+@dataclass(frozen=True)
+class PathFact:
+    """How the kernel itself would send to `address` (RTM_GETROUTE)."""
+
+    address: Address
+    link: str = ""
+    gateway: Optional[Address] = None
+    source: Optional[Address] = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Counters:
+    """The kernel's 64-bit statistics of a service or destination; rates per second."""
+
+    connections: int = 0
+    packets_in: int = 0
+    packets_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    connections_per_s: int = 0
+    packets_in_per_s: int = 0
+    packets_out_per_s: int = 0
+    bytes_in_per_s: int = 0
+    bytes_out_per_s: int = 0
+
+
+@dataclass(frozen=True)
+class DestinationFact:
+    """A destination as the kernel counts it."""
+
+    server: Address
+    port: int
+    weight: int
+    forwarding: str
+    active: int = 0
+    inactive: int = 0
+    persistent: int = 0
+    counters: Counters = Counters()
+
+
+@dataclass(frozen=True)
+class ServiceFact:
+    """A virtual service as the kernel counts it, ours or not. `fwmark` 0: by address."""
+
+    protocol: str
+    vip: Optional[Address]
+    port: int
+    fwmark: int
+    scheduler: str
+    flags: tuple[str, ...] = ()
+    persistence_s: int = 0
+    counters: Counters = Counters()
+    destinations: tuple[DestinationFact, ...] = ()
+
+
+@dataclass(frozen=True)
+class ClaimFact:
+    """A machine that answered an ARP request for `address` on `link`."""
+
+    address: Address
+    link: str
+    mac: str
+
+
+@dataclass(frozen=True)
+class ArpRuleFact:
+    """A foreign or own filter rule that drops ARP with `address` as the sender, on its way out."""
+
+    tool: str
+    text: str
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """One host at one moment. `lacks` names features that its role needs, each with the reason."""
+
+    hostname: str = ""
+    kernel: str = ""
+    links: tuple[LinkFact, ...] = ()
+    addresses: tuple[AddressFact, ...] = ()
+    routes: tuple[RouteFact, ...] = ()
+    neighbours: tuple[NeighbourFact, ...] = ()
+    paths: tuple[PathFact, ...] = ()
+    sysctls: dict[str, str] = field(default_factory=dict)
+    services: tuple[ServiceFact, ...] = ()
+    claims: tuple[ClaimFact, ...] = ()
+    arp_drops: tuple[ArpRuleFact, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    known_hosts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    lacks: dict[str, str] = field(default_factory=dict)
+
+    def link(self, name: str) -> Optional[LinkFact]:
+        return next((link for link in self.links if link.name == name), None)
+
+    def on_link(self, name: str) -> tuple[AddressFact, ...]:
+        return tuple(a for a in self.addresses if a.link == name)
+
+    def path(self, address: Address) -> Optional[PathFact]:
+        return next((path for path in self.paths if path.address == address), None)
+
+    def holds(self, address: Address) -> tuple[AddressFact, ...]:
+        return tuple(a for a in self.addresses if a.address == address)
+
+
+Facts = dict[str, HostFacts]

@@ -1,0 +1,210 @@
+"""The nouns: frozen resources that can be compared, and ORDER, the safe order as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any, Optional, Union
+
+Address = Union[IPv4Address, IPv6Address]
+Network = Union[IPv4Network, IPv6Network]
+Key = tuple[Any, ...]
+
+VIP_LINK = "eth-vip"  # the dummy link that holds the VIPs of a real server, as in the reference
+HOST_BITS = 32
+
+
+@dataclass(frozen=True)
+class Sysctl:
+    """One value under /proc/sys, by its slashed name (`net/ipv4/vs/conntrack`)."""
+
+    name: str
+    value: str
+
+    @property
+    def key(self) -> Key:
+        return (self.name,)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link that we make: a dummy, up."""
+
+    name: str
+    kind: str = "dummy"
+    up: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.name,)
+
+
+@dataclass(frozen=True)
+class ArpSilence:
+    """One link of a real server that says nothing of the VIP in ARP.
+
+    `policy` is `sysctl`, `arptables` or `nft`. It belongs to the key: a change of policy builds the
+    new silence before the old one goes. `vip` is None for `sysctl`, which silences every VIP.
+    `deaf`: no request for the VIP is answered (arp_ignore=1, or an input drop). `mute`: no own
+    request carries the VIP as sender (arp_announce=2, or an output rewrite to `source`).
+    `announced` is False while the director has yet to tell the neighbours where the VIP is after
+    this server held it unsilenced.
+    """
+
+    link: str
+    policy: str = "sysctl"
+    vip: Optional[Address] = None
+    source: Optional[Address] = None
+    deaf: bool = True
+    mute: bool = True
+    announced: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.link, self.policy, self.vip)
+
+
+@dataclass(frozen=True)
+class HeldVip:
+    """A VIP on a real server: local, so that packets are accepted, and silent."""
+
+    vip: Address
+    link: str = VIP_LINK
+    prefix_length: int = HOST_BITS
+
+    @property
+    def key(self) -> Key:
+        return (self.vip, self.link)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A virtual service of the director.
+
+    `flags` are the kernel's by ipvsadm's names, sorted (`mh-port`, `ops`). `drain_s` is ours: how
+    long a destination that is no longer wanted may keep its connections.
+    """
+
+    protocol: str
+    vip: Address
+    port: int
+    scheduler: str = "wlc"
+    flags: tuple[str, ...] = ()
+    persistence_s: int = 0
+    drain_s: float = field(default=0, compare=False)
+
+    @property
+    def key(self) -> Key:
+        return (self.protocol, self.vip, self.port)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A real server behind a service; weight 0 takes no new connections.
+
+    `host` is the place that this leans on, `draining_since` when its draining began (RFC 3339): the
+    kernel knows neither, so they are not compared and live in the mark.
+    """
+
+    protocol: str
+    vip: Address
+    port: int
+    server: Address
+    weight: int = 1
+    forwarding: str = "direct"
+    upper: int = 0
+    lower: int = 0
+    host: str = field(default="", compare=False)
+    draining_since: Optional[str] = field(default=None, compare=False)
+
+    @property
+    def key(self) -> Key:
+        return (self.protocol, self.vip, self.port, self.server)
+
+    @property
+    def service_key(self) -> Key:
+        return (self.protocol, self.vip, self.port)
+
+
+@dataclass(frozen=True)
+class AnnouncedVip:
+    """The VIP on the director's NIC: it alone answers for it, and it must never exist twice."""
+
+    vip: Address
+    link: str
+    prefix_length: int = HOST_BITS
+
+    @property
+    def key(self) -> Key:
+        return (self.vip, self.link)
+
+
+Resource = Union[Sysctl, Link, ArpSilence, HeldVip, Service, Destination, AnnouncedVip]
+KINDS: dict[str, type[Resource]] = {
+    kind.__name__: kind
+    for kind in (Sysctl, Link, ArpSilence, HeldVip, Service, Destination, AnnouncedVip)
+}
+
+# Steps. Within one, all places at once and in any order; between two, a barrier. Built in this
+# order, then taken down in reverse: each step leans on those before it.
+ORDER: tuple[tuple[type[Resource], ...], ...] = (
+    (Sysctl, Link, ArpSilence),  # a real server is silent before ...
+    (HeldVip,),  # ... it holds the VIP, and holds it before ...
+    (Service,),
+    (Destination,),  # ... packets are sent to it
+    (AnnouncedVip,),  # clients are invited when all the rest stands
+)
+STEP: dict[type[Resource], int] = {kind: n for n, kinds in enumerate(ORDER) for kind in kinds}
+
+State = Mapping[Key, Resource]
+World = Mapping[str, State]  # state by place
+
+
+def state_key(resource: Resource) -> Key:
+    """Identify a resource within its place."""
+    return (type(resource).__name__, *resource.key)
+
+
+def state(resources: Iterable[Resource]) -> dict[Key, Resource]:
+    """Index resources by what identifies them."""
+    return {state_key(resource): resource for resource in resources}
+
+
+@dataclass(frozen=True)
+class Action:
+    """One change in one place. `before` None creates, `after` None deletes.
+
+    Both equal: the thing stands; our name is added to its mark, and a VIP is announced again.
+    """
+
+    place: str
+    before: Optional[Resource]
+    after: Optional[Resource]
+
+    @property
+    def resource(self) -> Resource:
+        found = self.after if self.after is not None else self.before
+        if found is None:
+            raise ValueError("an action without before and after changes nothing")
+        return found
+
+    @property
+    def verb(self) -> str:
+        if self.before is None:
+            return "create"
+        if self.after is None:
+            return "delete"
+        return "keep" if self.before == self.after else "update"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What the ledger holds about one thing: who wants it, and what was there before."""
+
+    resource: Resource
+    names: tuple[str, ...]
+    was: Optional[dict[str, str]] = None
+
+    def without(self, name: str) -> Mark:
+        return replace(self, names=tuple(n for n in self.names if n != name))

@@ -1,0 +1,59 @@
+"""YAML -> Spec; each complaint has file:line, the value, and what would be right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from onearm.model import Address, Network
+
+
+@dataclass(frozen=True)
+class Host:
+    """A director or real server: its name (a place) and its own address in the VIP's network."""
+
+    name: str
+    address: Address
+    arp: str = "sysctl"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A real server behind a service."""
+
+    host: str
+    weight: int = 1
+
+
+@dataclass(frozen=True)
+class VirtualService:
+    """A service of the spec; `drain_s` 0 cuts, otherwise connections may end within it."""
+
+    vip: Address
+    port: int
+    protocol: str
+    scheduler: str = "wlc"
+    flags: tuple[str, ...] = ()
+    members: tuple[Member, ...] = ()
+    drain_s: float = 0
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How hosts are reached: `ssh`, `local`, `lab`, and a command prefix for single hosts."""
+
+    default: str = "ssh"
+    prefixes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The whole file, checked. `text` is its source, for digests and plan files."""
+
+    name: str = "default"
+    directors: tuple[Host, ...] = ()
+    real_servers: tuple[Host, ...] = ()
+    services: tuple[VirtualService, ...] = ()
+    clients: tuple[Network, ...] = ()
+    reach: Reach = field(default_factory=Reach)
+    shared_director: bool = False
+    text: str = field(default="", compare=False)
