@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from onearm.model import Address, Network
 
@@ -39,10 +40,11 @@ class VirtualService:
 
 @dataclass(frozen=True)
 class Reach:
-    """How hosts are reached: `ssh`, `local`, `lab`, and a command prefix for single hosts."""
+    """How hosts are reached: `ssh`, `local` or `lab`; single hosts by a keyword or a prefix."""
 
     default: str = "ssh"
     prefixes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    keywords: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,3 +59,17 @@ class Spec:
     reach: Reach = field(default_factory=Reach)
     shared_director: bool = False
     text: str = field(default="", compare=False)
+
+
+def load(path: str | Path) -> Spec:
+    """Read a spec from a file; SpecError carries every complaint at once."""
+    from onearm.spec_load import document
+
+    return parse(document.read(path), str(path))
+
+
+def parse(text: str, source_name: str) -> Spec:
+    """Read a spec from its text; complaints name it `source_name`."""
+    from onearm import spec_load
+
+    return spec_load.spec(text, source_name)

@@ -1,0 +1,148 @@
+"""Single values of a spec: a node goes in, a value or a sentence about it comes out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network, ip_network
+
+import yaml
+
+from onearm.spec_load.notes import (
+    BOOLEAN,
+    INTEGER,
+    NULL,
+    READS_AS,
+    TEXT,
+    Complaints,
+    Wrong,
+    shown,
+    text,
+)
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
+DECIMAL = re.compile(r"[+-]?(0|[1-9][0-9]*)", re.ASCII)
+DURATION = re.compile(r"(0|[1-9][0-9]{0,8})([smh])", re.ASCII)
+PORT = re.compile(r"(0|[1-9][0-9]{0,8})/([A-Za-z]+)", re.ASCII)
+PREFIX = re.compile(r"[0-9.]+/[0-9]{1,3}", re.ASCII)
+
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+LONGEST_DRAIN_S = 24 * 3600
+HIGHEST_PORT = 65535
+HIGHEST_WEIGHT = 65535  # what ipvsadm and keepalived take
+
+
+def name(node: yaml.Node, what: str) -> str:
+    found = text(node, what)
+    if not NAME.fullmatch(found):
+        raise Wrong(
+            f"{what} {shown(node)}: up to 63 letters, digits and . _ - "
+            "are allowed, the first a letter or digit"
+        )
+    return found
+
+
+def one_of(node: yaml.Node, what: str, known: Collection[str], notes: Complaints) -> str:
+    found = text(node, what)
+    if found not in known:
+        raise Wrong(f"unknown {what} {shown(node)}; {notes.meant(found, known)}")
+    return found
+
+
+def boolean(node: yaml.Node, what: str) -> bool:
+    if not isinstance(node, yaml.ScalarNode) or node.tag != BOOLEAN:
+        raise Wrong(f"{what} is {shown(node)}: write true or false")
+    return str(node.value).lower() in {"true", "yes", "on"}
+
+
+def weight(node: yaml.Node) -> int:
+    right = f"write a whole number from 0 to {HIGHEST_WEIGHT}, without quotes"
+    if not isinstance(node, yaml.ScalarNode) or not DECIMAL.fullmatch(node.value):
+        raise Wrong(f"weight is {shown(node)}: {right}")
+    if node.tag != INTEGER or len(node.value) > 6 or not 0 <= int(node.value) <= HIGHEST_WEIGHT:  # noqa: PLR2004
+        raise Wrong(f"weight {shown(node)}: {right}")
+    return int(node.value)
+
+
+def port(node: yaml.Node) -> tuple[int, str]:
+    """Read `80/tcp`."""
+    if isinstance(node, yaml.ScalarNode) and DECIMAL.fullmatch(node.value):
+        raise Wrong(f"port {node.value[:9]} lacks its protocol: write 80/tcp or 80/udp")
+    found = PORT.fullmatch(text(node, "port"))
+    if not found:
+        raise Wrong(f"port {shown(node)}: write it like 80/tcp or 53/udp")
+    if found[2] == "sctp":
+        raise Wrong(f"port {shown(node)}: sctp is not supported: only tcp and udp are")
+    if found[2] not in {"tcp", "udp"}:
+        raise Wrong(f"port {shown(node)}: the protocol is tcp or udp, in small letters")
+    if not 1 <= int(found[1]) <= HIGHEST_PORT:
+        raise Wrong(f"port {shown(node)}: ports go from 1 to {HIGHEST_PORT}")
+    return int(found[1]), found[2]
+
+
+def duration(node: yaml.Node) -> float:
+    """Read `30s`, `5m`, `1h` or 0."""
+    right = "write 30s, 5m or 1h; 0 cuts connections at once"
+    if isinstance(node, yaml.ScalarNode) and node.value == "0" and node.tag in {INTEGER, TEXT}:
+        return 0.0
+    if isinstance(node, yaml.ScalarNode) and node.tag in READS_AS and node.tag != NULL:
+        raise Wrong(f"drain {shown(node)} has no unit: {right}")
+    found = DURATION.fullmatch(text(node, "drain"))
+    if not found:
+        raise Wrong(f"drain {shown(node)}: {right}")
+    seconds = int(found[1]) * SECONDS[found[2]]
+    if seconds > LONGEST_DRAIN_S:
+        raise Wrong(f"drain {shown(node)} is longer than 24h, the longest that is waited")
+    return float(seconds)
+
+
+def address(node: yaml.Node, what: str) -> IPv4Address:
+    """Read an IPv4 address that one host can have."""
+    found = text(node, what)
+    if ":" in found and "/" not in found:
+        raise Wrong(f"{what} {shown(node)}: IPv6 comes later; write an IPv4 address")
+    if "/" in found:
+        raise Wrong(f"{what} {shown(node)}: write the address alone, without /prefix length")
+    try:
+        value = IPv4Address(found)
+    except AddressValueError:
+        raise Wrong(
+            f"{what} {shown(node)} is no IPv4 address: write one like 203.0.113.2"
+        ) from None
+    for bad, why in _unusable(value):
+        if bad:
+            raise Wrong(f"{what} {found} is {why}: one host's own unicast address belongs here")
+    return value
+
+
+def _unusable(value: IPv4Address) -> Iterable[tuple[bool, str]]:
+    yield value.packed[0] == 0, "an unspecified address (0.0.0.0/8)"
+    yield value.is_loopback, "a loopback address (127.0.0.0/8)"
+    yield value.is_link_local, "a link-local address (169.254.0.0/16)"
+    yield value.is_multicast, "a multicast address (224.0.0.0/4)"
+    yield value == IPv4Address("255.255.255.255"), "the broadcast address"
+
+
+def network(node: yaml.Node) -> IPv4Network:
+    """Read a CIDR prefix whose host bits are zero."""
+    found = text(node, "clients prefix")
+    if ":" in found:
+        raise Wrong(f"clients prefix {shown(node)}: IPv6 comes later; write an IPv4 prefix")
+    try:
+        value: IPv4Network | IPv6Network = ip_network(found, strict=False)
+    except ValueError:
+        raise Wrong(f"clients prefix {shown(node)}: write one like 198.51.100.0/24") from None
+    if not isinstance(value, IPv4Network) or not PREFIX.fullmatch(found):
+        raise Wrong(f"clients prefix {shown(node)}: write it as {value}")
+    if str(value) != found:
+        raise Wrong(f"clients prefix {found} has host bits set: the prefix is {value}")
+    return value
+
+
+def words(node: yaml.Node) -> tuple[str, ...]:
+    """Read a command prefix: words without control characters; none means here."""
+    found = tuple(text(word, "a word of reach") for word in node.value)
+    for word in found:
+        if not word or not word.isprintable():
+            raise Wrong(f"reach: {word[:60]!r} is no word of a command: empty or unprintable")
+    return found

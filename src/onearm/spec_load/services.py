@@ -1,0 +1,155 @@
+"""The services of a spec: VIP, port, scheduler, flags, real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+
+import yaml
+
+from onearm.spec import Host, Member, VirtualService
+from onearm.spec_load import fields, notes
+from onearm.spec_load.hosts import Hosts
+from onearm.spec_load.notes import NULL, SECTIONS, Complaints, Fields, entries, known, line, shown
+
+SERVICE = ("vip", "port", "scheduler", "flags", "real_servers", "drain")
+MEMBER = ("weight",)
+MEMBER_HINTS = {
+    "port": "a real server has no port of its own: in direct routing it is the VIP's port"
+}
+
+SCHEDULERS: dict[str, tuple[str, ...]] = {  # and the flags that each knows
+    "rr": (),
+    "wrr": (),
+    "lc": (),
+    "wlc": (),
+    "sh": ("sh-fallback", "sh-port"),
+    "mh": ("mh-fallback", "mh-port"),
+}
+DEFAULT_SCHEDULER = "wlc"
+
+
+class Services:
+    """The virtual services read so far: one for each protocol, VIP and port."""
+
+    def __init__(self, notes: Complaints, hosts: Hosts, servers: tuple[Host, ...]) -> None:
+        self.notes = notes
+        self.hosts = hosts
+        self.names = dict.fromkeys(hosts.roles["real server"])
+        self.everyone = tuple(Member(host.name) for host in servers)
+        self.lines: dict[tuple[str, IPv4Address, int], int] = {}
+        self.members: dict[tuple[str, int], Member] = {}  # one value, however often it is used
+
+    def read(self, node: yaml.Node | None) -> tuple[VirtualService, ...]:
+        if node is None:
+            return ()
+        if not isinstance(node, yaml.SequenceNode) or not node.value:
+            found = "empty" if isinstance(node, yaml.SequenceNode) else shown(node)
+            self.notes.add(node, f"services is {found}: {SECTIONS['services']}")
+            return ()
+        made = [self._service(child) for child in node.value]
+        return tuple(service for service in made if service)
+
+    def _service(self, node: yaml.Node) -> VirtualService | None:
+        given = known(self.notes, node, "a service", SERVICE)
+        if given is None:
+            return None
+        for key, right in (("vip", "vip: 203.0.113.2"), ("port", "port: 80/tcp")):
+            if key not in given:
+                self.notes.add(node, f"a service has no {key}: write {right}")
+        vip = self._vip(given["vip"]) if "vip" in given else None
+        port = self.notes.take(given["port"], fields.port) if "port" in given else None
+        scheduler, flags = self._scheduler(given)
+        members = self._members(given["real_servers"]) if "real_servers" in given else self.everyone
+        drain_s = self.notes.optional(given, "drain", fields.duration, 0.0)
+        if vip is None or port is None:
+            return None
+        self._claim(node, port[1], vip, port[0])
+        return VirtualService(vip, *port, scheduler, flags, members, drain_s or 0.0)
+
+    def _vip(self, node: yaml.Node) -> IPv4Address | None:
+        vip = self.notes.take(node, lambda n: fields.address(n, "vip"))
+        if vip in self.hosts.addresses:
+            owner, at = self.hosts.addresses[vip]
+            text = f"vip {vip} is the own address of {owner!r} (line {at}): a VIP is nobody's own"
+            self.notes.add(node, text)
+        return vip
+
+    def _claim(self, node: yaml.Node, protocol: str, vip: IPv4Address, port: int) -> None:
+        key = (protocol, vip, port)
+        if key in self.lines:
+            first = self.lines[key]
+            text = f"service {vip} {port}/{protocol} stands twice, first at line {first}: join them"
+            self.notes.add(node, text)
+        self.lines.setdefault(key, line(node))
+
+    def _scheduler(self, given: Fields) -> tuple[str, tuple[str, ...]]:
+        scheduler = self.notes.optional(given, "scheduler", self._known, DEFAULT_SCHEDULER) or ""
+        if "flags" not in given:
+            return scheduler, ()
+        node = given["flags"]
+        nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        flags = [f for f in (self._flag(child, scheduler) for child in nodes) if f]
+        if len(set(flags)) < len(flags):
+            self.notes.add(node, "flags: one stands twice; write each once")
+        return scheduler, tuple(sorted(set(flags)))
+
+    def _known(self, node: yaml.Node) -> str:
+        return fields.one_of(node, "scheduler", SCHEDULERS, self.notes)
+
+    def _flag(self, node: yaml.Node, scheduler: str) -> str | None:
+        flag = self.notes.take(node, lambda n: notes.text(n, "flag"))
+        allowed = SCHEDULERS.get(scheduler)
+        if flag is None or allowed is None or flag in allowed:
+            return flag
+        knows = f"it knows {' and '.join(allowed)}" if allowed else "it knows none"
+        self.notes.add(node, f"flag {shown(node)} is unknown to scheduler {scheduler}: {knows}")
+        return None
+
+    def _members(self, node: yaml.Node) -> tuple[Member, ...]:
+        if isinstance(node, yaml.ScalarNode):
+            text = f"real_servers of a service is {shown(node)}: write a list or map of host names"
+            self.notes.add(node, text)
+            return ()
+        if not node.value:
+            self.notes.add(node, "a service without real servers: name one, or leave the key out")
+        if isinstance(node, yaml.MappingNode):
+            found = entries(self.notes, node, "real_servers") or {}
+            made = [self._weighted(name, k, v) for name, (k, v) in found.items()]
+        else:
+            made = self._listed(node.value)
+        return tuple(member for member in made if member)
+
+    def _listed(self, nodes: Sequence[yaml.Node]) -> list[Member | None]:
+        seen: dict[str, int] = {}
+        for node in nodes:
+            name = self.notes.take(node, lambda n: notes.text(n, "real server"))
+            if name is None:
+                continue
+            if name in seen:
+                text = f"real server {shown(node)} stands twice in this service (line {seen[name]})"
+                self.notes.add(node, text)
+            seen[name] = line(node)
+            self._check_member(name, node)
+        return [self._member(name, 1) for name in seen]
+
+    def _weighted(self, name: str, key: yaml.Node, value: yaml.Node) -> Member | None:
+        self._check_member(name, key)
+        if value.tag == NULL:
+            return self._member(name, 1)
+        if not isinstance(value, yaml.MappingNode):
+            text = f"real server {shown(key)} is {shown(value)}: write {{weight: 3}} or nothing"
+            self.notes.add(value, text)
+            return None
+        what = f"real server {shown(key)} of a service"
+        given = known(self.notes, value, what, MEMBER, MEMBER_HINTS) or {}
+        weight = self.notes.optional(given, "weight", fields.weight, 1)
+        return None if weight is None else self._member(name, weight)
+
+    def _check_member(self, name: str, node: yaml.Node) -> None:
+        if self.names and name not in self.names:
+            text = f"{shown(node)} is not in real_servers; {self.notes.meant(name, self.names)}"
+            self.notes.add(node, text)
+
+    def _member(self, name: str, weight: int) -> Member:
+        return self.members.setdefault((name, weight), Member(name, weight))
