@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Optional, Union
 
@@ -208,3 +208,22 @@ class Mark:
 
     def without(self, name: str) -> Mark:
         return replace(self, names=tuple(n for n in self.names if n != name))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A resource as a place shows it, the specs whose mark it carries (none: foreign), and what
+    they want it to be.
+    """
+
+    resource: Resource
+    names: tuple[str, ...] = ()
+    marked: Optional[Resource] = None
+
+
+Observed = dict[str, dict[Key, Seen]]  # by place, then by state_key
+
+
+def notes(resource: Resource) -> tuple[Any, ...]:
+    """Collect the fields that only the mark knows, such as when draining began."""
+    return tuple(getattr(resource, f.name) for f in fields(resource) if not f.compare)

@@ -1,0 +1,222 @@
+"""The one diff: from what is wanted and what was seen to a plan in a safe order; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from onearm.errors import Refused
+from onearm.model import (
+    ORDER,
+    STEP,
+    Action,
+    Address,
+    AnnouncedVip,
+    ArpSilence,
+    Destination,
+    HeldVip,
+    Key,
+    Observed,
+    Resource,
+    Seen,
+    Sysctl,
+    World,
+    notes,
+    state_key,
+)
+
+TOP = len(ORDER) - 1
+Step = dict[str, tuple[Action, ...]]
+Sighting = Mapping[Key, Seen]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps in a safe order; `refusals` are sentences why it may not be carried out as it is."""
+
+    steps: tuple[Step, ...] = ()
+    refusals: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Action]:
+        return (action for step in self.steps for batch in step.values() for action in batch)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def diff(name: str, desired: World, observed: Observed, *, adopt: bool = False) -> Plan:
+    """List every change that the places we can see need, in a safe order. Pure.
+
+    What is not marked as ours and differs is refused unless `adopt`; so is what another spec wants
+    otherwise. Sysctls and silences are replaced in any case: what was there is kept in the mark.
+    """
+    actions: list[Action] = []
+    refusals: list[str] = []
+    for place, sighting in observed.items():
+        wanted = desired.get(place, {})
+        for key in {**sighting, **wanted}:
+            try:
+                actions += _change(name, place, sighting.get(key), wanted.get(key), adopt=adopt)
+            except Refused as refusal:
+                refusals.append(str(refusal))
+    actions += _announcements(desired, observed, actions)
+    return Plan(_steps(_with_silence_told(desired, observed, actions)), tuple(refusals))
+
+
+def _change(
+    name: str, place: str, seen: Seen | None, after: Resource | None, *, adopt: bool
+) -> list[Action]:
+    if seen is None:
+        return [Action(place, None, after)]
+    if after is None:
+        return [Action(place, seen.resource, None)] if name in seen.names else []
+    if seen.resource == after:
+        return _keep(name, place, seen, after, adopt=adopt)
+    _may_replace(name, place, seen, after, adopt=adopt)
+    return [Action(place, seen.resource, after)]
+
+
+def _keep(name: str, place: str, seen: Seen, after: Resource, *, adopt: bool) -> list[Action]:
+    joins = name not in seen.names and (bool(seen.names) or adopt)
+    renoted = name in seen.names and notes(seen.resource) != notes(after)
+    return [Action(place, seen.resource, after)] if joins or renoted else []
+
+
+def _may_replace(name: str, place: str, seen: Seen, after: Resource, *, adopt: bool) -> None:
+    others = [other for other in seen.names if other != name]
+    if others and seen.marked is not None and seen.marked != after:
+        raise Refused(
+            f"{place}: {describe(after)}: the spec {others[0]!r} wants {describe(seen.marked)};"
+            " let both specs say the same, or use different VIPs and ports"
+        )
+    replaceable = isinstance(after, (Sysctl, ArpSilence))
+    if not seen.names and not replaceable and not adopt:
+        raise Refused(
+            f"{place}: {describe(seen.resource)} stands there and is in no record of ours, and the"
+            f" spec wants {describe(after)}; apply with --adopt to take it over, or remove it"
+        )
+
+
+def describe(resource: Resource) -> str:
+    """Name a resource with its values, for logs and sentences."""
+    shown = [
+        f"{name}={value}" if name not in ("vip", "link", "name") else str(value)
+        for name, value in _shown_fields(resource)
+    ]
+    return f"{type(resource).__name__}({', '.join(shown)})"
+
+
+def _shown_fields(resource: Resource) -> list[tuple[str, object]]:
+    hidden = {"announced", "kind", "up", "prefix_length", "upper", "lower", "forwarding"}
+    return [
+        (name, getattr(resource, name))
+        for name, spec in type(resource).__dataclass_fields__.items()
+        if spec.compare and (name not in hidden or getattr(resource, name) != spec.default)
+    ]
+
+
+# A server that held the VIP unsilenced may have put its MAC into the neighbours' caches. When it
+# falls silent, the director announces the VIP again; the silence's mark says `announced=False`
+# until that is done, so that a run killed in between is repaired by the next one.
+
+
+def _announcements(desired: World, observed: Observed, actions: list[Action]) -> list[Action]:
+    vips = {
+        vip for action in actions for vip in _untold_vips(action, observed.get(action.place, {}))
+    }
+    fresh = {state_key(a.resource) for a in actions if isinstance(a.resource, AnnouncedVip)}
+    return [
+        Action(place, observed[place][key].resource, resource)
+        for place, wanted in desired.items()
+        for key, resource in wanted.items()
+        if isinstance(resource, AnnouncedVip) and resource.vip in vips
+        if place in observed and key in observed[place] and key not in fresh
+    ]
+
+
+def _untold_vips(action: Action, sighting: Sighting) -> set[Address]:
+    """List the VIPs that a silence about to be built (or just built) had let slip."""
+    silence = action.after
+    if not isinstance(silence, ArpSilence):
+        return set()
+    before = action.before
+    if isinstance(before, ArpSilence) and before.announced and before.deaf and before.mute:
+        return set()
+    if before is None and _silent_already(silence, sighting):
+        return set()
+    held = {s.resource.vip for s in sighting.values() if isinstance(s.resource, HeldVip)}
+    return {vip for vip in held if silence.vip in (None, vip)}
+
+
+def _silent_already(silence: ArpSilence, sighting: Sighting) -> bool:
+    """Say whether another policy silences the link already, as during a change of policy."""
+    others = [s.resource for s in sighting.values() if isinstance(s.resource, ArpSilence)]
+    return any(o.link == silence.link and o.deaf and o.mute for o in others)
+
+
+def _with_silence_told(desired: World, observed: Observed, actions: list[Action]) -> list[Action]:
+    """Let every silence that must be announced be built untold first, then told at the end."""
+    announcers = {
+        resource.vip: place
+        for place, wanted in desired.items()
+        for resource in wanted.values()
+        if isinstance(resource, AnnouncedVip)
+    }
+    told: list[Action] = []
+    for action in actions:
+        vips = _untold_vips(action, observed.get(action.place, {}))
+        told += (
+            _told_chain(action, all(announcers.get(v) in observed for v in vips))
+            if vips
+            else [action]
+        )
+    return told
+
+
+def _told_chain(action: Action, announcer_is_there: bool) -> list[Action]:  # noqa: FBT001
+    silence = action.after
+    if not isinstance(silence, ArpSilence):
+        return [action]
+    untold = replace(silence, announced=False)
+    chain = [] if action.before == untold else [replace(action, after=untold)]
+    return [*chain, Action(action.place, untold, silence)] if announcer_is_there else chain
+
+
+def builds(action: Action) -> bool:
+    """Say whether an action adds. What ends the flow of packets takes down, also as an update."""
+    before, after = action.before, action.after
+    if after is None:
+        return False
+    if isinstance(after, Destination) and isinstance(before, Destination):
+        return not (before.weight and not after.weight)
+    if isinstance(after, ArpSilence) and isinstance(before, ArpSilence):
+        loses = (before.deaf and not after.deaf) or (before.mute and not after.mute)
+        return not loses and before.announced == after.announced
+    return True
+
+
+def turn(action: Action) -> int:
+    """Give an action its place in the order: up through ORDER, then down in reverse.
+
+    The director's VIP alone is taken down before it is built: two hosts must never announce it.
+    """
+    step = STEP[type(action.resource)]
+    if builds(action):
+        return 2 * step
+    return 2 * TOP - 1 if step == TOP else 2 * (2 * TOP - step)
+
+
+def _steps(actions: list[Action]) -> tuple[Step, ...]:
+    found: dict[int, dict[str, list[Action]]] = {}
+    for action in actions:
+        found.setdefault(turn(action), {}).setdefault(action.place, []).append(action)
+    return tuple(
+        {place: tuple(sorted(batch, key=_within_batch)) for place, batch in found[n].items()}
+        for n in sorted(found)
+    )
+
+
+def _within_batch(action: Action) -> tuple[int, str]:
+    """Order a batch for the reader, and so that two directors get the same table."""
+    kinds = ORDER[STEP[type(action.resource)]]
+    return kinds.index(type(action.resource)), str([str(k) for k in action.resource.key])

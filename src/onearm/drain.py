@@ -1,0 +1,97 @@
+"""Which destinations that are no longer wanted may still keep their connections; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from onearm.facts import DestinationFact, Facts, HostFacts
+from onearm.model import Destination, Key, Mark, Service
+from onearm.spec import Spec, VirtualService
+
+
+def live(protocol: str, fact: DestinationFact) -> int:
+    """Count the connections that a removal would cut.
+
+    TCP: those established. UDP knows no end, so every entry counts until the kernel's own timeout
+    (300 s by default) removes it.
+    """
+    return fact.active if protocol == "tcp" else fact.active + fact.inactive
+
+
+def wanted_keys(spec: Spec) -> set[Key]:
+    """List the keys of all destinations in the spec."""
+    servers = {host.name: host.address for host in spec.real_servers}
+    return {
+        (service.protocol, service.vip, service.port, servers[member.host])
+        for service in spec.services
+        for member in service.members
+    }
+
+
+def draining(
+    spec: Spec, facts: Facts, now: datetime
+) -> dict[str, list[tuple[Service, Destination]]]:
+    """List, by director, the marked destinations to keep at weight 0, each with its service.
+
+    A destination drains while it has connections and until its service's deadline; the deadline of
+    a service that left the spec is the one in its mark.
+    """
+    wanted = wanted_keys(spec)
+    found: dict[str, list[tuple[Service, Destination]]] = {}
+    for place, host in facts.items():
+        for mark in _ours(host, spec.name):
+            if isinstance(mark.resource, Destination) and mark.resource.key not in wanted:
+                kept = _keep(spec, host, mark.resource, now)
+                if kept:
+                    found.setdefault(place, []).append(kept)
+    return found
+
+
+def _ours(host: HostFacts, name: str) -> Iterator[Mark]:
+    return (mark for mark in host.marks if name in mark.names)
+
+
+def _keep(
+    spec: Spec, host: HostFacts, gone: Destination, now: datetime
+) -> tuple[Service, Destination] | None:
+    service = _service_of(spec, host, gone)
+    fact = destination_fact(host, gone)
+    if service is None or fact is None or not service.drain_s:
+        return None
+    since = gone.draining_since or now.isoformat()
+    deadline = datetime.fromisoformat(since) + timedelta(seconds=service.drain_s)
+    if not live(gone.protocol, fact) or now >= deadline:
+        return None
+    return service, replace(gone, weight=0, draining_since=since)
+
+
+def _service_of(spec: Spec, host: HostFacts, gone: Destination) -> Service | None:
+    for service in spec.services:
+        if (service.protocol, service.vip, service.port) == gone.service_key:
+            return service_resource(service)
+    marks = (mark.resource for mark in _ours(host, spec.name))
+    return next((r for r in marks if isinstance(r, Service) and r.key == gone.service_key), None)
+
+
+def service_resource(service: VirtualService) -> Service:
+    """Turn a service of the spec into the kernel's."""
+    return Service(
+        protocol=service.protocol,
+        vip=service.vip,
+        port=service.port,
+        scheduler=service.scheduler,
+        flags=tuple(sorted(service.flags)),
+        drain_s=service.drain_s,
+    )
+
+
+def destination_fact(host: HostFacts, wanted: Destination) -> DestinationFact | None:
+    """Find a destination among the kernel's figures."""
+    for service in host.services:
+        if (service.protocol, service.vip, service.port) == wanted.service_key:
+            for fact in service.destinations:
+                if (fact.server, fact.port) == (wanted.server, wanted.port):
+                    return fact
+    return None

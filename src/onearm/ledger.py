@@ -1,0 +1,126 @@
+"""The host's marks: what is ours here, for which specs, and what was there before."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from onearm import wire
+from onearm.errors import Denied
+from onearm.model import Key, Mark, Resource, state_key
+
+PATH = Path("/var/lib/onearm/ledger.json")
+
+
+class Ledger:
+    """Marks in one file, root only, replaced atomically and synced before anything is made.
+
+    A lost file deletes nothing: what it named is then foreign. A file that cannot be read stops
+    every change, because guessing here would either delete or leak.
+    """
+
+    def __init__(self, path: Path = PATH) -> None:
+        """Read the file if it is there."""
+        self._path = path
+        self.marks: dict[Key, Mark] = {}
+        self.hosts: dict[str, tuple[str, ...]] = {}
+        self._read()
+
+    def _read(self) -> None:
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return
+        except (OSError, UnicodeDecodeError) as error:
+            raise self._unreadable(error) from error
+        self._parse(text)
+
+    def _parse(self, text: str) -> None:
+        try:
+            data = json.loads(text)
+            _check_kind(data)
+            marks = wire.decode(tuple[Mark, ...], data["marks"])
+            self.hosts = wire.decode(dict[str, tuple[str, ...]], data["hosts"])
+        except (ValueError, KeyError, TypeError, wire.WireError) as error:
+            raise self._unreadable(error) from error
+        self.marks = {state_key(mark.resource): mark for mark in marks}
+
+    def _unreadable(self, error: Exception) -> Denied:
+        return Denied(
+            f"{self._path} cannot be read ({error}), so nothing here is changed: repair it, or move"
+            " it away, after which nothing that it named counts as ours"
+        )
+
+    def names(self, key: Key) -> tuple[str, ...]:
+        """Say which specs want this thing; empty for what is not ours."""
+        mark = self.marks.get(key)
+        return mark.names if mark else ()
+
+    def mark(
+        self, name: str, resources: Iterable[Resource], was: Mapping[Key, dict[str, str]]
+    ) -> None:
+        """Mark things before they are made. What was there before is recorded once."""
+        for resource in resources:
+            key = state_key(resource)
+            old = self.marks.get(key)
+            names = tuple(sorted({*(old.names if old else ()), name}))
+            before: Optional[dict[str, str]] = old.was if old else was.get(key)
+            self.marks[key] = Mark(resource, names, before)
+        self._write()
+
+    def unmark(self, name: str, keys: Iterable[Key]) -> None:
+        """Forget things after they are gone, for this spec; others that share them keep them."""
+        for key in keys:
+            mark = self.marks.get(key)
+            if mark is None:
+                continue
+            rest = mark.without(name)
+            if rest.names:
+                self.marks[key] = rest
+            else:
+                del self.marks[key]
+        self._write()
+
+    def remember_hosts(self, name: str, hosts: Iterable[str]) -> None:
+        """Keep the host names of the last apply; none of them forgets the spec here."""
+        found = tuple(sorted(hosts))
+        if self.hosts.get(name, ()) == found:
+            return
+        self.hosts[name] = found
+        if not found:
+            del self.hosts[name]
+        self._write()
+
+    def _write(self) -> None:
+        if not self.marks and not self.hosts:
+            self._path.unlink(missing_ok=True)
+            return
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = self._path.with_suffix(".new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(self._data(), file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._path)
+        _sync_folder(self._path.parent)
+
+    def _data(self) -> dict[str, Any]:
+        marks = [wire.encode(mark) for mark in self.marks.values()]
+        return {"onearm": 1, "kind": "ledger", "marks": marks, "hosts": wire.encode(self.hosts)}
+
+
+def _check_kind(data: dict[str, Any]) -> None:
+    if data["onearm"] != 1 or data["kind"] != "ledger":
+        raise ValueError("it is no ledger of onearm")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,215 @@
+"""Observe, diff, and one step after the other: how what is becomes what is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol
+
+from onearm.diff import Plan, Step, builds, diff
+from onearm.each import each
+from onearm.errors import Differs, PlaceError, Refused
+from onearm.model import (
+    Action,
+    AnnouncedVip,
+    ArpSilence,
+    Destination,
+    Key,
+    Observed,
+    Resource,
+    Seen,
+    Service,
+    State,
+    Sysctl,
+    World,
+)
+
+
+class Place(Protocol):
+    """Where state lives. Both verbs raise PlaceError only when the place is lost."""
+
+    def observe(self, wanted: State) -> dict[Key, Seen]:
+        """Show what stands under the wanted keys, and what carries our mark."""
+
+    def apply(
+        self, batch: tuple[Action, ...], done: Callable[[Action], None]
+    ) -> dict[Action, PlaceError]:
+        """Try every action, tell of each that took effect, return the refused; idempotent."""
+
+
+@dataclass
+class Outcome:
+    """What a run did, what is left to do, and the places that are out with the reason."""
+
+    done: list[Action] = field(default_factory=list)
+    left: Plan = field(default_factory=Plan)
+    out: dict[str, PlaceError] = field(default_factory=dict)
+    interrupted: bool = False
+
+
+def held(action: Action, out: Mapping[str, object], observed: Observed, desired: World) -> bool:
+    """Say whether an action must wait because a place is out.
+
+    No VIP moves, no VIP, silence or link is removed, no packet starts towards a server that is
+    itself out. Taking traffic away goes on while its service keeps another destination with weight.
+    """
+    if not out or isinstance(action.resource, Sysctl):
+        return False
+    if builds(action):
+        return _building_held(action, out, observed)
+    return _taking_down_held(action, observed[action.place], desired.get(action.place, {}))
+
+
+def _building_held(action: Action, out: Mapping[str, object], observed: Observed) -> bool:
+    resource, before = action.resource, action.before
+    if isinstance(resource, AnnouncedVip):
+        return _stands_elsewhere(resource, action.place, observed)
+    if isinstance(resource, Destination):
+        fed = isinstance(before, Destination) and before.weight > 0
+        return resource.weight > 0 and not fed and resource.host in out
+    return False
+
+
+def _taking_down_held(action: Action, sighting: Mapping[Key, Seen], wanted: State) -> bool:
+    resource = action.resource
+    if isinstance(resource, Destination):
+        return not _service_goes_on(resource, sighting, wanted)
+    if isinstance(resource, Service):
+        fed = any(_fed(seen.resource, resource.key) for seen in sighting.values())
+        return fed or _vip_lingers(resource, sighting, wanted)
+    return not _only_tells(action)
+
+
+def _vip_lingers(gone: Service, sighting: Mapping[Key, Seen], wanted: State) -> bool:
+    """Say whether the service's VIP is announced here only because its removal is held back."""
+    return any(
+        isinstance(seen.resource, AnnouncedVip)
+        and seen.resource.vip == gone.vip
+        and key not in wanted
+        for key, seen in sighting.items()
+    )
+
+
+def _only_tells(action: Action) -> bool:
+    before = action.before
+    return isinstance(before, ArpSilence) and replace(before, announced=True) == action.after
+
+
+def _stands_elsewhere(resource: AnnouncedVip, place: str, observed: Observed) -> bool:
+    return any(
+        isinstance(seen.resource, AnnouncedVip) and seen.resource.vip == resource.vip
+        for other, sighting in observed.items()
+        if other != place
+        for seen in sighting.values()
+    )
+
+
+def _fed(resource: Resource, service: Key) -> bool:
+    return (
+        isinstance(resource, Destination)
+        and resource.service_key == service
+        and resource.weight > 0
+    )
+
+
+def _service_goes_on(gone: Destination, sighting: Mapping[Key, Seen], wanted: State) -> bool:
+    """Say whether another destination has weight now and keeps it."""
+    return any(
+        _fed(seen.resource, gone.service_key)
+        and seen.resource.key != gone.key
+        and key in wanted
+        and _fed(wanted[key], gone.service_key)
+        for key, seen in sighting.items()
+    )
+
+
+def observe(
+    desired: World, places: Mapping[str, Place], out: Iterable[str]
+) -> tuple[Observed, dict[str, PlaceError]]:
+    """Look at every place that is not out."""
+    skip = set(out)
+    jobs = {
+        name: partial(place.observe, desired.get(name, {}))
+        for name, place in places.items()
+        if name not in skip
+    }
+    return each(jobs)
+
+
+@dataclass
+class Run:
+    """One run: the name of the spec, what it wants, where, and who watches."""
+
+    name: str
+    desired: World
+    places: Mapping[str, Place]
+    adopt: bool = False
+    shown: Plan | None = None
+    out: dict[str, PlaceError] = field(default_factory=dict)
+    progress: Callable[[Action], None] = lambda _action: None
+    stop: Callable[[], bool] = lambda: False
+
+    def converge(self) -> Outcome:
+        """Do rounds until one goes through and leaves nothing, or nothing more can be done.
+
+        The first observation must give the plan that was shown, or nothing is changed (Differs). A
+        place that fails is out of the rounds that follow.
+        """
+        outcome = Outcome(out=dict(self.out))
+        plan, observed = self._first_look(outcome)
+        before: Plan | None = None
+        while len(plan) and plan != before and not plan.refusals and not outcome.interrupted:
+            before = plan
+            self._round(plan, observed, outcome)
+            plan, observed = self._look(outcome)
+        outcome.left = plan
+        return outcome
+
+    def _first_look(self, outcome: Outcome) -> tuple[Plan, Observed]:
+        plan, observed = self._look(outcome)
+        if self.shown is not None and plan != self.shown:
+            raise Differs(
+                "what stands there changed after the plan was made, so nothing was changed:"
+                " look at the plan again"
+            )
+        if plan.refusals:
+            raise Refused("\n".join(plan.refusals))
+        return plan, observed
+
+    def _look(self, outcome: Outcome) -> tuple[Plan, Observed]:
+        observed, lost = observe(self.desired, self.places, outcome.out)
+        outcome.out |= lost
+        return diff(self.name, self.desired, observed, adopt=self.adopt), observed
+
+    def _round(self, plan: Plan, observed: Observed, outcome: Outcome) -> None:
+        for step in plan.steps:
+            if self.stop():
+                outcome.interrupted = True
+                return
+            failed = self._step(step, observed, outcome)
+            if failed:
+                outcome.out |= failed
+                return
+
+    def _step(self, step: Step, observed: Observed, outcome: Outcome) -> dict[str, PlaceError]:
+        jobs: dict[str, Callable[[], dict[Action, PlaceError]]] = {}
+        for place, batch in step.items():
+            go = tuple(a for a in batch if not held(a, outcome.out, observed, self.desired))
+            if go:
+                jobs[place] = partial(self._apply, place, go, outcome)
+        refused, lost = each(jobs)
+        return lost | {
+            place: PlaceError("; ".join(str(error) for error in errors.values()))
+            for place, errors in refused.items()
+            if errors
+        }
+
+    def _apply(
+        self, place: str, batch: tuple[Action, ...], outcome: Outcome
+    ) -> dict[Action, PlaceError]:
+        def done(action: Action) -> None:
+            outcome.done.append(action)
+            self.progress(action)
+
+        return self.places[place].apply(batch, done)
