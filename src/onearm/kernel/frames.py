@@ -1,0 +1,113 @@
+"""Frames as values: reading what a packet socket brings, from any bytes and without fail."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address
+from typing import Optional
+
+ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD  # include/uapi/linux/if_ether.h
+ARP_REQUEST, ARP_REPLY = 1, 2
+PACKET_HOST, PACKET_OUTGOING = 0, 4  # include/uapi/linux/if_packet.h
+ETHERNET_BYTES = 14
+_TRANSPORTS = {1: "icmp", 6: "tcp", 17: "udp"}
+_ARP = struct.Struct("!HHBBH6s4s6s4s")
+_ARP_HEAD = (1, ETH_P_IP, 6, 4)  # RFC 826: Ethernet and IPv4
+_ARP_KINDS = {ARP_REQUEST: "arp-request", ARP_REPLY: "arp-reply"}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame as a host saw it: `outgoing` when it left, `to_us` when it came to our MAC.
+
+    `kind` is tcp, udp, icmp, arp-request, arp-reply or other. For ARP `source` and `target` are the
+    protocol addresses, `claimed_mac` the one that the sender claims. `length` is the frame's own,
+    in bytes, though only its head is kept; `time_s` the kernel's clock at that moment (epoch).
+    """
+
+    link: str
+    outgoing: bool
+    to_us: bool
+    kind: str = "other"
+    source_mac: str = ""
+    target_mac: str = ""
+    source: str = ""
+    target: str = ""
+    source_port: int = 0
+    target_port: int = 0
+    tcp_flags: int = 0
+    icmp_type: int = 0
+    icmp_code: int = 0
+    claimed_mac: str = ""
+    length: int = 0
+    time_s: float = 0.0
+
+
+def arp(operation: int, sender: tuple[bytes, bytes], target: tuple[bytes, bytes]) -> bytes:
+    """Return an ARP packet (RFC 826); both parties are (MAC, IPv4 address), packed."""
+    return _ARP.pack(*_ARP_HEAD, operation, *sender, *target)
+
+
+def parse(base: Frame, data: bytes, protocol: int, *, ethernet: bool = True) -> Optional[Frame]:
+    """Read the head of a frame into a copy of `base`; None when cut off before its addresses.
+
+    `protocol` is the kernel's word for the content (VLAN tags are already taken off). Without
+    `ethernet` the data starts at the network header.
+    """
+    start = ETHERNET_BYTES if ethernet else 0
+    if len(data) < start:
+        return None
+    if ethernet:
+        base = replace(base, target_mac=data[:6].hex(":"), source_mac=data[6:12].hex(":"))
+    if protocol == ETH_P_IP:
+        return _ipv4(base, data[start:])
+    if protocol == ETH_P_ARP:
+        return _arp(base, data[start:])
+    return _ipv6(base, data[start:]) if protocol == ETH_P_IPV6 else None
+
+
+def _arp(base: Frame, data: bytes) -> Optional[Frame]:
+    if len(data) < _ARP.size:
+        return None
+    fields = _ARP.unpack_from(data)
+    if fields[:4] != _ARP_HEAD:
+        return None
+    return replace(
+        base,
+        kind=_ARP_KINDS.get(fields[4], "other"),
+        claimed_mac=fields[5].hex(":"),
+        source=str(IPv4Address(fields[6])),
+        target=str(IPv4Address(fields[8])),
+    )
+
+
+def _ipv4(base: Frame, data: bytes) -> Optional[Frame]:
+    if len(data) < 20 or data[0] >> 4 != 4:
+        return None
+    found = replace(
+        base, source=str(IPv4Address(data[12:16])), target=str(IPv4Address(data[16:20]))
+    )
+    later_fragment = (data[6] << 8 | data[7]) & 0x1FFF
+    if later_fragment:  # it has no header of TCP, UDP or ICMP
+        return found
+    return _transport(found, _TRANSPORTS.get(data[9], "other"), data[(data[0] & 15) * 4 :])
+
+
+def _ipv6(base: Frame, data: bytes) -> Optional[Frame]:
+    if len(data) < 40 or data[0] >> 4 != 6:
+        return None
+    found = replace(base, source=str(IPv6Address(data[8:24])), target=str(IPv6Address(data[24:40])))
+    kind = _TRANSPORTS.get(data[6], "other")
+    return found if kind == "icmp" else _transport(found, kind, data[40:])
+
+
+def _transport(base: Frame, kind: str, data: bytes) -> Frame:
+    """Add what the transport header tells; a header cut short leaves its fields at 0."""
+    if kind == "icmp" and len(data) >= 2:
+        return replace(base, kind=kind, icmp_type=data[0], icmp_code=data[1])
+    if kind in ("tcp", "udp") and len(data) >= 4:
+        source, target = struct.unpack_from("!HH", data)
+        flags = data[13] if kind == "tcp" and len(data) >= 14 else 0
+        return replace(base, kind=kind, source_port=source, target_port=target, tcp_flags=flags)
+    return replace(base, kind=kind)

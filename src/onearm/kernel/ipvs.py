@@ -1,0 +1,194 @@
+"""The virtual server table of the kernel: services and destinations, read and changed."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Optional, final
+
+from onearm.kernel.ipvs_messages import (
+    ALL_BITS,
+    CMD_TCP,
+    CMD_TCP_FIN,
+    CMD_UDP,
+    DIRECT,
+    FAMILY,
+    GENL,
+    GET_CONFIG,
+    GET_DEST,
+    GET_INFO,
+    GET_SERVICE,
+    HASHED,
+    INFO_TABLE_SIZE,
+    INFO_VERSION,
+    LOCAL,
+    MASQ,
+    ONE_PACKET,
+    PERSISTENT,
+    SET_CONFIG,
+    TUNNEL,
+    ZERO,
+    IpvsDestination,
+    IpvsService,
+    bits_to_flags,
+    body,
+    change_body,
+    flags_to_bits,
+    parse_destination,
+    parse_service,
+    service_key,
+)
+from onearm.kernel.netlink import (
+    NETLINK_GENERIC,
+    Netlink,
+    NetlinkError,
+    attribute,
+    attributes,
+    number,
+    text_attribute,
+)
+
+__all__ = [
+    "ALL_BITS",
+    "DIRECT",
+    "HASHED",
+    "LOCAL",
+    "MASQ",
+    "ONE_PACKET",
+    "PERSISTENT",
+    "TUNNEL",
+    "Change",
+    "Ipvs",
+    "IpvsDestination",
+    "IpvsInfo",
+    "IpvsService",
+    "IpvsTimeouts",
+    "bits_to_flags",
+    "flags_to_bits",
+]
+
+# include/uapi/linux/genetlink.h
+CTRL_TYPE, CTRL_GETFAMILY, CTRL_FAMILY_ID, CTRL_FAMILY_NAME = 16, 3, 1, 2
+
+Change = tuple[str, IpvsService, Optional[IpvsDestination]]  # add, set or delete
+
+
+@dataclass(frozen=True)
+class IpvsInfo:
+    """The version of IPVS as the kernel writes it (1.2.1), and the size of its connection table."""
+
+    version: str
+    table_size: int
+
+
+@dataclass(frozen=True)
+class IpvsTimeouts:
+    """How long a connection is kept without packets, in seconds; 0 in `set` leaves it as it is."""
+
+    tcp_s: int = 0
+    tcp_fin_s: int = 0
+    udp_s: int = 0
+
+
+@final
+class Ipvs:
+    """IPVS of the network namespace in which it was opened. Every method raises NetlinkError."""
+
+    def __init__(self, timeout_s: float = 10.0) -> None:
+        """Open it; the look-up of the family loads ip_vs when the caller is root."""
+        self._netlink = Netlink(NETLINK_GENERIC, timeout_s)
+        try:
+            self._type = self._family()
+        except BaseException:
+            self._netlink.close()
+            raise
+
+    def _family(self) -> int:
+        name = text_attribute(CTRL_FAMILY_NAME, FAMILY)
+        asked = GENL.pack(CTRL_GETFAMILY, 1, 0) + name
+        for reply in self._netlink.request(CTRL_TYPE, asked):
+            found = attributes(reply, GENL.size).get(CTRL_FAMILY_ID)
+            if found:
+                return number(found)
+        raise NetlinkError(errno.ENOENT, "no IPVS family")
+
+    @staticmethod
+    def available() -> str:
+        """Return why there is no IPVS here; an empty text when there is."""
+        try:
+            with Ipvs() as ipvs:
+                ipvs.info()
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return "this kernel has no IPVS: load the module ip_vs (modprobe ip_vs)"
+            if error.errno == errno.EPERM:
+                return "IPVS needs root or CAP_NET_ADMIN"
+            return f"IPVS cannot be reached: {error.strerror or error}"
+        return ""
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._netlink.close()
+
+    def __enter__(self) -> Ipvs:
+        """Return it open."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the socket."""
+        self.close()
+
+    def services(self) -> list[IpvsService]:
+        """Return every virtual service of this namespace, in the kernel's order (by hash)."""
+        found = (parse_service(p) for p in self._netlink.dump(self._type, body(GET_SERVICE)))
+        return [service for service in found if service]
+
+    def destinations(self, service: IpvsService) -> list[IpvsDestination]:
+        """Return the destinations of a service, the newest first.
+
+        An unknown service gives an empty list, as the kernel does. What changes during the dump
+        may be missed or seen twice: the kernel does not tell (net/netfilter/ipvs/ip_vs_ctl.c).
+        """
+        asked = body(GET_DEST, service_key(service))
+        dumped = self._netlink.dump(self._type, asked)
+        found = (parse_destination(payload, service.family) for payload in dumped)
+        return [destination for destination in found if destination]
+
+    def info(self) -> IpvsInfo:
+        """Return the version and the size of the connection table."""
+        (reply,) = self._netlink.request(self._type, body(GET_INFO))
+        found = attributes(reply, GENL.size)
+        version = number(found[INFO_VERSION])
+        words = (version >> 16 & 0xFF, version >> 8 & 0xFF, version & 0xFF)
+        return IpvsInfo(".".join(map(str, words)), number(found[INFO_TABLE_SIZE]))
+
+    def timeouts(self) -> IpvsTimeouts:
+        """Return the three idle times."""
+        (reply,) = self._netlink.request(self._type, body(GET_CONFIG))
+        found = attributes(reply, GENL.size)
+        return IpvsTimeouts(*(number(found[kind]) for kind in (CMD_TCP, CMD_TCP_FIN, CMD_UDP)))
+
+    def set_timeouts(self, timeouts: IpvsTimeouts) -> None:
+        """Set those of the three that are not 0; EINVAL when one is out of the kernel's range."""
+        wanted = (
+            (CMD_TCP, timeouts.tcp_s),
+            (CMD_TCP_FIN, timeouts.tcp_fin_s),
+            (CMD_UDP, timeouts.udp_s),
+        )
+        given = [attribute(kind, struct.pack("=I", value)) for kind, value in wanted if value]
+        if given:
+            self._netlink.request(self._type, body(SET_CONFIG, *given))
+
+    def zero(self, service: Optional[IpvsService] = None) -> None:
+        """Set the counters of one service, or of all of them, back to 0."""
+        self._netlink.request(self._type, body(ZERO, *([service_key(service)] if service else ())))
+
+    def change(self, changes: Sequence[Change]) -> dict[int, int]:
+        """Apply (command, service, destination or None) in order, in as few sends as possible.
+
+        Return {index: errno} of those that the kernel refused; the others took effect: ENOENT
+        (no such scheduler, engine or destination), ESRCH (no such service), EEXIST, EINVAL.
+        """
+        return self._netlink.batch([(self._type, 0, change_body(*change)) for change in changes])

@@ -1,0 +1,267 @@
+"""Links, addresses, routes and neighbours of a host over rtnetlink."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from typing import Optional, final
+
+from onearm.facts import AddressFact, LinkFact, NeighbourFact, PathFact, RouteFact
+from onearm.kernel.netlink import (
+    F_CREATE,
+    F_EXCL,
+    NETLINK_ROUTE,
+    Netlink,
+    NetlinkError,
+    attribute,
+    attributes,
+    nested,
+    number,
+    text,
+    text_attribute,
+)
+from onearm.model import Address
+
+# include/uapi/linux/rtnetlink.h, if_link.h, if_addr.h, neighbour.h
+NEWLINK, DELLINK, GETLINK = 16, 17, 18
+NEWADDR, DELADDR, GETADDR = 20, 21, 22
+GETROUTE = 26
+DELNEIGH, GETNEIGH = 29, 30
+IFINFO = struct.Struct("=BxHiII")
+IFADDR = struct.Struct("=BBBBI")
+RTM = struct.Struct("=BBBBBBBBI")
+NDM = struct.Struct("=BxxxiHBB")
+NEXTHOP = struct.Struct("=HBBi")
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
+IFLA_EXT_MASK, SKIP_STATS, INFO_KIND = 29, 8, 1
+IFF_UP, IFF_LOOPBACK, IFF_NOARP = 0x1, 0x8, 0x80
+IFA_ADDRESS, IFA_LOCAL, IFA_F_NODAD = 1, 2, 0x02
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 1, 4, 5, 6, 7
+RTA_MULTIPATH, RTA_TABLE, RTA_VIA = 9, 15, 18
+TABLE_MAIN, RTN_UNICAST = 254, 1
+DEAD_ENDS = {6: "blackhole", 7: "unreachable", 8: "prohibited"}  # RTN_*
+NDA_DST, NDA_LLADDR = 1, 2
+FAMILIES = {socket.AF_INET: 4, socket.AF_INET6: 16}
+
+
+def _family(address: Address) -> int:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
+
+
+def _address(packed: bytes) -> Optional[Address]:
+    """Read an address by its length alone: the families that have others are not ours."""
+    if len(packed) == 4:
+        return IPv4Address(packed)
+    return IPv6Address(packed) if len(packed) == 16 else None
+
+
+def _mac(packed: bytes) -> str:
+    return packed.hex(":") if len(packed) == 6 else ""
+
+
+def _via(found: dict[int, bytes]) -> Optional[Address]:
+    """Return the gateway; RTA_VIA holds one of the other family, behind its number."""
+    return _address(found.get(RTA_GATEWAY, b"")) or _address(found.get(RTA_VIA, b"")[2:])
+
+
+def parse_link(payload: bytes) -> tuple[LinkFact, int]:
+    """Read one RTM_NEWLINK; the second value is the master's index, 0 for none."""
+    payload = payload.ljust(IFINFO.size, b"\0")
+    _, _, index, flags, _ = IFINFO.unpack_from(payload)
+    found = attributes(payload, IFINFO.size)
+    fact = LinkFact(
+        index=index,
+        name=text(found.get(IFLA_IFNAME, b"")),
+        kind=text(attributes(found.get(IFLA_LINKINFO, b"")).get(INFO_KIND, b"")),
+        mac=_mac(found.get(IFLA_ADDRESS, b"")),
+        mtu=number(found.get(IFLA_MTU, b"")),
+        up=bool(flags & IFF_UP),
+        loopback=bool(flags & IFF_LOOPBACK),
+        arp=not flags & IFF_NOARP,
+    )
+    return fact, number(found.get(IFLA_MASTER, b""))
+
+
+def parse_address(payload: bytes, names: dict[int, str]) -> Optional[AddressFact]:
+    """Read one RTM_NEWADDR; IFA_LOCAL is ours, IFA_ADDRESS may be the peer's."""
+    payload = payload.ljust(IFADDR.size, b"\0")
+    family, length, _, scope, index = IFADDR.unpack_from(payload)
+    found = attributes(payload, IFADDR.size)
+    address = _address(found.get(IFA_LOCAL) or found.get(IFA_ADDRESS, b""))
+    if family not in FAMILIES or address is None:
+        return None
+    return AddressFact(names.get(index, ""), address, length, scope)
+
+
+def parse_routes(payload: bytes, names: dict[int, str]) -> Iterator[RouteFact]:
+    """Read one RTM_NEWROUTE: a fact per next hop; nothing unless unicast in the main table."""
+    payload = payload.ljust(RTM.size, b"\0")
+    family, length, _, _, table, _, _, kind, _ = RTM.unpack_from(payload)
+    found = attributes(payload, RTM.size)
+    table = number(found[RTA_TABLE]) if RTA_TABLE in found else table
+    if family not in FAMILIES or table != TABLE_MAIN or kind != RTN_UNICAST:
+        return
+    target = found.get(RTA_DST, bytes(FAMILIES[family]))
+    if len(target) != FAMILIES[family] or length > 8 * len(target):
+        return
+    network = ip_network((target, length), strict=False)
+    source = _address(found.get(RTA_PREFSRC, b""))
+    metric = number(found.get(RTA_PRIORITY, b""))
+    for index, gateway in _hops(found):
+        yield RouteFact(network, names.get(index, ""), gateway, source, metric)
+
+
+def _hops(found: dict[int, bytes]) -> Iterator[tuple[int, Optional[Address]]]:
+    if RTA_MULTIPATH not in found:
+        yield number(found.get(RTA_OIF, b"")), _via(found)
+        return
+    rest = found[RTA_MULTIPATH]
+    while len(rest) >= NEXTHOP.size:
+        length, _, _, index = NEXTHOP.unpack_from(rest)
+        if not NEXTHOP.size <= length <= len(rest):
+            return
+        yield index, _via(attributes(rest[:length], NEXTHOP.size))
+        rest = rest[(length + 3) & ~3 :]
+
+
+def parse_neighbour(payload: bytes, names: dict[int, str]) -> Optional[NeighbourFact]:
+    """Read one RTM_NEWNEIGH of either family."""
+    payload = payload.ljust(NDM.size, b"\0")
+    family, index, state, _, _ = NDM.unpack_from(payload)
+    found = attributes(payload, NDM.size)
+    address = _address(found.get(NDA_DST, b""))
+    if family not in FAMILIES or address is None:
+        return None
+    return NeighbourFact(names.get(index, ""), address, _mac(found.get(NDA_LLADDR, b"")), state)
+
+
+@final
+class Links:
+    """rtnetlink of the network namespace in which it was opened.
+
+    Every method raises NetlinkError with the kernel's errno: EEXIST for what stands already,
+    ENODEV for an unknown link, EADDRNOTAVAIL or ENOENT for what was not there to delete.
+    """
+
+    def __init__(self, timeout_s: float = 10.0) -> None:
+        """Open the socket."""
+        self._netlink = Netlink(NETLINK_ROUTE, timeout_s)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._netlink.close()
+
+    def __enter__(self) -> Links:
+        """Return it open."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the socket."""
+        self.close()
+
+    def links(self) -> list[LinkFact]:
+        """Return every link, with its master and the master's kind."""
+        asked = IFINFO.pack(0, 0, 0, 0, 0) + attribute(IFLA_EXT_MASK, struct.pack("=I", SKIP_STATS))
+        parsed = [parse_link(payload) for payload in self._netlink.dump(GETLINK, asked)]
+        by_index = {fact.index: fact for fact, _ in parsed}
+        return [_enslaved(fact, by_index.get(master)) for fact, master in parsed]
+
+    def _names(self) -> dict[int, str]:
+        return {link.index: link.name for link in self.links()}
+
+    def addresses(self) -> list[AddressFact]:
+        """Return every IPv4 and IPv6 address."""
+        names = self._names()
+        dumped = self._netlink.dump(GETADDR, IFADDR.pack(0, 0, 0, 0, 0))
+        return [fact for fact in (parse_address(p, names) for p in dumped) if fact]
+
+    def routes(self) -> list[RouteFact]:
+        """Return the unicast routes of the main table, one fact for each next hop."""
+        names = self._names()
+        dumped = self._netlink.dump(GETROUTE, RTM.pack(0, 0, 0, 0, 0, 0, 0, 0, 0))
+        return [fact for payload in dumped for fact in parse_routes(payload, names)]
+
+    def neighbours(self) -> list[NeighbourFact]:
+        """Return the ARP and neighbour discovery tables."""
+        names = self._names()
+        dumped = self._netlink.dump(GETNEIGH, NDM.pack(0, 0, 0, 0, 0))
+        return [fact for fact in (parse_neighbour(p, names) for p in dumped) if fact]
+
+    def route_get(self, address: Address) -> PathFact:
+        """Return how the kernel would send to `address` now; `error` says why it would not."""
+        names = self._names()
+        head = RTM.pack(_family(address), address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+        try:
+            replies = self._netlink.request(GETROUTE, head + attribute(RTA_DST, address.packed))
+        except NetlinkError as error:
+            return PathFact(address, error=os.strerror(error.errno or 0))
+        reply = replies[0].ljust(RTM.size, b"\0") if replies else bytes(RTM.size)
+        kind = RTM.unpack_from(reply)[7]
+        found = attributes(reply, RTM.size)
+        return PathFact(
+            address,
+            link=names.get(number(found.get(RTA_OIF, b"")), ""),
+            gateway=_via(found),
+            source=_address(found.get(RTA_PREFSRC, b"")),
+            error=DEAD_ENDS.get(kind, ""),
+        )
+
+    def add_dummy(self, name: str, *, up: bool = True) -> None:
+        """Make a dummy link. EEXIST: a link of this name is there; EOPNOTSUPP: no dummy here."""
+        body = IFINFO.pack(0, 0, 0, IFF_UP if up else 0, IFF_UP)
+        body += text_attribute(IFLA_IFNAME, name)
+        body += nested(IFLA_LINKINFO, text_attribute(INFO_KIND, "dummy"))
+        self._netlink.request(NEWLINK, body, F_CREATE | F_EXCL)
+
+    def delete_dummy(self, name: str) -> None:
+        """Delete a dummy link. ENODEV: not there; EOPNOTSUPP: of another kind, so not ours."""
+        link = self._link(name)
+        if link.kind != "dummy":
+            raise NetlinkError(
+                errno.EOPNOTSUPP, f"{name} is no dummy link but {link.kind or 'real'}"
+            )
+        self._netlink.request(DELLINK, IFINFO.pack(0, 0, link.index, 0, 0))
+
+    def set_up(self, name: str, *, up: bool = True) -> None:
+        """Set a link up or down."""
+        index = self._link(name).index
+        self._netlink.request(NEWLINK, IFINFO.pack(0, 0, index, IFF_UP if up else 0, IFF_UP))
+
+    def _link(self, name: str) -> LinkFact:
+        for link in self.links():
+            if link.name == name:
+                return link
+        raise NetlinkError(errno.ENODEV, name)
+
+    def _ifaddr(self, link: str, address: Address, length: int, flags: int) -> bytes:
+        head = IFADDR.pack(_family(address), length, flags, 0, self._link(link).index)
+        local = attribute(IFA_LOCAL, address.packed)
+        return head + local + attribute(IFA_ADDRESS, address.packed)
+
+    def add_address(
+        self, link: str, address: Address, prefix_length: int, *, nodad: bool = False
+    ) -> None:
+        """Add an address. EEXIST: it is there. `nodad` skips IPv6 duplicate address detection."""
+        flags = IFA_F_NODAD if nodad and address.version == 6 else 0
+        body = self._ifaddr(link, address, prefix_length, flags)
+        self._netlink.request(NEWADDR, body, F_CREATE | F_EXCL)
+
+    def delete_address(self, link: str, address: Address, prefix_length: int) -> None:
+        """Delete an address. EADDRNOTAVAIL: it is not there with this prefix length."""
+        self._netlink.request(DELADDR, self._ifaddr(link, address, prefix_length, 0))
+
+    def delete_neighbour(self, link: str, address: Address) -> None:
+        """Delete a neighbour entry, so that the kernel asks anew. ENOENT: it is not there."""
+        head = NDM.pack(_family(address), self._link(link).index, 0, 0, 0)
+        self._netlink.request(DELNEIGH, head + attribute(NDA_DST, address.packed))
+
+
+def _enslaved(fact: LinkFact, master: Optional[LinkFact]) -> LinkFact:
+    if master is None:
+        return fact
+    return replace(fact, master=master.name, master_kind=master.kind)
