@@ -1,0 +1,349 @@
+"""A light server that says who answered, to whom and from which address: TCP and UDP.
+
+`GET /bytes/N` is answered with N bytes, `/bytes/N?rate=R` with R of them per second; everything
+else with the line `HOST CLIENT_ADDRESS LOCAL_ADDRESS`, as JSON for `/json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import ipaddress
+import json
+import os
+import resource
+import selectors
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, NoReturn, Optional, Union
+from urllib.parse import parse_qs, urlsplit
+
+TCP_PORTS = (80, 443, 8080)
+UDP_PORTS = (53, 5353)
+PID_FILE = Path("/run/responder.pid")
+HEAD_LIMIT = 8192  # a request head longer than this is no request
+PORTION = 65536
+TICK_S = 0.02  # how finely a paced answer is paced
+ACCEPTS = 64  # new connections taken in one go
+MOST_FDS = 4096
+LONGEST = 1 << 40
+FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+Connection = Union["Ear", "Talk"]
+
+
+class Family(NamedTuple):
+    """How one address family names the address that a datagram was sent to."""
+
+    family: int
+    any: str
+    level: int
+    wants: int
+    info: int
+    pattern: struct.Struct
+
+
+IP_PKTINFO = 8  # linux/in.h; Python has no name for it before 3.14
+FAMILIES = (
+    Family(socket.AF_INET, "0.0.0.0", socket.IPPROTO_IP, IP_PKTINFO, IP_PKTINFO, struct.Struct("=I4s4s")),  # noqa: E501, S104 - every address is the point
+    Family(socket.AF_INET6, "::", socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, socket.IPV6_PKTINFO, struct.Struct("=16sI")),  # noqa: E501
+)
+
+
+class Ear:
+    """A listening socket."""
+
+    def __init__(self, family: Family, kind: int, address: str, port: int) -> None:
+        """Bind, and for TCP listen; IPv6 apart from IPv4."""
+        self.family = family
+        self.udp = kind == socket.SOCK_DGRAM
+        self.socket = socket.socket(family.family, kind)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family.family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if self.udp:
+            self.socket.setsockopt(family.level, family.wants, 1)
+        self.socket.setblocking(False)
+        self.socket.bind((address, port))
+        if not self.udp:
+            self.socket.listen(1024)
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def answer_datagrams(self) -> None:
+        """Answer each from the address that it was sent to, whatever the route would choose."""
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(ACCEPTS):
+                _, extras, _, peer = self.socket.recvmsg(PORTION, 256)
+                for level, kind, data in extras:
+                    if (level, kind) == (self.family.level, self.family.info):
+                        self._answer(data, peer)
+
+    def _answer(self, info: bytes, peer: tuple[str, int]) -> None:
+        fields = self.family.pattern.unpack_from(info)
+        if self.family.family == socket.AF_INET:
+            local, back = fields[2], self.family.pattern.pack(0, fields[2], bytes(4))
+        else:
+            local, back = fields[0], self.family.pattern.pack(fields[0], 0)
+        text = line(peer[0], str(ipaddress.ip_address(local))).encode()
+        with contextlib.suppress(OSError):
+            extras = [(self.family.level, self.family.info, back)]
+            self.socket.sendmsg([text], extras, 0, peer)
+
+
+class Talk:
+    """One TCP connection: read a head, write an answer, again."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        """Take over an accepted socket."""
+        self.socket = connection
+        self.head = bytearray()
+        self.answer: Optional[Answer] = None
+        self.ended = False
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def read(self) -> None:
+        """Take more of the head."""
+        data = self.socket.recv(HEAD_LIMIT)
+        self.ended = not data
+        self.head += data
+        self._next()
+
+    @property
+    def reading(self) -> bool:
+        """Whether more may come; requests sent ahead wait in the kernel."""
+        return not self.ended and len(self.head) <= HEAD_LIMIT
+
+    @property
+    def over(self) -> bool:
+        return self.answer is None and not self.reading
+
+    def _next(self) -> None:
+        """Start the answer to the first whole request that has come."""
+        if self.answer is None and b"\r\n\r\n" in self.head:
+            head, self.head = self.head.split(b"\r\n\r\n", 1)
+            peer, local = self.socket.getpeername()[0], self.socket.getsockname()[0]
+            self.answer = reply(head.decode("latin-1"), peer, local)
+
+    def write(self) -> None:
+        """Write what goes."""
+        while self.answer is not None:
+            portion = self.answer.portion(time.monotonic())
+            if portion:
+                self.answer.sent(self.socket.send(portion))
+            elif not self.answer.over:
+                return  # paced: later
+            else:
+                self.ended = self.ended or self.answer.last
+                self.answer = None
+                self._next()
+
+    @property
+    def paced(self) -> bool:
+        """Whether the answer waits for time alone."""
+        return self.answer is not None and not self.answer.portion(time.monotonic())
+
+
+class Answer:
+    """The bytes of one answer and how fast they may go."""
+
+    def __init__(self, head: bytes, length: int, rate: int, *, last: bool) -> None:
+        """`length` filler bytes follow the head."""
+        self.head = head
+        self.left = length
+        self.rate = rate
+        self.last = last
+        self.begun = time.monotonic()
+        self.paid = 0
+
+    @property
+    def over(self) -> bool:
+        return not self.head and not self.left
+
+    def portion(self, now: float) -> bytes:
+        """What may go now."""
+        if self.head:
+            return self.head
+        most = min(PORTION, self.left)
+        if self.rate:
+            most = min(most, int((now - self.begun) * self.rate) - self.paid)
+        return FILLER[: max(0, most)]
+
+    def sent(self, count: int) -> None:
+        if self.head:
+            self.head = self.head[count:]
+        else:
+            self.left -= count
+            self.paid += count
+
+
+FILLER = b"0123456789abcde\n" * (PORTION // 16)
+
+
+def line(client: str, local: str) -> str:
+    return f"{socket.gethostname()} {client} {local}\n"
+
+
+def reply(head: str, client: str, local: str) -> Answer:
+    """Answer one request head; what is not HTTP/1.x is told so and ends the talk."""
+    first, _, rest = head.partition("\r\n")
+    words = first.split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/1."):  # noqa: PLR2004 - method, target, version
+        return _answer("400 Bad Request", b"HTTP/1.x only\n", last=True)
+    method, target, version = words
+    headers = rest.lower()
+    body = "content-length:" in headers or "transfer-encoding:" in headers
+    closing = "connection: close" in headers or (
+        version == "HTTP/1.0" and "connection: keep-alive" not in headers
+    )
+    last = closing or body
+    size = _size(target)
+    if size:
+        return _answer("200 OK", b"", size[0] if method != "HEAD" else 0, *size, last=last)
+    text = line(client, local)
+    if urlsplit(target).path == "/json":
+        names = dict(zip(("host", "client", "local"), text.split()))
+        text = json.dumps(names) + "\n"
+    return _answer("200 OK", text.encode(), last=last, silent=method == "HEAD")
+
+
+def _size(target: str) -> tuple[int, int] | None:
+    """Return N and RATE of `/bytes/N?rate=RATE`; None for any other target."""
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(target)
+        _, name, count = parts.path.split("/")
+        rate = parse_qs(parts.query).get("rate", ["0"])[0]
+        if name == "bytes" and count.isdecimal() and rate.isdecimal():
+            return min(int(count), LONGEST), min(int(rate), LONGEST)
+    return None
+
+
+def _answer(status: str, text: bytes, *numbers: int, last: bool, silent: bool = False) -> Answer:
+    """Build an answer of a text, or of `numbers`: bytes to send, bytes to announce, rate."""
+    length, announced, rate = numbers or (0, len(text), 0)
+    head = (
+        f"HTTP/1.1 {status}\r\nServer: {socket.gethostname()}\r\nContent-Type: text/plain\r\n"
+        f"Content-Length: {announced}\r\nConnection: {'close' if last else 'keep-alive'}\r\n\r\n"
+    )
+    return Answer(head.encode() + (b"" if silent else text), length, rate, last=last)
+
+
+def listen(bind: str | None) -> list[Ear]:
+    """Open every port on one address, or on all; without IPv6 in the kernel on IPv4 alone."""
+    if bind:
+        version = ipaddress.ip_address(bind).version
+        return list(_ears(FAMILIES[0 if version == 4 else 1], bind))  # noqa: PLR2004 - IP versions
+    ears = list(_ears(FAMILIES[0], FAMILIES[0].any))
+    if Path("/proc/net/if_inet6").exists():
+        ears += _ears(FAMILIES[1], FAMILIES[1].any)
+    return ears
+
+
+def _ears(family: Family, address: str) -> Iterator[Ear]:
+    for port in TCP_PORTS:
+        yield Ear(family, socket.SOCK_STREAM, address, port)
+    for port in UDP_PORTS:
+        yield Ear(family, socket.SOCK_DGRAM, address, port)
+
+
+class Server:
+    """All listening sockets and connections."""
+
+    def __init__(self, ears: list[Ear]) -> None:
+        """Serve these."""
+        self.selector = selectors.DefaultSelector()
+        self.paced: set[Talk] = set()
+        for ear in ears:
+            self.selector.register(ear, selectors.EVENT_READ, ear)
+
+    def run(self) -> NoReturn:
+        while True:
+            for key, mask in self.selector.select(TICK_S if self.paced else None):
+                if isinstance(key.data, Ear):
+                    self._hear(key.data)
+                else:
+                    self._talk(key.data, mask)
+            for talk in list(self.paced):
+                self._talk(talk, selectors.EVENT_WRITE)
+
+    def _hear(self, ear: Ear) -> None:
+        if ear.udp:
+            with contextlib.suppress(OSError):  # an error that an earlier answer met
+                ear.answer_datagrams()
+            return
+        try:
+            for _ in range(ACCEPTS):
+                connection = ear.socket.accept()[0]
+                connection.setblocking(False)
+                self.selector.register(connection, selectors.EVENT_READ, Talk(connection))
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno in FULL:
+                time.sleep(TICK_S)  # until others have closed: it is still in the queue
+
+    def _talk(self, talk: Talk, mask: int) -> None:
+        over = False
+        try:
+            if mask & selectors.EVENT_READ:
+                talk.read()
+            talk.write()
+        except BlockingIOError:
+            pass
+        except OSError:
+            over = True
+        self._settle(talk, over=over or talk.over)
+
+    def _settle(self, talk: Talk, *, over: bool) -> None:
+        """Wait for what the talk needs next, or end it."""
+        self.paced.discard(talk)
+        self.selector.unregister(talk.socket)
+        if over:
+            talk.close()
+            return
+        if talk.paced:
+            self.paced.add(talk)
+        writing = selectors.EVENT_WRITE if talk.answer and not talk.paced else 0
+        reading = selectors.EVENT_READ if talk.reading else 0
+        self.selector.register(talk.socket, reading | writing, talk)
+
+
+def serve(ears: list[Ear]) -> NoReturn:
+    """Write the pid file and serve for ever."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, MOST_FDS), most))
+    PID_FILE.write_text(f"{os.getpid()}\n", "ascii")
+    Server(ears).run()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="responder", description=__doc__)
+    parser.add_argument("--bind", metavar="ADDRESS", help="listen on this address alone")
+    parser.add_argument("--background", action="store_true", help="return once it listens")
+    options = parser.parse_args()
+    try:
+        ears = listen(options.bind)
+    except (OSError, ValueError) as error:
+        sys.exit(f"responder: cannot listen on {options.bind or 'every address'}: {error}")
+    pid = os.fork() if options.background else 0
+    if not pid:
+        serve(ears)
+    PID_FILE.write_text(f"{pid}\n", "ascii")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The reference network as data, and what `ip -batch` must be told to make it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+BRIDGE = "br0"
+SEGMENT = "l2"  # the host that is nothing but the bridge
+OUTSIDE = "198.51.100."
+CLIENTS = 64  # the client's addresses: .10 and 63 more
+
+
+class Wire(NamedTuple):
+    """A veth: one end is a host's link, the other a link of `peer` or a port of the bridge."""
+
+    link: str
+    mac: str
+    peer: str = SEGMENT
+    peer_link: str = ""  # default: a port of the bridge, named after the host
+    peer_mac: str = "02:00:00:00:01:00"
+
+
+class Host(NamedTuple):
+    """One host: its wires, addresses by link, and gateway."""
+
+    wires: tuple[Wire, ...] = ()
+    addresses: tuple[tuple[str, str], ...] = ()
+    gateway: str = ""
+    sysctls: tuple[tuple[str, str], ...] = ()
+    responder: bool = False
+
+
+def _inside(number: int, *, responder: bool = False) -> Host:
+    """Build a host of the segment."""
+    return Host(
+        wires=(Wire("eth0", f"02:00:00:00:00:{number:02x}", peer_mac=_port_mac(number)),),
+        addresses=((f"203.0.113.{number}/27", "eth0"),),
+        gateway="203.0.113.1",
+        responder=responder,
+    )
+
+
+def _port_mac(number: int) -> str:
+    return f"02:00:00:00:01:{number:02x}"
+
+
+_CLIENT_WIRE = Wire("eth0", "02:00:00:00:00:c0", "router", "eth1", "02:00:00:00:00:c1")
+_BRIDGE_SYSCTLS = (
+    ("net/bridge/bridge-nf-call-iptables", "0"),
+    ("net/bridge/bridge-nf-call-ip6tables", "0"),
+    ("net/bridge/bridge-nf-call-arptables", "0"),
+    ("net/ipv6/conf/all/disable_ipv6", "1"),  # a bridge has nothing to say by itself
+    ("net/ipv6/conf/default/disable_ipv6", "1"),
+)
+HOSTS: dict[str, Host] = {
+    SEGMENT: Host(sysctls=_BRIDGE_SYSCTLS),
+    "client": Host(
+        wires=(_CLIENT_WIRE,),
+        addresses=tuple((f"{OUTSIDE}{10 + i}/24", "eth0") for i in range(CLIENTS)),
+        gateway="198.51.100.1",
+    ),
+    "router": Host(
+        wires=(Wire("eth0", "02:00:00:00:00:01", peer_mac=_port_mac(1)),),
+        addresses=((f"{OUTSIDE}1/24", "eth1"), ("203.0.113.1/27", "eth0")),
+        sysctls=(("net/ipv4/ip_forward", "1"),),
+    ),
+    "server-1": _inside(3),
+    "server-2": _inside(4, responder=True),
+    "server-3": _inside(5, responder=True),
+    "neighbour": _inside(10),
+}
+GUARDED = ("server-1", "server-2", "server-3", "neighbour")  # Neutron guards no router port
+
+# A new namespace copies some IPv4 values of the running machine: here the kernel's own defaults
+# hold. Before any link is there, `default` says what it will get.
+SYSCTLS: tuple[tuple[str, str], ...] = (
+    ("net/ipv4/ip_forward", "0"),
+    *(
+        (f"net/ipv4/conf/{which}/{name}", "0")
+        for which in ("all", "default")
+        for name in ("rp_filter", "arp_ignore", "arp_announce", "arp_filter", "log_martians")
+    ),
+    ("net/ipv6/conf/default/accept_ra", "0"),
+    ("net/ipv6/conf/default/router_solicitations", "0"),
+    ("net/ipv6/conf/default/dad_transmits", "0"),
+)
+
+
+def wiring(pids: dict[str, int]) -> str:
+    """Every veth, each end born in its host, named by the pid of the host's init."""
+    lines = []
+    for name, host in HOSTS.items():
+        for wire in host.wires:
+            here = f"link add {wire.link} netns {pids[name]} address {wire.mac} type veth"
+            there = f"peer name {wire.peer_link or name} netns {pids[wire.peer]}"
+            lines.append(f"{here} {there} address {wire.peer_mac}")
+    return "\n".join(lines) + "\n"
+
+
+def setting(name: str) -> str:
+    """Return a host's own part: loopback, links, addresses, the default route; or the bridge."""
+    if name == SEGMENT:
+        return "link set lo up\n" + _bridge()
+    host = HOSTS[name]
+    lines = ["link set lo up"]
+    lines += [f"addr add {address} dev {link}" for address, link in host.addresses]
+    lines += [f"link set {link} up" for link in sorted({link for _, link in host.addresses})]
+    if host.gateway:
+        lines.append(f"route add default via {host.gateway}")
+    return "\n".join(lines) + "\n"
+
+
+def _bridge() -> str:
+    ports = [n for n, host in HOSTS.items() for w in host.wires if w.peer == SEGMENT]
+    lines = [
+        f"link add {BRIDGE} address 02:00:00:00:01:ff type bridge mcast_snooping 0 forward_delay 0",
+        *(f"link set {port} master {BRIDGE} up" for port in ports),
+        f"link set {BRIDGE} up",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def host_table() -> str:
+    """Build the hosts' /etc/hosts."""
+    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
+    for name, host in HOSTS.items():
+        lines += [f"{host.addresses[0][0].split('/')[0]} {name}"] if host.addresses else []
+    return "\n".join(lines) + "\n"

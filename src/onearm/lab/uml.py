@@ -1,0 +1,78 @@
+"""The guest back end: Debian's User Mode Linux kernel on the machine's own files, unprivileged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from onearm.errors import Missing
+from onearm.lab import children, modules, xstate
+from onearm.lab.frames import Line
+from onearm.lab.paths import CONSOLE
+
+KERNEL = "linux.uml"
+MEMORY = "512M"
+# The guest's tty stalls for ever when its 4 KiB line buffer overflows: less than that may be under
+# way towards the guest before the agent says that it has read it.
+CREDIT = 2000
+PYTHON = "/usr/bin/python3"
+START = Path(__file__).with_name("start.py")
+LONGEST_COMMAND_LINE = 4000  # the kernel takes 4096
+
+
+class Guest:
+    """A running guest kernel."""
+
+    def __init__(self, directory: Path) -> None:
+        """Boot; the agent says HELLO on the line when the network stands."""
+        _need_tools()
+        self.console = directory / CONSOLE
+        ours, theirs = socket.socketpair()
+        argv = _command_line(directory, theirs.fileno())
+        self.pid = children.launch(
+            argv, _environment(), theirs.fileno(), self.console, signal.SIGTERM
+        )
+        theirs.close()
+        self.line = Line(ours.detach(), CREDIT)
+
+    def stop(self) -> None:
+        """Let it halt; then SIGTERM, which takes its helpers along; the session is the last."""
+        children.end(self.pid, ((0, 5.0), (signal.SIGTERM, 2.0)))
+
+
+def _need_tools() -> None:
+    packages = {KERNEL: "user-mode-linux", "ip": "iproute2", PYTHON: "python3"}
+    for tool, package in packages.items():
+        if shutil.which(tool) is None:
+            raise Missing(f"the lab's guest needs {tool}, which is not here; install {package}")
+
+
+def _version() -> str:
+    done = subprocess.run([KERNEL, "--version"], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def _environment() -> dict[str, str]:
+    environment = dict(os.environ)
+    shim = xstate.shim()
+    if shim:
+        environment["LD_PRELOAD"] = str(shim)
+    return environment
+
+
+def _command_line(directory: Path, fd: int) -> list[str]:
+    """Make the agent PID 1; words behind `--` are its arguments."""
+    tree = modules.tree(_version())
+    argv = [
+        *(KERNEL, f"mem={MEMORY}", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"),
+        *("console=tty0", "con=null", "con0=null,fd:1", f"ssl0=fd:{fd}", "quiet", "panic=-1", "noreboot"),
+        *(f"uml_dir={directory}", "umid=uml", f"init={PYTHON}", "--"),
+        *("-ISsB", str(START), "agent", "guest", "/dev/ttyS0", str(tree)),
+    ]
+    if len(" ".join(argv)) > LONGEST_COMMAND_LINE:
+        raise Missing(f"the paths {START} and {tree} are too long for the guest's command line")
+    return argv
