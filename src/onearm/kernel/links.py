@@ -11,6 +11,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Optional, final
 
+from onearm import errors
 from onearm.facts import AddressFact, LinkFact, NeighbourFact, PathFact, RouteFact
 from onearm.kernel.netlink import (
     F_CREATE,
@@ -219,11 +220,12 @@ class Links:
         self._netlink.request(NEWLINK, body, F_CREATE | F_EXCL)
 
     def delete_dummy(self, name: str) -> None:
-        """Delete a dummy link. ENODEV: not there; EOPNOTSUPP: of another kind, so not ours."""
+        """Delete a dummy link. ENODEV: not there. Raises errors.Denied for any other kind."""
         link = self._link(name)
         if link.kind != "dummy":
-            raise NetlinkError(
-                errno.EOPNOTSUPP, f"{name} is no dummy link but {link.kind or 'real'}"
+            raise errors.Denied(
+                f"link {name}: it is no dummy link (kind {link.kind or 'physical'}), "
+                "so it is not ours to delete; give the dummy link another name"
             )
         self._netlink.request(DELLINK, IFINFO.pack(0, 0, link.index, 0, 0))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 import time
@@ -81,6 +82,16 @@ def _attach(s: socket.socket, program: bytes) -> None:
     s.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", length // 8, address))
 
 
+def _bind_all(s: socket.socket) -> None:
+    """Take in every protocol on every link: socket.bind() wants the name of one link."""
+    import ctypes
+
+    everywhere = struct.pack("=H2sI12x", socket.AF_PACKET, struct.pack("!H", ETH_P_ALL), 0)
+    if ctypes.CDLL(None, use_errno=True).bind(s.fileno(), everywhere, len(everywhere)):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
 @final
 class Capture:
     """A recorder of every frame of the VIPs on all links of this network namespace.
@@ -97,7 +108,7 @@ class Capture:
         try:
             _attach(self._socket, filter_for(self._vips))
             self._prepare()
-            self._socket.bind(("", ETH_P_ALL))
+            _bind_all(self._socket)
         except BaseException:
             self._socket.close()
             raise

@@ -51,9 +51,14 @@ def run(argv: Sequence[str], stdin: str = "") -> str:
     """Run a tool and return its output; Denied with the tool's own words when it fails."""
     code, out, err = attempt(argv, stdin)
     if code:
-        words = " ".join(err.split()) or f"exit code {code}"
-        raise errors.Denied(f"{' '.join(argv)}: {words}")
+        raise errors.Denied(f"{' '.join(argv)}: {_first_words(err) or f'exit code {code}'}")
     return out
+
+
+def _first_words(text: str) -> str:
+    """Return the first complaint: what follows is its consequence. `#` opens a mere remark."""
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    return next((line for line in lines if line and not line.startswith("#")), "")
 
 
 def module_there(module: str, modules: str = "/sys/module", lib: str = "/lib/modules") -> bool:
