@@ -74,13 +74,13 @@ def _on_link(
         return
     source = _source(own, host, link)
     for vip in vips:
-        yield ArpSilence(link.name, own.arp, vip, source, deaf, mute and source is not None)
+        yield ArpSilence(link.name, own.arp, vip, source)
 
 
-def _source(own: Host, host: HostFacts, link: LinkFact) -> Address | None:
+def _source(own: Host, host: HostFacts, link: LinkFact) -> Address:
     """Choose the address that stands in for the VIP in the host's own ARP requests."""
     addresses = [fact.address for fact in _addresses(host, link)]
-    return own.address if own.address in addresses else next(iter(addresses), None)
+    return next(iter(addresses), own.address) if own.address not in addresses else own.address
 
 
 def _addresses(host: HostFacts, link: LinkFact) -> list[AddressFact]:

@@ -1,0 +1,176 @@
+"""An action as what an engineer would have typed: argument lists, quoted when printed; pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from onearm.model import (
+    Action,
+    AnnouncedVip,
+    ArpSilence,
+    Destination,
+    HeldVip,
+    Link,
+    Mark,
+    Service,
+    Sysctl,
+)
+
+Argv = list[str]
+FORWARDING = {"direct": "-g", "tunnel": "-i", "masq": "-m"}
+
+
+def commands(action: Action, marks: Iterable[Mark] = ()) -> list[Argv]:
+    """List the well-known commands that do what the action does.
+
+    `marks` are those of the place: where the action restores what was there before, they say what.
+    An action that only changes a mark has none.
+    """
+    build = _TYPED[type(action.resource)]
+    return build(action, {mark.resource: mark for mark in marks})
+
+
+def shell_line(argv: Argv) -> str:
+    """Quote an argument list for a shell."""
+    return shlex.join(argv)
+
+
+def _sysctl_name(slashed: str) -> str:
+    """Turn `net/ipv4/conf/eth0.5/x` into sysctl(8)'s form, which swaps dots and slashes."""
+    return slashed.translate(str.maketrans("./", "/."))
+
+
+def _set(name: str, value: str) -> Argv:
+    return ["sysctl", "-w", f"{_sysctl_name(name)}={value}"]
+
+
+def _sysctl(action: Action, marks: Any) -> list[Argv]:
+    resource = action.resource
+    if not isinstance(resource, Sysctl) or action.before == action.after:
+        return []
+    if action.after is not None:
+        return [_set(resource.name, resource.value)]
+    mark = marks.get(resource)
+    return [_set(resource.name, value) for value in (mark.was or {}).values()] if mark else []
+
+
+def _link(action: Action, _marks: Any) -> list[Argv]:
+    resource = action.resource
+    if not isinstance(resource, Link) or action.before == action.after:
+        return []
+    if action.after is None:
+        return [["ip", "link", "del", resource.name]]
+    add = [["ip", "link", "add", resource.name, "type", resource.kind]]
+    return (add if action.before is None else []) + [["ip", "link", "set", resource.name, "up"]]
+
+
+def _silence(action: Action, marks: Any) -> list[Argv]:
+    before, after = action.before, action.after
+    silence = action.resource
+    if not isinstance(silence, ArpSilence) or (
+        before is not None and after is not None and (_spoken(before) == _spoken(after))
+    ):
+        return []
+    if silence.policy == "sysctl":
+        return _silence_by_sysctl(silence, marks.get(silence), built=after is not None)
+    rules = _arptables if silence.policy == "arptables" else _nft
+    return rules(silence, built=after is not None)
+
+
+def _spoken(resource: Any) -> tuple[Any, ...]:
+    return (resource.deaf, resource.mute, resource.source)
+
+
+def _silence_by_sysctl(silence: ArpSilence, mark: Mark | None, *, built: bool) -> list[Argv]:
+    conf = f"net/ipv4/conf/{silence.link}"
+    if built:
+        wanted = [("arp_ignore", "1")] * silence.deaf + [("arp_announce", "2")] * silence.mute
+    else:
+        wanted = list(((mark.was if mark else None) or {}).items())
+    return [_set(f"{conf}/{name}", value) for name, value in wanted]
+
+
+def _arptables(silence: ArpSilence, *, built: bool) -> list[Argv]:
+    tool, verb, vip = "arptables-legacy", "-A" if built else "-D", str(silence.vip)
+    deaf = [tool, verb, "INPUT", "-i", silence.link, "-d", vip, "-j", "DROP"]
+    mute = [tool, verb, "OUTPUT", "-o", silence.link, "-s", vip, "-j", "mangle"]
+    mute += ["--mangle-ip-s", str(silence.source)]
+    return [deaf] * silence.deaf + [mute] * silence.mute
+
+
+def _nft(silence: ArpSilence, *, built: bool) -> list[Argv]:
+    if not built:
+        return [["nft", "delete", "table", "arp", "onearm"]]
+    return [argv for words in _nft_texts(silence) for argv in [["nft", words]]]
+
+
+def _nft_texts(silence: ArpSilence) -> list[str]:
+    texts = ["add table arp onearm"]
+    for chain, wanted in (("input", silence.deaf), ("output", silence.mute)):
+        if wanted:
+            texts.append(f"add chain arp onearm {chain} {{ type filter hook {chain} priority 0; }}")
+    vip, link = silence.vip, silence.link
+    if silence.deaf:
+        texts.append(f'add rule arp onearm input iifname "{link}" arp daddr ip {vip} drop')
+    if silence.mute:
+        texts.append(
+            f'add rule arp onearm output oifname "{link}" arp saddr ip {vip}'
+            f" arp saddr ip set {silence.source}"
+        )
+    return texts
+
+
+def _address(action: Action, _marks: Any) -> list[Argv]:
+    resource = action.resource
+    if not isinstance(resource, (HeldVip, AnnouncedVip)):
+        return []
+    verb = "del" if action.after is None else "add"
+    change = ["ip", "address", verb, f"{resource.vip}/{resource.prefix_length}"]
+    found = [] if action.before == action.after else [[*change, "dev", resource.link]]
+    if action.after is not None and isinstance(resource, AnnouncedVip):
+        arping = ["arping", "-c", "5", "-I", resource.link, str(resource.vip)]
+        found += [[arping[0], "-U", *arping[1:]], [arping[0], "-A", *arping[1:]]]
+    return found
+
+
+def _service_word(resource: Service | Destination) -> list[str]:
+    vip = f"[{resource.vip}]" if resource.vip.version == 6 else str(resource.vip)  # noqa: PLR2004
+    return ["-t" if resource.protocol == "tcp" else "-u", f"{vip}:{resource.port}"]
+
+
+def _service(action: Action, _marks: Any) -> list[Argv]:
+    resource = action.resource
+    if not isinstance(resource, Service) or action.before == action.after:
+        return []
+    word = _service_word(resource)
+    if action.after is None:
+        return [["ipvsadm", "-D", *word]]
+    edit = ["ipvsadm", "-A" if action.before is None else "-E", *word, "-s", resource.scheduler]
+    named = [flag for flag in resource.flags if flag != "ops"]
+    edit += ["-b", ",".join(named)] if named else []
+    edit += ["-o"] if "ops" in resource.flags else []
+    return [edit + (["-p", str(resource.persistence_s)] if resource.persistence_s else [])]
+
+
+def _destination(action: Action, _marks: Any) -> list[Argv]:
+    resource = action.resource
+    if not isinstance(resource, Destination) or action.before == action.after:
+        return []
+    word = [*_service_word(resource), "-r", f"{resource.server}:{resource.port}"]
+    if action.after is None:
+        return [["ipvsadm", "-d", *word]]
+    how = [FORWARDING[resource.forwarding], "-w", str(resource.weight)]
+    return [["ipvsadm", "-a" if action.before is None else "-e", *word, *how]]
+
+
+_TYPED: dict[type, Callable[[Action, Any], list[Argv]]] = {
+    Sysctl: _sysctl,
+    Link: _link,
+    ArpSilence: _silence,
+    HeldVip: _address,
+    Service: _service,
+    Destination: _destination,
+    AnnouncedVip: _address,
+}

@@ -1,0 +1,240 @@
+"""The node side: JSON lines in, JSON lines out, on the host itself; standard library only."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, BinaryIO, Optional
+
+from onearm import traffic, wire
+from onearm.errors import Denied, OnearmError, PlaceError
+from onearm.kernel import packets
+from onearm.kernel.faults import translate
+from onearm.kernel.links import Links
+from onearm.model import Action, Address, Resource
+from onearm.places import look
+from onearm.places.host import HostPlace, identity
+
+LOCK = Path("/run/onearm/lock")
+PERMANENT = 0x80 | 0x40  # NUD_PERMANENT | NUD_NOARP: not learned, so not to be forgotten
+MOST_ROWS = 2_000_000
+
+Rows = list[Any]
+Reply = dict[str, Any]
+
+
+class Node:
+    """One conversation. It keeps nothing but the lock and open captures; nothing outlives it."""
+
+    def __init__(self, emit: Callable[[Reply], None]) -> None:
+        """Answer through `emit`."""
+        self._emit = emit
+        self._lock: Optional[int] = None
+        self._captures: dict[str, packets.Capture] = {}
+        self._verbs: dict[str, Callable[[dict[str, Any], Rows], Any]] = {
+            "look": self._look,
+            "observe": self._observe,
+            "apply": self._apply,
+            "lock": self._take_lock,
+            "hosts": self._hosts,
+            "services": self._services,
+            "forget": self._forget,
+            "who_has": self._who_has,
+            "capture": self._capture,
+            "captured": self._captured,
+            "connect": self._connect,
+        }
+
+    def answer(self, request: dict[str, Any], rows: Rows) -> Reply:
+        """Do what is asked and return the last line of the reply."""
+        verb = request.get("do")
+        if not isinstance(verb, str) or verb not in self._verbs:
+            return _error(PlaceError(f"the node knows no {ascii(verb)[:60]}"))
+        try:
+            return {"ok": wire.encode(self._verbs[verb](request, rows))}
+        except OnearmError as error:
+            return _error(error)
+        except OSError as error:
+            return _error(translate(error, verb))
+
+    def _parts(self, rows: Iterable[Any]) -> None:
+        """Send many values in lines of bounded length."""
+        batch = [wire.encode(row) for row in rows]
+        for start in range(0, len(batch), wire.ROWS_PER_LINE):
+            self._emit({"part": batch[start : start + wire.ROWS_PER_LINE]})
+
+    def _look(self, request: dict[str, Any], _rows: Rows) -> Any:
+        facts = look.look(wire.decode(look.Question, request.get("question", {})))
+        data = wire.encode(facts)
+        for name in ("services", "marks", "routes", "neighbours", "addresses"):
+            rows = data.pop(name, [])
+            for start in range(0, len(rows), wire.ROWS_PER_LINE):
+                self._emit({"part": {name: rows[start : start + wire.ROWS_PER_LINE]}})
+        return data
+
+    def _observe(self, request: dict[str, Any], rows: Rows) -> Any:
+        wanted = wire.decode(tuple[Resource, ...], rows)
+        self._parts(_place(request).observe(wanted).values())
+        return None
+
+    def _apply(self, request: dict[str, Any], rows: Rows) -> Any:
+        if self._lock is None:
+            raise Denied("apply without the lock of this host")
+        batch = wire.decode(tuple[Action, ...], rows)
+        turn = {id(action): n for n, action in enumerate(batch)}
+        refused = _place(request).apply(
+            batch, lambda action: self._emit({"part": {"done": turn[id(action)]}})
+        )
+        for action, error in refused.items():
+            self._emit({"part": {"refused": turn[id(action)], **_error(error)}})
+        return None
+
+    def _take_lock(self, request: dict[str, Any], _rows: Rows) -> Any:
+        """Hold the host's lock until this process ends; wait for another holder a while."""
+        deadline = time.monotonic() + wire.decode(float, request.get("wait_s", 0))
+        LOCK.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        while not _locked(descriptor):
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                raise Denied("another run holds the lock of this host (/run/onearm/lock): wait")
+            time.sleep(0.05)
+        self._lock = descriptor
+        return None
+
+    def _hosts(self, request: dict[str, Any], _rows: Rows) -> Any:
+        hosts = wire.decode(tuple[str, ...], request.get("hosts"))
+        return _place(request).remember_hosts(hosts)
+
+    def _services(self, _request: dict[str, Any], _rows: Rows) -> Any:
+        self._parts(look.services())
+
+    def _forget(self, request: dict[str, Any], _rows: Rows) -> Any:
+        """Delete learned neighbour entries, so that the kernel must ask again; say which."""
+        wanted = set(wire.decode(tuple[Address, ...], request.get("addresses")))
+        forgotten = []
+        with Links() as links:
+            for entry in links.neighbours():
+                if entry.address in wanted and not entry.state & PERMANENT:
+                    links.delete_neighbour(entry.link, entry.address)
+                    forgotten.append(entry)
+        return forgotten
+
+    def _who_has(self, request: dict[str, Any], _rows: Rows) -> Any:
+        """Ask for an address on the link that leads to it; list the MACs that answer."""
+        address = wire.decode(Address, request.get("address"))
+        link = wire.decode(str, request.get("link"))
+        sender = wire.decode(Optional[Address], request.get("sender"))
+        seconds = min(wire.decode(float, request.get("seconds", 1.0)), 5.0)
+        with Links() as links:
+            mac = next((fact.mac for fact in links.links() if fact.name == link), "")
+        return packets.who_has(link, address, sender, mac, seconds)
+
+    def _capture(self, request: dict[str, Any], _rows: Rows) -> Any:
+        name = wire.decode(str, request.get("name"))
+        vips = wire.decode(tuple[Address, ...], request.get("vips"))
+        if name in self._captures:
+            self._captures.pop(name).close()
+        self._captures[name] = packets.Capture(vips)
+
+    def _captured(self, request: dict[str, Any], _rows: Rows) -> Any:
+        """Hand over what was captured so far and end the capture."""
+        name = wire.decode(str, request.get("name"))
+        if name not in self._captures:
+            raise PlaceError(f"there is no capture {name!r}")
+        capture = self._captures.pop(name)
+        frames, lost = capture.drain()
+        capture.close()
+        self._parts(frames)
+        return {"lost": lost}
+
+    def _connect(self, request: dict[str, Any], _rows: Rows) -> Any:
+        self._parts(traffic.run(wire.decode(traffic.Errand, request.get("errand"))))
+
+
+def _place(request: dict[str, Any]) -> HostPlace:
+    return HostPlace(wire.decode(str, request.get("name")))
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _error(error: OnearmError) -> Reply:
+    return {"error": {"kind": type(error).__name__, "text": str(error)}}
+
+
+class Channel:
+    """The two ends of the conversation. When nobody reads any more, the batch in hand goes on."""
+
+    def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
+        """Read requests from `source`, write replies to `sink`."""
+        self._source, self._sink, self.open = source, sink, True
+
+    def emit(self, reply: Reply) -> None:
+        """Write one line; a reader that is gone is noticed, not raised."""
+        if not self.open:
+            return
+        try:
+            self._sink.write(wire.line(reply))
+            self._sink.flush()
+        except OSError:
+            self.open = False
+
+    def next(self) -> Optional[tuple[dict[str, Any], Rows]]:
+        """Read the next request with the rows that precede it; None at the end of input."""
+        rows: Rows = []
+        while self.open:
+            data = self._source.readline(wire.LINE_LIMIT + 1)
+            if not data.endswith(b"\n"):
+                return None
+            request = wire.parse_line(data)
+            if "do" in request:
+                return request, rows
+            rows += _row_list(request)
+            if len(rows) > MOST_ROWS:
+                return None
+        return None
+
+
+def _row_list(request: dict[str, Any]) -> Rows:
+    rows = request.get("rows")
+    if not isinstance(rows, list):
+        raise wire.WireError("expected a request with `do`, or rows that belong to the next one")
+    return rows
+
+
+def main() -> None:
+    """Say hello, then answer until the input ends."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a lost caller ends the input: enough
+    channel = Channel(sys.stdin.buffer, sys.stdout.buffer)
+    channel.emit({"onearm": 1, "kind": "hello", "build": _build(), **identity()})
+    node = Node(channel.emit)
+    while True:
+        try:
+            asked = channel.next()
+            if asked is None:
+                return
+            channel.emit(node.answer(*asked))
+        except wire.WireError as error:
+            channel.emit(_error(error))
+            return
+        except Exception:  # noqa: BLE001 - a bug of ours must reach the operator whole
+            channel.emit({"error": {"kind": "bug", "text": traceback.format_exc()[-8000:]}})
+            return
+
+
+def _build() -> str:
+    """Name this build by the digest of the very file that runs."""
+    return hashlib.sha256(Path(sys.argv[0]).read_bytes()).hexdigest()

@@ -1,0 +1,59 @@
+"""A VIP on a link, read and changed: what directors and real servers share."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from typing import Union
+
+from onearm.facts import AddressFact
+from onearm.kernel.faults import translate
+from onearm.kernel.links import Links
+from onearm.model import HOST_BITS, AnnouncedVip, HeldVip, Resource
+
+Vip = (HeldVip, AnnouncedVip)
+AnyVip = Union[HeldVip, AnnouncedVip]
+NOT_THERE = (errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENOENT)
+
+
+def read(wanted: Iterable[Resource]) -> list[Resource]:
+    """Show the VIPs of `wanted` that stand, with the prefix length that they have."""
+    vips = [r for r in wanted if isinstance(r, Vip)]
+    if not vips:
+        return []
+    with Links() as links:
+        addresses = links.addresses()
+    found: list[Resource] = []
+    for vip in vips:
+        lengths = [a.prefix_length for a in addresses if (a.address, a.link) == vip.key]
+        if lengths:
+            length = HOST_BITS if HOST_BITS in lengths else lengths[0]
+            found.append(type(vip)(vip.vip, vip.link, length))
+    return found
+
+
+def add(vip: AnyVip) -> None:
+    """Add the VIP with its prefix length, then delete it with any other; twice is as once."""
+    with Links() as links:
+        try:
+            links.add_address(vip.link, vip.vip, vip.prefix_length, nodad=True)
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise translate(error, f"adding {vip.vip} to {vip.link}") from error
+        for other in _others(links.addresses(), vip):
+            links.delete_address(vip.link, vip.vip, other.prefix_length)
+
+
+def _others(addresses: list[AddressFact], vip: AnyVip) -> list[AddressFact]:
+    same = [a for a in addresses if (a.address, a.link) == vip.key]
+    return [a for a in same if a.prefix_length != vip.prefix_length]
+
+
+def delete(vip: AnyVip) -> None:
+    """Delete the VIP; what is not there is fine."""
+    with Links() as links:
+        try:
+            links.delete_address(vip.link, vip.vip, vip.prefix_length)
+        except OSError as error:
+            if error.errno not in NOT_THERE:
+                raise translate(error, f"deleting {vip.vip} from {vip.link}") from error

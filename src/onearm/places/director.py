@@ -1,0 +1,237 @@
+"""A director's kinds: IPVS services and destinations, the VIP that it announces, its sysctls."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Address
+from typing import Optional
+
+from onearm.errors import PlaceError
+from onearm.kernel import packets, sysctl
+from onearm.kernel.faults import translate
+from onearm.kernel.ipvs import (
+    DIRECT,
+    LOCAL,
+    MASQ,
+    PERSISTENT,
+    TUNNEL,
+    Change,
+    Ipvs,
+    IpvsDestination,
+    IpvsService,
+    bits_to_flags,
+    flags_to_bits,
+)
+from onearm.kernel.links import Links
+from onearm.model import (
+    Action,
+    Address,
+    AnnouncedVip,
+    Destination,
+    Key,
+    Resource,
+    Service,
+    Sysctl,
+    state_key,
+)
+from onearm.places import address
+
+KINDS = (Sysctl, Service, Destination, AnnouncedVip)
+PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
+NUMBERS = {number: name for name, number in PROTOCOLS.items()}
+FORWARDING = {"direct": DIRECT, "tunnel": TUNNEL, "masq": MASQ, "local": LOCAL}
+METHODS = {number: name for name, number in FORWARDING.items()}
+GONE = (errno.ENOENT, errno.ESRCH)
+Was = Mapping[Key, Optional[dict[str, str]]]
+Verdict = tuple[Action, Optional[PlaceError]]
+
+
+def read(wanted: Sequence[Resource]) -> dict[Key, Resource]:
+    """Show what stands under the keys of `wanted`."""
+    services = {r.key[:3] for r in wanted if isinstance(r, (Service, Destination))}
+    found = _table(services) if services else []
+    found += address.read(r for r in wanted if isinstance(r, AnnouncedVip))
+    for resource in wanted:
+        if isinstance(resource, Sysctl):
+            value = sysctl.read(resource.name)
+            found += [] if value is None else [Sysctl(resource.name, value)]
+    keys = {state_key(resource) for resource in wanted}
+    return {state_key(r): r for r in found if state_key(r) in keys}
+
+
+def _table(services: set[Key]) -> list[Resource]:
+    found: list[Resource] = []
+    try:
+        with Ipvs() as ipvs:
+            for standing in ipvs.services():
+                service = service_resource(standing)
+                if service is not None and service.key in services:
+                    found.append(service)
+                    found += _destinations(service, ipvs.destinations(standing))
+    except OSError as error:
+        raise translate(error, "reading the IPVS table") from error
+    return found
+
+
+def service_resource(standing: IpvsService) -> Optional[Service]:
+    """Turn the kernel's service into ours; None for one by firewall mark or of another protocol."""
+    protocol = NUMBERS.get(standing.protocol)
+    if standing.fwmark or standing.address is None or protocol is None:
+        return None
+    return Service(
+        protocol=protocol,
+        vip=standing.address,
+        port=standing.port,
+        scheduler=standing.scheduler,
+        flags=tuple(sorted(bits_to_flags(standing.scheduler, standing.flags))),
+        persistence_s=standing.timeout_s if standing.flags & PERSISTENT else 0,
+    )
+
+
+def _destinations(service: Service, standing: Iterable[IpvsDestination]) -> Iterator[Resource]:
+    """Turn the kernel's destinations into ours; one on another port is foreign, and left alone."""
+    for found in standing:
+        if found.port == service.port:
+            yield Destination(
+                protocol=service.protocol,
+                vip=service.vip,
+                port=service.port,
+                server=found.address,
+                weight=found.weight,
+                forwarding=METHODS.get(found.forwarding, str(found.forwarding)),
+                upper=found.upper,
+                lower=found.lower,
+            )
+
+
+def was(resource: Resource) -> Optional[dict[str, str]]:
+    """Say what stands there before we set it, where that is to be put back."""
+    if not isinstance(resource, Sysctl):
+        return None
+    value = sysctl.read(resource.name)
+    return None if value is None else {"value": value}
+
+
+def apply(batch: Sequence[Action], marked: Was) -> Iterator[Verdict]:
+    """Try every action; all changes of the IPVS table go to the kernel in one send."""
+    table = [a for a in batch if isinstance(a.resource, (Service, Destination))]
+    yield from _change_table([a for a in table if a.before != a.after])
+    yield from ((a, None) for a in table if a.before == a.after)
+    for action in batch:
+        if action not in table:
+            yield action, _one(action, marked.get(state_key(action.resource)))
+
+
+def _one(action: Action, before_us: Optional[dict[str, str]]) -> Optional[PlaceError]:
+    resource = action.resource
+    try:
+        if isinstance(resource, Sysctl):
+            _set_sysctl(action, resource, before_us)
+        elif isinstance(resource, AnnouncedVip):
+            _set_vip(action, resource)
+    except PlaceError as error:
+        return error
+    except OSError as error:
+        return translate(error, f"changing {resource}")
+    return None
+
+
+def _set_sysctl(action: Action, resource: Sysctl, before_us: Optional[dict[str, str]]) -> None:
+    if action.after is not None:
+        sysctl.write(resource.name, resource.value)
+    elif before_us and sysctl.read(resource.name) is not None:
+        sysctl.write(resource.name, before_us["value"])
+
+
+def _set_vip(action: Action, vip: AnnouncedVip) -> None:
+    if action.after is None:
+        address.delete(vip)
+        return
+    address.add(vip)
+    with Links() as links:
+        macs = [link.mac for link in links.links() if link.name == vip.link]
+    # Whoever saw another MAC for the VIP, a router above all, would keep it for minutes or hours.
+    packets.announce(vip.link, vip.vip, macs[0])
+
+
+def _change_table(actions: Sequence[Action]) -> Iterator[Verdict]:
+    if not actions:
+        return
+    try:
+        with Ipvs() as ipvs:
+            refused = _send(ipvs, actions)
+    except OSError as error:
+        refused = dict.fromkeys(range(len(actions)), error.errno or errno.EIO)
+    for index, action in enumerate(actions):
+        code = refused.get(index)
+        yield action, None if code is None else _sentence(action, code)
+
+
+def _send(ipvs: Ipvs, actions: Sequence[Action]) -> dict[int, int]:
+    refused = ipvs.change([_change(action) for action in actions])
+    refused = {n: code for n, code in refused.items() if not _gone_anyway(actions[n], code)}
+    there = [n for n, code in refused.items() if code == errno.EEXIST]
+    if there:  # it is there already, perhaps by a run that was killed: set it as wanted
+        again = ipvs.change([_change(actions[n], "set") for n in there])
+        refused = {n: code for n, code in refused.items() if n not in there}
+        refused.update({there[n]: code for n, code in again.items()})
+    return refused
+
+
+def _gone_anyway(action: Action, code: int) -> bool:
+    return action.after is None and code in GONE
+
+
+def _change(action: Action, verb: str = "") -> Change:
+    if not verb:
+        verb = {"create": "add", "delete": "delete"}.get(action.verb, "set")
+    resource = action.resource
+    if isinstance(resource, Destination):
+        return verb, _ipvs_key(resource), _ipvs_destination(resource)
+    if not isinstance(resource, Service):
+        raise TypeError(f"{resource} is nothing of IPVS")
+    return verb, _ipvs_service(resource), None
+
+
+def _family(address_: Address) -> int:
+    return socket.AF_INET if isinstance(address_, IPv4Address) else socket.AF_INET6
+
+
+def _ipvs_key(resource: Destination) -> IpvsService:
+    return IpvsService(
+        _family(resource.vip), PROTOCOLS[resource.protocol], resource.vip, resource.port
+    )
+
+
+def _ipvs_service(service: Service) -> IpvsService:
+    bits = flags_to_bits(service.scheduler, service.flags)
+    return IpvsService(
+        family=_family(service.vip),
+        protocol=PROTOCOLS[service.protocol],
+        address=service.vip,
+        port=service.port,
+        scheduler=service.scheduler,
+        flags=bits | (PERSISTENT if service.persistence_s else 0),
+        timeout_s=service.persistence_s,
+    )
+
+
+def _ipvs_destination(destination: Destination) -> IpvsDestination:
+    return IpvsDestination(
+        address=destination.server,
+        port=destination.port,
+        forwarding=FORWARDING[destination.forwarding],
+        weight=destination.weight,
+        upper=destination.upper,
+        lower=destination.lower,
+    )
+
+
+def _sentence(action: Action, code: int) -> PlaceError:
+    resource = action.resource
+    if isinstance(resource, Service) and code == errno.ENOENT:
+        what = f"{resource.vip}:{resource.port}/{resource.protocol} with {resource.scheduler}"
+        return translate(code, f"the virtual service {what}")
+    return translate(code, f"{action.verb} {resource}")

@@ -1,0 +1,151 @@
+"""A host as a place: look, observe and apply, with both roles' kinds and one ledger."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Optional
+
+from onearm.errors import PlaceError
+from onearm.kernel.faults import translate
+from onearm.ledger import Ledger
+from onearm.model import Action, Key, Resource, Seen, state_key
+from onearm.places import director, real_server
+
+ROLES: dict[type, Any] = {
+    **dict.fromkeys(director.KINDS, director),
+    **dict.fromkeys(real_server.KINDS, real_server),
+}
+
+
+class HostPlace:
+    """The host we run on, for one spec by its name. Whoever applies holds the host's lock."""
+
+    def __init__(self, name: str, ledger: Optional[Ledger] = None) -> None:
+        """Read the ledger: it says what is ours here."""
+        self._name = name
+        self._ledger = ledger or Ledger()
+
+    def observe(self, wanted: Iterable[Resource]) -> dict[Key, Seen]:
+        """Show what stands under the wanted keys, and what carries our mark.
+
+        A mark whose thing is gone, and which nobody wants, is shown as if the thing stood: so the
+        next plan takes the mark down.
+        """
+        asked = {state_key(resource): resource for resource in wanted}
+        wishes = set(asked)
+        marks = self._ledger.marks
+        for key, mark in marks.items():
+            if self._name in mark.names:
+                asked.setdefault(key, mark.resource)
+        standing = self._read(list(asked.values()))
+        found: dict[Key, Seen] = {}
+        for key in asked:
+            resource = standing.get(key)
+            if resource is None and key not in wishes:
+                resource = marks[key].resource
+            if resource is not None:
+                found[key] = self._seen(key, resource)
+        return found
+
+    def _seen(self, key: Key, resource: Resource) -> Seen:
+        mark = self._ledger.marks.get(key)
+        if mark is None:
+            return Seen(resource)
+        noted = {
+            name: getattr(mark.resource, name)
+            for name, spec in type(resource).__dataclass_fields__.items()
+            if not spec.compare or name == "announced"
+        }
+        return Seen(replace(resource, **noted), mark.names, mark.resource)
+
+    def _read(self, asked: Sequence[Resource]) -> dict[Key, Resource]:
+        found: dict[Key, Resource] = {}
+        for role in (director, real_server):
+            kinds = tuple(role.KINDS)
+            found.update(role.read([r for r in asked if isinstance(r, kinds)]))
+        return found
+
+    def apply(
+        self, batch: Sequence[Action], done: Callable[[Action], None]
+    ) -> dict[Action, PlaceError]:
+        """Try every action and tell of each that took effect; return the refused.
+
+        Things are marked before they are made and unmarked after they are gone, so that a kill at
+        any point leaves either nothing or a mark, which the next run repairs.
+        """
+        try:
+            return self._apply(batch, done)
+        except OSError as error:
+            raise translate(error, "writing the ledger") from error
+
+    def _apply(
+        self, batch: Sequence[Action], done: Callable[[Action], None]
+    ) -> dict[Action, PlaceError]:
+        unmarked = {state_key(a.resource) for a in batch if not self._marked(a.resource)}
+        built = [a.after for a in batch if a.after is not None]
+        if built:
+            self._ledger.mark(self._name, built, self._was(built))
+        shared = [a for a in batch if a.after is None and self._shared(a.resource)]
+        refused: dict[Action, PlaceError] = {}
+        for action, error in self._change([a for a in batch if a not in shared]):
+            if error is None:
+                done(action)
+            else:
+                refused[action] = error
+        self._unmark(batch, refused, unmarked)
+        for action in shared:
+            done(action)
+        return refused
+
+    def _marked(self, resource: Resource) -> bool:
+        return self._name in self._ledger.names(state_key(resource))
+
+    def _shared(self, resource: Resource) -> bool:
+        return bool({*self._ledger.names(state_key(resource))} - {self._name})
+
+    def _was(self, built: Iterable[Resource]) -> dict[Key, dict[str, str]]:
+        before = {state_key(r): ROLES[type(r)].was(r) for r in built}
+        return {key: values for key, values in before.items() if values is not None}
+
+    def _change(self, batch: Sequence[Action]) -> Iterable[tuple[Action, Optional[PlaceError]]]:
+        marked = {key: mark.was for key, mark in self._ledger.marks.items()}
+        for role in (director, real_server):
+            kinds = tuple(role.KINDS)
+            mine = [a for a in batch if isinstance(a.resource, kinds)]
+            if mine:
+                yield from role.apply(mine, marked)
+
+    def _unmark(
+        self, batch: Sequence[Action], refused: dict[Action, PlaceError], unmarked: set[Key]
+    ) -> None:
+        """Forget what is gone, and what was marked now but could not be made."""
+        gone = [state_key(a.resource) for a in batch if a.after is None and a not in refused]
+        failed = [
+            state_key(a.resource)
+            for a in refused
+            if a.before is None and state_key(a.resource) in unmarked
+        ]
+        if gone or failed:
+            standing = self._read([a.resource for a in refused if a.before is None])
+            self._ledger.unmark(self._name, gone + [k for k in failed if k not in standing])
+
+    def remember_hosts(self, hosts: Iterable[str]) -> None:
+        """Keep the names of all hosts of this apply, so that one that leaves is visited again."""
+        try:
+            self._ledger.remember_hosts(self._name, hosts)
+        except OSError as error:
+            raise translate(error, "writing the ledger") from error
+
+
+def identity() -> dict[str, Any]:
+    """Say which machine this is."""
+    return {
+        "hostname": socket.gethostname(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "uid": os.geteuid(),
+    }

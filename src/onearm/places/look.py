@@ -1,0 +1,160 @@
+"""What a host's look() gathers: facts that are not ours to set, read once per run."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from onearm.facts import ClaimFact, DestinationFact, HostFacts, ServiceFact
+from onearm.kernel import arp, packets, sysctl
+from onearm.kernel.arp_drops import output_drops
+from onearm.kernel.faults import translate
+from onearm.kernel.ipvs import PERSISTENT, Ipvs, IpvsDestination, IpvsService, bits_to_flags
+from onearm.kernel.links import Links
+from onearm.ledger import Ledger
+from onearm.model import Address, Service
+from onearm.places.director import METHODS, NUMBERS
+
+CONF = ("arp_ignore", "arp_announce", "rp_filter", "accept_local", "forwarding")
+PLAIN = (
+    "net/ipv4/ip_forward",
+    "net/ipv4/vs/conntrack",
+    "net/ipv4/vs/expire_nodest_conn",
+    "net/ipv4/vs/expire_quiescent_template",
+    "net/ipv4/vs/conn_reuse_mode",
+)
+PROBE_S = 0.5  # how long to wait for answers to "who has the VIP?"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the asker wants to know besides the usual.
+
+    `role`: director, real_server or empty. `arp`: the ARP policy to try. `near`: addresses whose
+    path is asked for. `probe`: VIPs that nobody should answer for yet. `drops`: VIPs for which
+    ARP drop rules are searched.
+    """
+
+    role: str = ""
+    arp: str = ""
+    near: tuple[Address, ...] = ()
+    probe: tuple[Address, ...] = ()
+    drops: tuple[Address, ...] = ()
+
+
+def look(question: Question) -> HostFacts:
+    """Gather the facts of this host; raises PlaceError when it cannot be read at all."""
+    try:
+        return _look(question)
+    except OSError as error:
+        raise translate(error, "reading the host's links and routes") from error
+
+
+def _look(question: Question) -> HostFacts:
+    lacks = _lacks(question)
+    ledger = Ledger()
+    served = any(isinstance(m.resource, Service) for m in ledger.marks.values())
+    with Links() as links:
+        paths = tuple(links.route_get(address) for address in question.near)
+        return HostFacts(
+            hostname=socket.gethostname(),
+            kernel=platform.release(),
+            links=tuple(links.links()),
+            addresses=tuple(links.addresses()),
+            routes=tuple(links.routes()),
+            neighbours=tuple(links.neighbours()),
+            paths=paths,
+            sysctls=_sysctls(),
+            services=services() if _has_table(question, lacks, served=served) else (),
+            claims=tuple(_claims(links, question)),
+            arp_drops=tuple(output_drops(question.drops)) if question.drops else (),
+            marks=tuple(ledger.marks.values()),
+            known_hosts=ledger.hosts,
+            lacks=lacks,
+        )
+
+
+def _has_table(question: Question, lacks: dict[str, str], *, served: bool) -> bool:
+    return (question.role == "director" and "ip_vs" not in lacks) or served
+
+
+def _lacks(question: Question) -> dict[str, str]:
+    """Try what the role needs, in a namespace of its own, before anything is changed."""
+    reasons: dict[str, str] = {}
+    if question.role == "director":
+        reasons["ip_vs"] = Ipvs.available()
+    if question.role == "real_server":
+        reasons["dummy"] = arp.trial_dummy()
+    if question.arp in arp.POLICIES:
+        reasons[f"arp_{question.arp}"] = arp.trial(question.arp)
+    return {feature: reason for feature, reason in reasons.items() if reason}
+
+
+def _sysctls() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for parameter in CONF:
+        for link, value in sysctl.read_conf(parameter).items():
+            found[f"net/ipv4/conf/{link}/{parameter}"] = value
+    plain = {name: sysctl.read(name) for name in PLAIN}
+    return {**found, **{name: value for name, value in plain.items() if value is not None}}
+
+
+def services() -> tuple[ServiceFact, ...]:
+    """Read the whole IPVS table with its figures, foreign services included."""
+    try:
+        with Ipvs() as ipvs:
+            return tuple(_service(s, ipvs.destinations(s)) for s in ipvs.services())
+    except OSError as error:
+        raise translate(error, "reading the IPVS table") from error
+
+
+def _service(found: IpvsService, destinations: Sequence[IpvsDestination]) -> ServiceFact:
+    return ServiceFact(
+        protocol=NUMBERS.get(found.protocol, str(found.protocol)),
+        vip=found.address,
+        port=found.port,
+        fwmark=found.fwmark,
+        scheduler=found.scheduler,
+        flags=tuple(bits_to_flags(found.scheduler, found.flags)),
+        persistence_s=found.timeout_s if found.flags & PERSISTENT else 0,
+        counters=found.counters,
+        destinations=tuple(_destination(d) for d in destinations),
+    )
+
+
+def _destination(found: IpvsDestination) -> DestinationFact:
+    return DestinationFact(
+        server=found.address,
+        port=found.port,
+        weight=found.weight,
+        forwarding=METHODS.get(found.forwarding, str(found.forwarding)),
+        active=found.active,
+        inactive=found.inactive,
+        persistent=found.persistent,
+        counters=found.counters,
+    )
+
+
+def _claims(links: Links, question: Question) -> Iterable[ClaimFact]:
+    """Ask in ARP who has each VIP that this host does not hold itself (RFC 5227 probe)."""
+    held = {fact.address for fact in links.addresses()}
+    asked = [vip for vip in question.probe if vip not in held]
+    link = _probe_link(links, question.near) if asked else None
+    if link is None:
+        return
+    name, mac = link
+    for vip in asked:
+        for answer in packets.who_has(name, vip, None, mac, PROBE_S):
+            yield ClaimFact(vip, name, answer)
+
+
+def _probe_link(links: Links, near: Iterable[Address]) -> Optional[tuple[str, str]]:
+    macs = {link.name: link.mac for link in links.links() if link.mac}
+    for address in near:
+        path = links.route_get(address)
+        if path.link in macs and path.gateway is None:
+            return path.link, macs[path.link]
+    return None

@@ -1,0 +1,123 @@
+"""A host behind a command prefix: the same verbs, as JSON lines over one node process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from onearm import wire
+from onearm.errors import PlaceError
+from onearm.facts import HostFacts, NeighbourFact, ServiceFact
+from onearm.kernel.frames import Frame
+from onearm.model import Action, Address, Key, Resource, Seen, State, state_key
+from onearm.places.conversation import Conversation
+from onearm.places.look import Question
+from onearm.traffic import Attempt, Errand
+
+LOCK_WAIT_S = 10.0
+
+
+class RemotePlace:
+    """One host for one spec. The node process starts with the first request."""
+
+    def __init__(self, host: str, prefix: Sequence[str], name: str, deadline_s: float) -> None:
+        """Reach `host` by `prefix`; each request ends within `deadline_s` seconds."""
+        self.host, self._name = host, name
+        self._conversation = Conversation(host, prefix, deadline_s)
+
+    def close(self) -> None:
+        """End the node process."""
+        self._conversation.close()
+
+    def look(self, question: Question) -> HostFacts:
+        """Gather the facts of the host."""
+        parts: list[Any] = []
+        data = self._ask("look", parts.append, question=wire.encode(question))
+        for part in parts:
+            for name, rows in part.items():
+                data.setdefault(name, []).extend(rows)
+        facts: HostFacts = wire.decode(HostFacts, data)
+        return facts
+
+    def observe(self, wanted: State) -> dict[Key, Seen]:
+        """Show what stands under the wanted keys, and what carries our mark."""
+        seen: list[Seen] = []
+        self._ask("observe", _collect(tuple[Seen, ...], seen), wanted.values(), name=self._name)
+        return {state_key(found.resource): found for found in seen}
+
+    def apply(
+        self, batch: tuple[Action, ...], done: Callable[[Action], None]
+    ) -> dict[Action, PlaceError]:
+        """Try every action there; tell of each as soon as it took effect."""
+        refused: dict[Action, PlaceError] = {}
+
+        def part(data: Any) -> None:
+            if "done" in data:
+                done(batch[wire.decode(int, data["done"])])
+            else:
+                text = wire.decode(dict[str, str], data["error"])["text"]
+                refused[batch[wire.decode(int, data["refused"])]] = PlaceError(text)
+
+        self._ask("apply", part, batch, name=self._name)
+        return refused
+
+    def lock(self) -> None:
+        """Hold the host's lock until close."""
+        self._ask("lock", wait_s=LOCK_WAIT_S)
+
+    def remember_hosts(self, hosts: Iterable[str]) -> None:
+        """Let the host's ledger keep the names of all hosts of this apply."""
+        self._ask("hosts", name=self._name, hosts=sorted(hosts))
+
+    def services(self) -> tuple[ServiceFact, ...]:
+        """Read the IPVS table with its figures."""
+        found: list[ServiceFact] = []
+        self._ask("services", _collect(tuple[ServiceFact, ...], found))
+        return tuple(found)
+
+    def forget(self, addresses: Iterable[Address]) -> list[NeighbourFact]:
+        """Delete learned neighbour entries of these addresses; list those that were there."""
+        data = self._ask("forget", addresses=[str(a) for a in addresses])
+        return list(wire.decode(tuple[NeighbourFact, ...], data))
+
+    def who_has(self, link: str, address: Address, sender: Address, seconds: float) -> list[str]:
+        """Ask in ARP for an address; list the MACs that answer."""
+        data = self._ask(
+            "who_has", link=link, address=str(address), sender=str(sender), seconds=seconds
+        )
+        return list(wire.decode(tuple[str, ...], data))
+
+    def capture(self, name: str, vips: Iterable[Address]) -> None:
+        """Record every frame that has to do with the VIPs, until `captured`."""
+        self._ask("capture", name=name, vips=[str(vip) for vip in vips])
+
+    def captured(self, name: str) -> tuple[list[Frame], int]:
+        """End a capture: its frames in order, and how many the kernel had to drop."""
+        found: list[Frame] = []
+        data = self._ask("captured", _collect(tuple[Frame, ...], found), name=name)
+        return found, wire.decode(int, data["lost"])
+
+    def connect(self, errand: Errand) -> list[Attempt]:
+        """Open real connections from there."""
+        found: list[Attempt] = []
+        self._ask("connect", _collect(tuple[Attempt, ...], found), errand=wire.encode(errand))
+        return found
+
+    def _ask(
+        self,
+        verb: str,
+        part: Callable[[Any], None] | None = None,
+        rows: Iterable[Resource | Action] = (),
+        **fields: Any,
+    ) -> Any:
+        return self._conversation.ask(
+            {"do": verb, **fields}, [wire.encode(row) for row in rows], part or _no_part
+        )
+
+
+def _collect(hint: Any, found: list[Any]) -> Callable[[Any], None]:
+    return lambda data: found.extend(wire.decode(hint, data))
+
+
+def _no_part(_data: Any) -> None:
+    raise wire.WireError("the node sent a part where none belongs; both ends must be one build")

@@ -1,0 +1,257 @@
+"""Rules that forbid a plan, or warn of it: (Spec, Facts) -> findings; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from onearm.desire import director_link, unshared
+from onearm.facts import Facts, HostFacts
+from onearm.model import (
+    VIP_LINK,
+    Address,
+    AnnouncedVip,
+    ArpSilence,
+    Destination,
+    HeldVip,
+    Service,
+)
+from onearm.silence import speaks_arp
+from onearm.spec import Host, Spec
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+STRICTEST_IGNORE = 2  # arp_ignore above 2 also hides addresses that must answer (net/ipv4/arp.c)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing wrong or worth knowing: a stable id, where, what was seen, and the cure."""
+
+    id: str
+    severity: str
+    party: str
+    observed: str
+    cure: str
+
+
+Rule = Callable[[Spec, Facts], Iterator[Finding]]
+
+
+def preflight(spec: Spec, facts: Facts) -> list[Finding]:
+    """Try every rule on the hosts of which there are facts; errors forbid the plan."""
+    found = [finding for rule in RULES for finding in rule(spec, facts)]
+    return sorted(found, key=lambda f: (ERROR, WARNING, NOTE).index(f.severity))
+
+
+def _hosts(spec: Spec, facts: Facts) -> Iterator[tuple[Host, HostFacts]]:
+    used = {member.host for service in spec.services for member in service.members}
+    for host in (*spec.directors, *(h for h in spec.real_servers if h.name in used)):
+        if host.name in facts:
+            yield host, facts[host.name]
+
+
+def _directors(spec: Spec, facts: Facts) -> Iterator[tuple[Host, HostFacts]]:
+    return ((d, facts[d.name]) for d in spec.directors if d.name in facts)
+
+
+def vips_of(spec: Spec) -> list[Address]:
+    """List the VIPs of a spec, each once, in the order of the file."""
+    return list(dict.fromkeys(service.vip for service in spec.services))
+
+
+def _features(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    for host, seen in _hosts(spec, facts):
+        for feature, reason in sorted(seen.lacks.items()):
+            yield Finding(
+                f"host.{feature}", ERROR, host.name, reason, "install it, or choose another way"
+            )
+
+
+def _right_machine(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    for host, seen in _hosts(spec, facts):
+        if not seen.holds(host.address):
+            yield Finding(
+                "host.address",
+                ERROR,
+                host.name,
+                f"{host.address} is not an address of the machine reached as {host.name}"
+                f" (it says it is {seen.hostname!r})",
+                "correct the address in the spec, or how the host is reached",
+            )
+
+
+def _on_link(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    for director, seen in _directors(spec, facts):
+        for server in _used_servers(spec):
+            path = seen.path(server.address)
+            if path is None or (not path.error and path.gateway is None):
+                continue
+            way = path.error or f"the way there leads through the gateway {path.gateway}"
+            yield Finding(
+                "l2.on_link",
+                ERROR,
+                director.name,
+                f"{server.name} ({server.address}) is not on-link for {director.name}: {way}",
+                "direct routing hands frames to the real server's MAC: put both into one L2",
+            )
+
+
+def _used_servers(spec: Spec) -> list[Host]:
+    used = {member.host for service in spec.services for member in service.members}
+    return [server for server in spec.real_servers if server.name in used]
+
+
+def _one_link(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    for director, seen in _directors(spec, facts):
+        paths = [(s, seen.path(s.address)) for s in _used_servers(spec)]
+        links = {s.name: p.link for s, p in paths if p and p.link and p.gateway is None}
+        if len(set(links.values())) > 1:
+            ways = ", ".join(f"{name} by {link}" for name, link in sorted(links.items()))
+            yield Finding(
+                "l2.one_link",
+                ERROR,
+                director.name,
+                f"{director.name} reaches its real servers by different links: {ways}",
+                "the VIP can be announced on one link only: use real servers behind one link",
+            )
+
+
+def _second_address(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    vips = set(vips_of(spec))
+    for director, seen in _directors(spec, facts):
+        link = director_link(spec, seen)
+        own = [a for a in seen.on_link(link) if a.address not in vips]
+        if link and not own:
+            yield Finding(
+                "director.second_address",
+                ERROR,
+                director.name,
+                f"{link} has no address besides the VIP, so the director would ask for its real"
+                " servers in the VIP's name and get no answer",
+                f"give {link} an address of its own in the real servers' network",
+            )
+
+
+def _vip_is_free(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    known = {link.mac: name for name, seen in facts.items() for link in seen.links if link.mac}
+    for director, seen in _directors(spec, facts):
+        for claim in seen.claims:
+            if claim.mac not in known:
+                yield Finding(
+                    "vip.free",
+                    ERROR,
+                    director.name,
+                    f"a machine outside the spec, {claim.mac} on {claim.link}, already answers for"
+                    f" {claim.address}",
+                    "take the address away from it, or choose another VIP",
+                )
+
+
+def _vip_elsewhere(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    directors = {director.name for director in spec.directors}
+    for host, seen in _hosts(spec, facts):
+        ours = {
+            m.resource.key for m in seen.marks if isinstance(m.resource, (AnnouncedVip, HeldVip))
+        }
+        link = director_link(spec, seen) if host.name in directors else VIP_LINK
+        for vip in vips_of(spec):
+            for fact in seen.holds(vip):
+                if fact.link != link and (vip, fact.link) not in ours:
+                    yield Finding(
+                        "vip.elsewhere",
+                        ERROR,
+                        host.name,
+                        f"{vip} is on {fact.link} of {host.name}, where it is not ours; it belongs"
+                        f" on {link}",
+                        f"ip address del {vip}/{fact.prefix_length} dev {fact.link}",
+                    )
+
+
+def _role(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    directors = {director.name for director in spec.directors}
+    for host, seen in _hosts(spec, facts):
+        is_director = host.name in directors
+        wrong: tuple[type, ...] = (
+            (HeldVip, ArpSilence) if is_director else (Service, Destination, AnnouncedVip)
+        )
+        if any(isinstance(mark.resource, wrong) for mark in seen.marks):
+            was, now = ("real server", "director") if is_director else ("director", "real server")
+            yield Finding(
+                "host.role",
+                ERROR,
+                host.name,
+                f"{host.name} is a {was} so far and would become a {now}",
+                "take it down first: apply a spec without it (or onearm destroy), then this one",
+            )
+
+
+def _same_machine(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    seen_as: dict[str, str] = {}
+    for host, seen in _hosts(spec, facts):
+        for link in (link for link in seen.links if speaks_arp(link)):
+            other = seen_as.setdefault(link.mac, host.name)
+            if other != host.name and seen.link(link.name) == facts[other].link(link.name):
+                yield Finding(
+                    "host.same_machine",
+                    ERROR,
+                    host.name,
+                    f"{other} and {host.name} reach the same machine ({link.name} has {link.mac})",
+                    "correct how one of them is reached",
+                )
+
+
+def _silence_possible(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    for host, seen in _hosts(spec, facts):
+        if host in spec.directors or host.arp != "sysctl":
+            continue
+        value = seen.sysctls.get("net/ipv4/conf/all/arp_ignore", "0")
+        if value.isdigit() and int(value) > STRICTEST_IGNORE:
+            yield Finding(
+                "arp.ignore_too_strict",
+                ERROR,
+                host.name,
+                f"net.ipv4.conf.all.arp_ignore is {value}: it hides what must answer",
+                "sysctl -w net.ipv4.conf.all.arp_ignore=1",
+            )
+
+
+def _shared_director(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    for director, seen in _directors(spec, facts):
+        if unshared(spec, seen):
+            yield Finding(
+                "director.shared",
+                WARNING,
+                director.name,
+                "IPVS services that are not ours stand here, so net.ipv4.vs stays as it is: packets"
+                " of a removed real server may vanish silently, and persistent clients stay on it",
+                "say `shared_director: true` in the spec to set them for all services",
+            )
+
+
+def _no_silence(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    servers = set(_used_servers(spec))
+    for host, seen in _hosts(spec, facts):
+        if host in servers and not any(map(speaks_arp, seen.links)):
+            yield Finding(
+                "arp.no_link",
+                ERROR,
+                host.name,
+                "no Ethernet link that takes part in ARP was found, so nothing can be silenced",
+                "direct routing needs an Ethernet link in the director's L2",
+            )
+
+
+RULES: tuple[Rule, ...] = (
+    _features,
+    _right_machine,
+    _same_machine,
+    _role,
+    _on_link,
+    _one_link,
+    _second_address,
+    _vip_is_free,
+    _vip_elsewhere,
+    _silence_possible,
+    _no_silence,
+    _shared_director,
+)

@@ -1,0 +1,155 @@
+"""Real connections from a client: opened, asked, closed, and what became of each."""
+
+from __future__ import annotations
+
+import errno
+import selectors
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from onearm.model import Address
+
+READ_LIMIT = 65536  # bytes of a reply: it comes from somebody else's server
+AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One connection (or datagram) that a client tried.
+
+    `result`: connected, answered (data came back), refused, timeout, unreachable, sent (UDP, no
+    answer), or error. `reply`: the first bytes of the answer as text, for UDP and where a request
+    was sent.
+    """
+
+    source: Address
+    source_port: int
+    result: str
+    detail: str = ""
+    reply: str = ""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What to open: `sources` are used in turn, one connection each; `request` may be empty."""
+
+    protocol: str
+    vip: Address
+    port: int
+    sources: tuple[Address, ...]
+    request: str = ""
+    timeout_s: float = 3.5
+
+
+class _Connection:
+    """One socket on its way through connect, request and reply."""
+
+    def __init__(self, errand: Errand, source: Address) -> None:
+        kind = socket.SOCK_STREAM if errand.protocol == "tcp" else socket.SOCK_DGRAM
+        family = socket.AF_INET if source.version == 4 else socket.AF_INET6  # noqa: PLR2004
+        self.errand, self.connected, self.reply = errand, False, b""
+        self.socket = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+        self.attempt = Attempt(source, 0, "timeout")
+
+    def open(self) -> bool:
+        """Start; say whether there is something to wait for."""
+        try:
+            self.socket.bind((str(self.attempt.source), 0))
+            code = self.socket.connect_ex((str(self.errand.vip), self.errand.port))
+        except OSError as error:
+            return self._end(_result(error), error.strerror or str(error))
+        self.attempt = replace(self.attempt, source_port=self.socket.getsockname()[1])
+        if code not in (0, errno.EINPROGRESS):
+            return self._end(_result(OSError(code, "")), _words(code))
+        if self.errand.protocol != "tcp":
+            return self._ask("sent")
+        return True
+
+    def ready(self) -> bool:
+        """Go on after the socket has news; say whether there is more to wait for."""
+        code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            return self._end(_result(OSError(code, "")), _words(code))
+        if not self.connected and self.errand.protocol == "tcp":
+            return self._ask("connected")
+        return self._read()
+
+    def _ask(self, result: str) -> bool:
+        self.connected = True
+        self.attempt = replace(self.attempt, result=result)
+        request = self.errand.request.encode()
+        if not request and self.errand.protocol == "tcp":
+            return False
+        try:
+            self.socket.send(request)
+        except OSError as error:
+            return self._end(_result(error), error.strerror or str(error))
+        return True
+
+    def _read(self) -> bool:
+        try:
+            data = self.socket.recv(READ_LIMIT)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            return self._end(_result(error), error.strerror or str(error))
+        self.reply = (self.reply + data)[:READ_LIMIT]
+        if data:
+            self.attempt = replace(self.attempt, result="answered")
+        return bool(data) and self.errand.protocol == "tcp" and len(self.reply) < READ_LIMIT
+
+    def _end(self, result: str, detail: str) -> bool:
+        self.attempt = replace(self.attempt, result=result, detail=detail)
+        return False
+
+    def finished(self) -> Attempt:
+        self.socket.close()
+        text = self.reply.rpartition(b"\r\n\r\n")[2][:200].decode("ascii", "replace").strip()
+        return replace(self.attempt, reply=text)
+
+
+def _result(error: OSError) -> str:
+    if error.errno == errno.ECONNREFUSED:
+        return "refused"
+    if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+        return "unreachable"
+    return "timeout" if error.errno == errno.ETIMEDOUT else "error"
+
+
+def _words(code: int) -> str:
+    return OSError(code, errno.errorcode.get(code, str(code))).strerror or ""
+
+
+def run(errand: Errand) -> list[Attempt]:
+    """Open one connection per source, a bounded number at once; each ends within its timeout."""
+    sources = list(errand.sources)
+    found: list[Attempt] = []
+    for start in range(0, len(sources), AT_ONCE):
+        found += _wave(errand, sources[start : start + AT_ONCE])
+    return found
+
+
+def _wave(errand: Errand, sources: Sequence[Address]) -> list[Attempt]:
+    connections = [_Connection(errand, source) for source in sources]
+    with selectors.DefaultSelector() as selector:
+        for connection in connections:
+            if connection.open():
+                selector.register(connection.socket, _events(connection), connection)
+        deadline = time.monotonic() + errand.timeout_s
+        while selector.get_map() and time.monotonic() < deadline:
+            for key, _ in selector.select(max(0.0, deadline - time.monotonic())):
+                _advance(selector, key.data)
+    return [connection.finished() for connection in connections]
+
+
+def _advance(selector: selectors.BaseSelector, connection: _Connection) -> None:
+    if connection.ready():
+        selector.modify(connection.socket, selectors.EVENT_READ, connection)
+    else:
+        selector.unregister(connection.socket)
+
+
+def _events(connection: _Connection) -> int:
+    return selectors.EVENT_READ if connection.connected else selectors.EVENT_WRITE
