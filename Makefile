@@ -1,0 +1,35 @@
+# The commands a newcomer needs; each does the set-up that it needs by itself.
+BIN := .venv/bin
+
+help:
+	@echo "make setup   the tools and .venv; the others do it by themselves"
+	@echo "make demo    the reference load balancer in a lab on this machine, proved by traffic"
+	@echo "make test    every test; ARGS='-k spec' for some"
+	@echo "make lint    ruff, mypy, and the hosts' Python 3.9"
+	@echo "make bench   what it costs, measured in one run"
+	@echo "make docs    the generated parts of docs/reference"
+
+setup:
+	@scripts/setup
+
+demo: setup
+	@scripts/demo
+
+test: setup
+	$(BIN)/pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/vermin --quiet --no-tips --violations --target=3.9- $$($(BIN)/python tests/layers.py)
+	@if [ -e scripts/docs ]; then $(BIN)/python scripts/docs --check; fi
+
+bench: setup
+	$(BIN)/python scripts/bench $(ARGS)
+
+docs: setup
+	@if [ -e scripts/docs ]; then $(BIN)/python scripts/docs; fi
+	$(BIN)/pytest tests/test_spec.py -k "schema or page or example"
+
+.PHONY: help setup demo test lint bench docs

@@ -1,0 +1,95 @@
+"""Who may import whom: one table, particular rows first. Run, it prints the node side's files."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+SRC = Path(__file__).parents[1] / "src" / "onearm"
+
+
+class Layer(NamedTuple):
+    """A row: modules by pattern, whom of ours they may import, and what is theirs alone.
+
+    `node`: runs on the hosts, so standard library only and Python 3.9. `pure`: no outside world.
+    `kernel`: may speak to the kernel.
+    """
+
+    modules: str
+    imports: str
+    node: bool = False
+    pure: bool = False
+    kernel: bool = False
+
+
+NODE = {"node": True}
+PURE = {"pure": True}
+
+LAYERS = (
+    Layer("__init__", "", **NODE),
+    Layer("model", "", **NODE, **PURE),
+    Layer("errors", "", **NODE, **PURE),
+    Layer("facts", "model", **NODE, **PURE),
+    Layer("wire", "model facts errors", **NODE),
+    Layer("ledger", "model errors wire", **NODE),
+    Layer("kernel.*", "errors model facts kernel.*", **NODE, kernel=True),
+    Layer("places.neutron", "errors model facts"),
+    Layer("bundle", "errors"),
+    Layer("places.conversation", "bundle errors wire model facts"),
+    Layer("places.remote*", "places.conversation kernel.frames traffic errors wire model facts"),
+    Layer("places.*", "kernel.* ledger model facts errors wire places.*", **NODE),
+    Layer("traffic", "kernel.* wire errors model facts", **NODE),
+    Layer("node", "traffic places.* kernel.* wire ledger errors model facts", **NODE),
+    Layer("spec", "model errors spec_load.*", **PURE),
+    Layer("spec_load.*", "model errors spec spec_load.*"),
+    Layer("silence", "model facts spec", **PURE),
+    Layer("drain", "model facts spec", **PURE),
+    Layer("desire", "model facts spec silence drain", **PURE),
+    Layer("preflight", "model facts spec silence desire", **PURE),
+    Layer("commands", "model", **PURE),
+    Layer("diff", "model errors", **PURE),
+    Layer("each", "errors"),
+    Layer("reconcile", "model errors each diff"),
+    Layer("probe", "model facts spec errors each wire places.remote*"),
+    Layer("verify", "model facts spec errors each wire places.remote* probe"),
+    Layer("lab.*", "errors model lab.*", kernel=True),
+    Layer("cli*", "*"),
+    Layer("__main__", "*"),
+)
+
+# A module that no row names is a failure.
+KERNEL_ONLY = {"ctypes", "fcntl"}  # and AF_NETLINK, AF_PACKET, /proc/sys: kernel/ and lab/ only
+OUTSIDE = {"os", "socket", "subprocess", "shutil", "selectors", "threading", "urllib", "http"}
+
+
+def fits(module: str, patterns: str) -> bool:
+    """Match a module by patterns; `places.*` is the package itself as well."""
+    return any(
+        fnmatchcase(module, pattern) or fnmatchcase(f"{module}.", pattern)
+        for pattern in patterns.split()
+    )
+
+
+def layer(module: str) -> Layer | None:
+    """Give the row of a module."""
+    return next((row for row in LAYERS if fits(module, row.modules)), None)
+
+
+def modules() -> dict[str, Path]:
+    """Give every module that exists, by its name below onearm (`kernel.ipvs`, `lab`)."""
+    found = {}
+    for path in sorted(SRC.rglob("*.py")):
+        name = ".".join(path.relative_to(SRC).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def node_side() -> list[Path]:
+    """Give the files that run on the hosts."""
+    rows = {path: layer(name) for name, path in modules().items()}
+    return [path for path, row in rows.items() if row and row.node]
+
+
+if __name__ == "__main__":
+    print(*node_side())
