@@ -37,7 +37,10 @@ LAYERS = (
     Layer("places.neutron", "errors model facts"),
     Layer("bundle", "errors"),
     Layer("places.conversation", "bundle errors wire model facts"),
-    Layer("places.remote*", "places.conversation kernel.frames traffic errors wire model facts"),
+    Layer(
+        "places.remote*",
+        "places.conversation places.look kernel.frames traffic errors wire model facts",
+    ),
     Layer("places.*", "kernel.* ledger model facts errors wire places.*", **NODE),
     Layer("traffic", "kernel.* wire errors model facts", **NODE),
     Layer("node", "traffic places.* kernel.* wire ledger errors model facts", **NODE),
