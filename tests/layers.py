@@ -54,7 +54,14 @@ LAYERS = (
     Layer("diff", "model errors", **PURE),
     Layer("each", "errors"),
     Layer("reconcile", "model errors each diff"),
-    Layer("probe", "model facts spec errors each wire places.remote*"),
+    Layer("reach", "spec errors"),
+    Layer("words", "model", **PURE),
+    Layer(
+        "session",
+        "model facts spec errors each drain desire preflight diff reconcile reach"
+        " places.look places.remote*",
+    ),
+    Layer("probe", "model facts spec errors each wire places.remote* traffic kernel.frames"),
     Layer("verify", "model facts spec errors each wire places.remote* probe"),
     Layer("lab.*", "errors model lab.*", kernel=True),
     Layer("cli*", "*"),
