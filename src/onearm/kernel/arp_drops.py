@@ -13,8 +13,8 @@ from onearm.model import Address
 
 # Conditions that every ARP packet of ours meets; a rule with any other is left alone.
 _ALWAYS = {"-j", "-o", "-s", "--h-type", "--h-length", "--proto-type"}
-_FIELDS = {"htype", "ptype", "hlen", "plen"}
-_REQUESTS = {"1", "Request", "request"}
+_LAYOUT = ("htype", "ptype", "hlen", "plen")
+_REQUESTS = {"1", "Request"}
 _HARMLESS = {"counter", "log"}
 
 
@@ -150,7 +150,8 @@ def _text(rule: dict[str, Any]) -> str:
 def _nft_rule(rule: dict[str, Any]) -> tuple[str, str, list[Any]]:
     """Return (verdict, jump target, conditions on the sender); no verdict: not a plain rule."""
     senders: list[Any] = []
-    for expression in rule.get("expr", ()):
+    expressions = rule.get("expr")
+    for expression in expressions if isinstance(expressions, list) else ():
         if not isinstance(expression, dict) or len(expression) != 1:
             return "", "", []
         ((key, value),) = expression.items()
@@ -169,17 +170,18 @@ def _nft_rule(rule: dict[str, Any]) -> tuple[str, str, list[Any]]:
 
 def _nft_match(match: Any) -> Any:
     """Return the conditions on the sender in a match; None when it is about other things."""
-    if not isinstance(match, dict) or not isinstance(match.get("left"), dict):
-        return None
-    left, right = match["left"], match.get("right")
-    if left.get("meta", {}).get("key") == "oifname":
+    left, right, op = (_inner(match, name) for name in ("left", "right", "op"))
+    field = _inner(_inner(left, "payload"), "field")
+    request = field == "operation" and right == "request" and op == "=="
+    if request or field in _LAYOUT or _inner(_inner(left, "meta"), "key") == "oifname":
         return []
-    field = left.get("payload", {}).get("field")
-    if field in _FIELDS or (field == "operation" and right in _REQUESTS):
-        return []
-    if field != "saddr ip" or match.get("op") not in ("==", "!="):
+    if field != "saddr ip" or op not in ("==", "!="):
         return None
-    return [_nft_sender(right, negated=match["op"] == "!=")]
+    return [_nft_sender(right, negated=op == "!=")]
+
+
+def _inner(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
 
 
 def _nft_sender(right: Any, *, negated: bool) -> Any:
@@ -187,7 +189,8 @@ def _nft_sender(right: Any, *, negated: bool) -> Any:
 
 
 def _parts(right: Any) -> list[Any]:
-    return list(right["set"]) if isinstance(right, dict) and "set" in right else [right]
+    members = _inner(right, "set")
+    return members if isinstance(members, list) else [right]
 
 
 def _covers(part: Any, vip: IPv4Address) -> bool:

@@ -1,0 +1,81 @@
+"""Frames from bytes: the kinds that count, and any bytes at all."""
+
+import struct
+from ipaddress import ip_address
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onearm.kernel import frames
+from onearm.kernel.frames import Frame, parse
+
+BASE = Frame("eth0", outgoing=False, to_us=True)
+ETHERNET = bytes.fromhex("020000000003 020000000001 0800")
+A, B = ip_address("198.51.100.10").packed, ip_address("203.0.113.2").packed
+
+
+def ipv4(protocol, rest, fragment=0, words=5):
+    head = struct.pack("!BBHHHBBH", 0x40 | words, 0, 40, 0, fragment, 64, protocol, 0)
+    return head + A + B + bytes(4 * (words - 5)) + rest
+
+
+TCP = struct.pack("!HHIIBBHHH", 40000, 80, 1, 2, 0x50, 0x12, 0, 0, 0)
+
+
+def test_tcp_with_and_without_ip_options():
+    for words in (5, 15):
+        found = parse(BASE, ETHERNET + ipv4(6, TCP, words=words), frames.ETH_P_IP)
+        assert (found.kind, found.source_port, found.target_port) == ("tcp", 40000, 80)
+        assert (found.source, found.target, found.tcp_flags) == ("198.51.100.10", "203.0.113.2", 18)
+        assert (found.target_mac, found.source_mac) == ("02:00:00:00:00:03", "02:00:00:00:00:01")
+
+
+def test_what_is_cut_short_keeps_its_addresses():
+    found = parse(BASE, ETHERNET + ipv4(6, TCP[:6]), frames.ETH_P_IP)
+    assert (found.kind, found.target_port, found.tcp_flags) == ("tcp", 80, 0)
+    assert parse(BASE, ETHERNET + ipv4(6, b""), frames.ETH_P_IP).kind == "tcp"
+    assert parse(BASE, (ETHERNET + ipv4(6, b""))[:-1], frames.ETH_P_IP) is None
+
+
+def test_a_later_fragment_has_no_ports():
+    found = parse(BASE, ETHERNET + ipv4(17, TCP, fragment=5), frames.ETH_P_IP)
+    assert (found.kind, found.source_port) == ("other", 0)
+
+
+def test_icmp_errors():
+    found = parse(BASE, ETHERNET + ipv4(1, bytes([3, 4, 0, 0])), frames.ETH_P_IP)
+    assert (found.kind, found.icmp_type, found.icmp_code) == ("icmp", 3, 4)
+
+
+def test_arp_both_ways():
+    mac = bytes.fromhex("020000000004")
+    for operation, kind in ((1, "arp-request"), (2, "arp-reply"), (9, "other")):
+        data = ETHERNET + frames.arp(operation, (mac, A), (bytes(6), B))
+        found = parse(BASE, data, frames.ETH_P_ARP)
+        assert (found.kind, found.source, found.target) == (kind, "198.51.100.10", "203.0.113.2")
+        assert found.claimed_mac == "02:00:00:00:00:04"
+    foreign = b"\0\x06" + frames.arp(1, (mac, A), (bytes(6), B))[2:]
+    assert parse(BASE, ETHERNET + foreign, frames.ETH_P_ARP) is None
+
+
+def test_a_link_without_ethernet_and_ipv6():
+    found = parse(BASE, ipv4(17, TCP), frames.ETH_P_IP, ethernet=False)
+    assert (found.kind, found.source_mac, found.target_port) == ("udp", "", 80)
+    six = struct.pack("!IHBB", 6 << 28, 20, 6, 64) + bytes(15) + b"\1" + bytes(15) + b"\2" + TCP
+    found = parse(BASE, six, frames.ETH_P_IPV6, ethernet=False)
+    assert (found.source, found.target, found.target_port) == ("::1", "::2", 80)
+
+
+PROTOCOLS = st.sampled_from([frames.ETH_P_IP, frames.ETH_P_ARP, frames.ETH_P_IPV6, 0, 0x8100])
+
+
+@given(st.binary(max_size=160), PROTOCOLS, st.booleans())
+def test_any_bytes_give_a_frame_or_none(data, protocol, ethernet):
+    found = parse(BASE, data, protocol, ethernet=ethernet)
+    assert found is None or isinstance(found, Frame)
+
+
+@given(st.binary(max_size=160), st.integers(0, 255), st.integers(0, 15))
+def test_any_transport_gives_a_frame(data, protocol, words):
+    head = bytes([0x40 | words]) + bytes(8) + bytes([protocol]) + bytes(10)
+    assert parse(BASE, head + data, frames.ETH_P_IP, ethernet=False) is not None
