@@ -16,6 +16,7 @@ import sys
 import termios
 import traceback
 import tty
+from functools import partial
 
 from onearm.lab import guest, hosts, linux
 from onearm.lab.execs import ENVIRONMENT, Execs
@@ -76,7 +77,7 @@ class Agent:
     def serve(self) -> None:
         self.loop.add(self.up, self._from_controller, self._end)
         for name, line in self.lines.items():
-            self.loop.add(line, self._from_host, lambda name=name: self._host_died(name))
+            self.loop.add(line, self._from_host, partial(self._host_died, name))
         self.loop.signals((signal.SIGCHLD,), lambda _: self.execs.reap())
         self.loop.run()
 

@@ -31,7 +31,7 @@ class Choice(NamedTuple):
 
 
 def choose() -> Choice:
-    """Choose `native` where the running kernel can do it all, else `uml`; the user may force one."""
+    """Choose `native` where the running kernel can do it all, else `uml`; or what is forced."""
     forced = os.environ.get(FORCE, "")
     if forced not in {"", "native", "uml"}:
         raise UsageError(f"{FORCE} is {forced!r}; it can be native or uml")
@@ -71,9 +71,7 @@ def has_family(name: str) -> bool:
     attribute = ATTRIBUTE.pack(ATTRIBUTE.size + len(value), CTRL_ATTR_FAMILY_NAME) + value
     attribute += bytes(-len(attribute) % 4)
     length = GENL_HEADER.size + len(attribute)
-    header = GENL_HEADER.pack(
-        length, GENL_ID_CTRL, NLM_F_REQUEST, 1, 0, CTRL_CMD_GETFAMILY, 1, 0
-    )
+    header = GENL_HEADER.pack(length, GENL_ID_CTRL, NLM_F_REQUEST, 1, 0, CTRL_CMD_GETFAMILY, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_GENERIC) as asking:
         asking.bind((0, 0))
         asking.send(header + attribute)
@@ -89,7 +87,7 @@ def dummy_fails() -> str:
         os._exit(0)
     os.close(writer)
     os.waitpid(child, 0)
-    with open(reader, "rb") as answer:
+    with os.fdopen(reader, "rb") as answer:
         return answer.read().decode()
 
 

@@ -1,4 +1,4 @@
-"""The one child of the controller: started so that it cannot outlive it, ended so that none is left."""
+"""The controller's one child: started so that it cannot outlive it, ended without a rest."""
 
 from __future__ import annotations
 
@@ -16,9 +16,18 @@ SESSION_FIELD = 3  # of /proc/PID/stat behind the command's name: state, ppid, p
 
 
 def launch(
-    argv: list[str], environment: dict[str, str], keep: int, log: Path, dying: int, flags: int = 0
+    argv: list[str],
+    environment: dict[str, str],
+    *,
+    keep: int,
+    log: Path,
+    dying: int,
+    flags: int = 0,
 ) -> int:
-    """Fork and exec in a new session; the kernel sends `dying` should this process die first."""
+    """Fork and exec in a new session, `keep` inherited, with new namespaces of the kinds `flags`.
+
+    The kernel sends `dying` should this process die first.
+    """
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     if flags:
         linux.unshare(flags)
@@ -32,7 +41,9 @@ def launch(
     return pid
 
 
-def _become(argv: list[str], environment: dict[str, str], keep: int, output: int, dying: int) -> None:
+def _become(
+    argv: list[str], environment: dict[str, str], keep: int, output: int, dying: int
+) -> None:
     os.setsid()
     linux.die_with_parent(dying)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -40,7 +51,7 @@ def _become(argv: list[str], environment: dict[str, str], keep: int, output: int
     for fd, target in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(fd, target)
     os.set_inheritable(keep, True)  # noqa: FBT003 - the standard library's own way
-    os.execvpe(argv[0], argv, environment)
+    os.execvpe(argv[0], argv, environment)  # noqa: S606 - an argument list, as everywhere
 
 
 def end(pid: int, patience: tuple[tuple[int, float], ...]) -> None:

@@ -18,14 +18,13 @@ from typing import Any, NamedTuple
 
 from onearm.errors import OnearmError, PlaceError, Unreachable, UsageError, revive
 from onearm.lab import paths
-from onearm.lab.frames import Frame, Kind, pack
+from onearm.lab.frames import Kind, pack
 from onearm.lab.session import Session
 
 START = Path(__file__).with_name("start.py")
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 DOWN_S = 30.0
 POLL_S = 0.01
-REFUSED = "connection refused"
 
 
 class LabInfo(NamedTuple):
@@ -158,15 +157,20 @@ def _ask(name: str, question: bytes) -> LabInfo:
 
 
 def call(
-    name: str | None, host: str, argv: list[str], input: bytes = b"", timeout: float = 60  # noqa: A002
+    name: str | None,
+    host: str,
+    argv: list[str],
+    input: bytes = b"",  # noqa: A002 - as subprocess.run calls it
+    timeout: float = 60,
 ) -> tuple[int, bytes, bytes]:
     """Run a command in a host without a process of our own: (code, stdout, stderr)."""
     files = [os.memfd_create(which) for which in ("stdin", "stdout", "stderr")]
     try:
-        with open(files[0], "wb", closefd=False) as stdin:
+        with os.fdopen(files[0], "wb", closefd=False) as stdin:
             stdin.write(input)
         os.lseek(files[0], 0, os.SEEK_SET)
-        code = run(name, host, argv, *files, timeout=timeout)
+        streams = dict(zip(("stdin", "stdout", "stderr"), files, strict=True))
+        code = run(name, host, argv, **streams, timeout=timeout)
         return code, _content(files[1]), _content(files[2])
     finally:
         for fd in files:
@@ -175,7 +179,7 @@ def call(
 
 def _content(fd: int) -> bytes:
     os.lseek(fd, 0, os.SEEK_SET)
-    with open(fd, "rb", closefd=False) as file:
+    with os.fdopen(fd, "rb", closefd=False) as file:
         return file.read()
 
 
@@ -183,10 +187,10 @@ def run(
     name: str | None,
     host: str,
     argv: list[str],
+    *,
     stdin: int = 0,
     stdout: int = 1,
     stderr: int = 2,
-    *,
     signals: int | None = None,
     timeout: float | None = None,
 ) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import selectors
 import shutil
 import signal
 import socket
@@ -47,6 +48,9 @@ class Controller:
     def boot(self) -> None:
         """Wait until the agent says that the network stands."""
         self.loop.add(self.backend.line, self._from_agent, self._end)
+        # Helpers of a killed guest keep the line open, so its own death is watched as well.
+        death = os.pidfd_open(self.backend.pid)
+        self.loop.watch(death, selectors.EVENT_READ, self._end)
         self.loop.run(lambda: bool(self.info or self.failed), BOOT_S)
         if not self.info:
             silent = "it was silent for too long" if self.loop.going else "it ended at once"
@@ -55,9 +59,15 @@ class Controller:
                 f"{self.failed or silent}{self._console()}"
             )
         self.info = {
-            **{"onearm": 1, "kind": "lab", "name": self.name, "directory": str(self.directory)},
-            **{"backend": self.choice.name, "why": self.choice.why, "pid": os.getpid()},
-            **{"boot_s": round(time.monotonic() - self.begun, 2), **self.info},
+            "onearm": 1,
+            "kind": "lab",
+            "name": self.name,
+            "backend": self.choice.name,
+            "why": self.choice.why,
+            "boot_s": round(time.monotonic() - self.begun, 2),
+            "pid": os.getpid(),
+            "directory": str(self.directory),
+            **self.info,
         }
 
     def _console(self) -> str:

@@ -1,4 +1,4 @@
-"""Commands in a host: started on request, their three pipes carried as frames, their end reported."""
+"""Commands in a host: started on request, their pipes carried as frames, their end reported."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ class Execs:
 
     def start(self, frame: Frame) -> None:
         _, term, *argv = frame.payload.split(b"\0")
-        reads, writes = zip(*(os.pipe() for _ in range(3)))
+        pipes = [os.pipe() for _ in range(3)]
+        reads, writes = [pipe[0] for pipe in pipes], [pipe[1] for pipe in pipes]
         try:
             pid = _spawn(argv, term, (reads[0], writes[1], writes[2]))
         except OSError as error:
@@ -255,7 +256,7 @@ TAKE: dict[Kind, Callable[[Execs, Command, bytes], None]] = {
 
 
 def _spawn(argv: list[bytes], term: bytes, pipes: tuple[int, int, int]) -> int:
-    """Start a command as leader of its own session and group, with Python's ignored signals back."""
+    """Start a command as leader of its own session and group, with no signal ignored."""
     environment = {**ENVIRONMENT, "TERM": term.decode("ascii", "replace") or "dumb"}
     return os.posix_spawnp(
         argv[0],

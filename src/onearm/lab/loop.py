@@ -6,13 +6,12 @@ import os
 import selectors
 import signal
 from collections.abc import Callable
-from typing import Optional
 
 from onearm.lab.frames import Frame, Line
 
 Receive = Callable[[list[Frame]], None]
 Ended = Callable[[], None]
-Ready = Callable[[], None]
+Ready = Callable[[], object]
 
 
 class Loop:
@@ -77,7 +76,7 @@ class Loop:
 
         self.watch(reader, selectors.EVENT_READ, ready)
 
-    def run(self, until: Optional[Callable[[], bool]] = None, wait_s: float | None = None) -> bool:
+    def run(self, until: Callable[[], bool] | None = None, wait_s: float | None = None) -> bool:
         """Serve until `going` is False (-> False), or `until()` holds (-> True).
 
         With `wait_s` one idle wait that long also ends it.

@@ -24,8 +24,12 @@ class Native:
         argv = [sys.executable, "-ISsB", str(START), "agent", "native", str(theirs.fileno())]
         self.console = directory / CONSOLE
         self.pid = children.launch(
-            argv, dict(os.environ), theirs.fileno(), self.console, signal.SIGKILL,
-            linux.CLONE_NEWPID,
+            argv,
+            dict(os.environ),
+            keep=theirs.fileno(),
+            log=self.console,
+            dying=signal.SIGKILL,
+            flags=linux.CLONE_NEWPID,
         )
         theirs.close()
         self.line = Line(ours.detach())

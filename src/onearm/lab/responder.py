@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import errno
 import ipaddress
-import json
 import os
 import resource
 import selectors
@@ -20,21 +19,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, NoReturn, Optional, Union
-from urllib.parse import parse_qs, urlsplit
+from typing import NamedTuple, NoReturn
+
+from onearm.lab.answers import PORTION, Answer, line, reply
 
 TCP_PORTS = (80, 443, 8080)
 UDP_PORTS = (53, 5353)
 PID_FILE = Path("/run/responder.pid")
 HEAD_LIMIT = 8192  # a request head longer than this is no request
-PORTION = 65536
 TICK_S = 0.02  # how finely a paced answer is paced
 ACCEPTS = 64  # new connections taken in one go
 MOST_FDS = 4096
-LONGEST = 1 << 40
 FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-Connection = Union["Ear", "Talk"]
 
 
 class Family(NamedTuple):
@@ -50,8 +46,22 @@ class Family(NamedTuple):
 
 IP_PKTINFO = 8  # linux/in.h; Python has no name for it before 3.14
 FAMILIES = (
-    Family(socket.AF_INET, "0.0.0.0", socket.IPPROTO_IP, IP_PKTINFO, IP_PKTINFO, struct.Struct("=I4s4s")),  # noqa: E501, S104 - every address is the point
-    Family(socket.AF_INET6, "::", socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, socket.IPV6_PKTINFO, struct.Struct("=16sI")),  # noqa: E501
+    Family(
+        socket.AF_INET,
+        "0.0.0.0",  # noqa: S104 - every address is the point
+        socket.IPPROTO_IP,
+        IP_PKTINFO,
+        IP_PKTINFO,
+        struct.Struct("=I4s4s"),
+    ),
+    Family(
+        socket.AF_INET6,
+        "::",
+        socket.IPPROTO_IPV6,
+        socket.IPV6_RECVPKTINFO,
+        socket.IPV6_PKTINFO,
+        struct.Struct("=16sI"),
+    ),
 )
 
 
@@ -68,7 +78,7 @@ class Ear:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if self.udp:
             self.socket.setsockopt(family.level, family.wants, 1)
-        self.socket.setblocking(False)
+        self.socket.settimeout(0)
         self.socket.bind((address, port))
         if not self.udp:
             self.socket.listen(1024)
@@ -107,7 +117,7 @@ class Talk:
         """Take over an accepted socket."""
         self.socket = connection
         self.head = bytearray()
-        self.answer: Optional[Answer] = None
+        self.answer: Answer | None = None
         self.ended = False
 
     def fileno(self) -> int:
@@ -158,90 +168,6 @@ class Talk:
         return self.answer is not None and not self.answer.portion(time.monotonic())
 
 
-class Answer:
-    """The bytes of one answer and how fast they may go."""
-
-    def __init__(self, head: bytes, length: int, rate: int, *, last: bool) -> None:
-        """`length` filler bytes follow the head."""
-        self.head = head
-        self.left = length
-        self.rate = rate
-        self.last = last
-        self.begun = time.monotonic()
-        self.paid = 0
-
-    @property
-    def over(self) -> bool:
-        return not self.head and not self.left
-
-    def portion(self, now: float) -> bytes:
-        """What may go now."""
-        if self.head:
-            return self.head
-        most = min(PORTION, self.left)
-        if self.rate:
-            most = min(most, int((now - self.begun) * self.rate) - self.paid)
-        return FILLER[: max(0, most)]
-
-    def sent(self, count: int) -> None:
-        if self.head:
-            self.head = self.head[count:]
-        else:
-            self.left -= count
-            self.paid += count
-
-
-FILLER = b"0123456789abcde\n" * (PORTION // 16)
-
-
-def line(client: str, local: str) -> str:
-    return f"{socket.gethostname()} {client} {local}\n"
-
-
-def reply(head: str, client: str, local: str) -> Answer:
-    """Answer one request head; what is not HTTP/1.x is told so and ends the talk."""
-    first, _, rest = head.partition("\r\n")
-    words = first.split(" ")
-    if len(words) != 3 or not words[2].startswith("HTTP/1."):  # noqa: PLR2004 - method, target, version
-        return _answer("400 Bad Request", b"HTTP/1.x only\n", last=True)
-    method, target, version = words
-    headers = rest.lower()
-    body = "content-length:" in headers or "transfer-encoding:" in headers
-    closing = "connection: close" in headers or (
-        version == "HTTP/1.0" and "connection: keep-alive" not in headers
-    )
-    last = closing or body
-    size = _size(target)
-    if size:
-        return _answer("200 OK", b"", size[0] if method != "HEAD" else 0, *size, last=last)
-    text = line(client, local)
-    if urlsplit(target).path == "/json":
-        names = dict(zip(("host", "client", "local"), text.split()))
-        text = json.dumps(names) + "\n"
-    return _answer("200 OK", text.encode(), last=last, silent=method == "HEAD")
-
-
-def _size(target: str) -> tuple[int, int] | None:
-    """Return N and RATE of `/bytes/N?rate=RATE`; None for any other target."""
-    with contextlib.suppress(ValueError):
-        parts = urlsplit(target)
-        _, name, count = parts.path.split("/")
-        rate = parse_qs(parts.query).get("rate", ["0"])[0]
-        if name == "bytes" and count.isdecimal() and rate.isdecimal():
-            return min(int(count), LONGEST), min(int(rate), LONGEST)
-    return None
-
-
-def _answer(status: str, text: bytes, *numbers: int, last: bool, silent: bool = False) -> Answer:
-    """Build an answer of a text, or of `numbers`: bytes to send, bytes to announce, rate."""
-    length, announced, rate = numbers or (0, len(text), 0)
-    head = (
-        f"HTTP/1.1 {status}\r\nServer: {socket.gethostname()}\r\nContent-Type: text/plain\r\n"
-        f"Content-Length: {announced}\r\nConnection: {'close' if last else 'keep-alive'}\r\n\r\n"
-    )
-    return Answer(head.encode() + (b"" if silent else text), length, rate, last=last)
-
-
 def listen(bind: str | None) -> list[Ear]:
     """Open every port on one address, or on all; without IPv6 in the kernel on IPv4 alone."""
     if bind:
@@ -288,7 +214,7 @@ class Server:
         try:
             for _ in range(ACCEPTS):
                 connection = ear.socket.accept()[0]
-                connection.setblocking(False)
+                connection.settimeout(0)
                 self.selector.register(connection, selectors.EVENT_READ, Talk(connection))
         except BlockingIOError:
             return

@@ -10,7 +10,17 @@ import time
 from collections.abc import Iterator
 
 from onearm.errors import PlaceError, Unreachable
-from onearm.lab.frames import CHUNK, GRANT, GRANT_AT, NEVER_BLOCKS, WINDOW, Decoder, Frame, Kind, pack
+from onearm.lab.frames import (
+    CHUNK,
+    GRANT,
+    GRANT_AT,
+    NEVER_BLOCKS,
+    WINDOW,
+    Decoder,
+    Frame,
+    Kind,
+    pack,
+)
 
 GONE = select.POLLERR | select.POLLNVAL
 
@@ -26,7 +36,7 @@ class Sink:
         self.broken = False
 
     def write(self) -> None:
-        """Write what never blocks; the descriptor is shared, so its flags are not ours to change."""
+        """Write what never blocks; the descriptor is shared, so its flags are not ours."""
         try:
             sent = os.write(self.fd, self.waiting[:NEVER_BLOCKS])
         except BlockingIOError:
@@ -42,7 +52,10 @@ class Session:
     """One connection to a controller."""
 
     def __init__(
-        self, door: socket.socket, fds: tuple[int, int, int] = (-1, -1, -1), signals: int | None = None
+        self,
+        door: socket.socket,
+        fds: tuple[int, int, int] = (-1, -1, -1),
+        signals: int | None = None,
     ) -> None:
         """Take over a connected socket."""
         self.door = door

@@ -1,4 +1,4 @@
-"""Runs one module of this folder from its file, wherever the package lies: `start.py MODULE ARG…`."""
+"""Runs a module of this folder by its file, wherever the package lies: `start.py MODULE ARG…`."""
 
 import runpy
 import sys

@@ -26,10 +26,8 @@ class Switchboard:
         self.last = 0
 
     def listen(self, listener: socket.socket) -> None:
-        listener.setblocking(False)
-        self.loop.watch(
-            listener.fileno(), selectors.EVENT_READ, lambda: self._accept(listener)
-        )
+        listener.settimeout(0)
+        self.loop.watch(listener.fileno(), selectors.EVENT_READ, lambda: self._accept(listener))
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError):

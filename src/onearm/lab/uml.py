@@ -34,7 +34,7 @@ class Guest:
         ours, theirs = socket.socketpair()
         argv = _command_line(directory, theirs.fileno())
         self.pid = children.launch(
-            argv, _environment(), theirs.fileno(), self.console, signal.SIGTERM
+            argv, _environment(), keep=theirs.fileno(), log=self.console, dying=signal.SIGTERM
         )
         theirs.close()
         self.line = Line(ours.detach(), CREDIT)
@@ -69,7 +69,15 @@ def _command_line(directory: Path, fd: int) -> list[str]:
     tree = modules.tree(_version())
     argv = [
         *(KERNEL, f"mem={MEMORY}", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"),
-        *("console=tty0", "con=null", "con0=null,fd:1", f"ssl0=fd:{fd}", "quiet", "panic=-1", "noreboot"),
+        *(
+            "console=tty0",
+            "con=null",
+            "con0=null,fd:1",
+            f"ssl0=fd:{fd}",
+            "quiet",
+            "panic=-1",
+            "noreboot",
+        ),
         *(f"uml_dir={directory}", "umid=uml", f"init={PYTHON}", "--"),
         *("-ISsB", str(START), "agent", "guest", "/dev/ttyS0", str(tree)),
     ]
