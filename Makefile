@@ -1,5 +1,6 @@
 # The commands a newcomer needs; each does the set-up that it needs by itself.
 BIN := .venv/bin
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 help:
 	@echo "make setup   the tools and .venv; the others do it by themselves"
