@@ -18,6 +18,9 @@ MOUNTS = (
     ("tmpfs", "run", "mode=755"),
 )
 
+# what udev would make; install(1) and shells read from and write to these names
+STREAMS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
+
 
 def prepare(modules: str) -> None:
     """Turn the read-only view of the machine into a root of our own.
@@ -35,6 +38,9 @@ def prepare(modules: str) -> None:
     for kind, name, extra in MOUNTS:
         (ROOT / name).mkdir(parents=True, exist_ok=True)
         linux.mount(kind, ROOT / name, kind, options=extra)
+    for name, target in STREAMS.items():
+        if not (ROOT / "dev" / name).is_symlink():
+            (ROOT / "dev" / name).symlink_to(target)
     (ROOT / "lib/modules").mkdir(parents=True, exist_ok=True)
     linux.mount(f"{modules}/lib/modules", ROOT / "lib/modules", flags=linux.MS_BIND)
     os.chdir(ROOT)

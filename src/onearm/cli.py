@@ -1,0 +1,265 @@
+"""The command line: parse arguments, call, print. What each command does stands in its module."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import click
+
+import onearm
+from onearm.errors import OnearmError, UsageError
+
+BUG = 1
+INTERRUPTED = 130
+
+
+class Lines(click.Group):
+    """The command group; keeps the commands in the order of their use."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """List commands as they were added."""
+        return list(self.commands)
+
+
+@click.group(cls=Lines, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(onearm.__version__, prog_name="onearm")
+@click.option("-v", "--verbose", is_flag=True, help="Log what is asked of hosts, on stderr.")
+def main(*, verbose: bool) -> None:
+    """Direct-routing load balancing for OpenStack: requests in through one arm, replies straight
+    back.
+
+    Exit codes: 0 fine, 1 a bug of ours, 2 usage or spec error, 3 refused as unsafe, 4 a place could
+    not be reached or refused, 5 it differs.
+    """
+    if verbose:
+        import logging
+
+        logging.basicConfig(level=logging.DEBUG, format="%(message)s", stream=sys.stderr)
+
+
+SPEC = click.argument("spec", type=click.Path(path_type=Path))
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
+YES = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+@main.command()
+@SPEC
+@click.option("--commands", is_flag=True, help="Print the well-known commands instead.")
+@click.option("--check", is_flag=True, help="Exit 5 if anything would change.")
+@click.option("-o", "output", type=click.Path(path_type=Path), help="Keep the plan in a file.")
+@JSON
+def plan(*, spec: Path, commands: bool, check: bool, output: Path | None, as_json: bool) -> int:
+    """Show what would change, in order, per place; change nothing."""
+    from onearm.operate import plan_command
+
+    return plan_command(spec, commands=commands, check=check, output=output, as_json=as_json)
+
+
+@main.command()
+@click.argument("spec", metavar="SPEC|PLANFILE", type=click.Path(path_type=Path))
+@YES
+@click.option("--adopt", is_flag=True, help="Take over what stands there and is not ours.")
+@click.option("--limit", multiple=True, metavar="HOST", help="Only these hosts; the rest is out.")
+@click.option(
+    "--reach-from",
+    type=click.Path(path_type=Path),
+    metavar="SPEC",
+    help="For a plan file: how hosts are reached, from this spec.",
+)
+@JSON
+def apply(  # noqa: PLR0913 - one parameter per option
+    *,
+    spec: Path,
+    yes: bool,
+    adopt: bool,
+    limit: tuple[str, ...],
+    reach_from: Path | None,
+    as_json: bool,
+) -> int:
+    """Apply the plan that is shown, look again, say what is left; twice is as once."""
+    from onearm.operate import apply_command
+
+    return apply_command(
+        spec, yes=yes, adopt=adopt, limit=limit, reach_from=reach_from, as_json=as_json
+    )
+
+
+@main.command()
+@SPEC
+@YES
+@JSON
+def destroy(*, spec: Path, yes: bool, as_json: bool) -> int:
+    """Take down all that is ours, in reverse order."""
+    from onearm.operate import destroy_command
+
+    return destroy_command(spec, yes=yes, as_json=as_json)
+
+
+@main.command()
+@SPEC
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
+@JSON
+def status(*, spec: Path, watch: bool, as_json: bool) -> int:
+    """Show services, destinations, weights, connections, rates, and who holds the VIP."""
+    from onearm.operate import status_command
+
+    return status_command(spec, watch=watch, as_json=as_json)
+
+
+@main.command()
+@SPEC
+@click.option(
+    "--cold/--warm",
+    default=None,
+    help="First forget learned neighbours (ARP) on the hosts reached; the default in the lab.",
+)
+@click.option("--strict", is_flag=True, help="Exit 5 when anything is unproved, too.")
+@click.option(
+    "--client",
+    "clients",
+    multiple=True,
+    metavar="PREFIX",
+    help="Command prefix that reaches a client, quoted as for a shell; default: this machine.",
+)
+@JSON
+def verify(
+    *, spec: Path, cold: bool | None, strict: bool, clients: tuple[str, ...], as_json: bool
+) -> int:
+    """Prove by real traffic that it works, each property with its evidence."""
+    from onearm.report import verify_command
+
+    return verify_command(spec, cold=cold, strict=strict, clients=clients, as_json=as_json)
+
+
+@main.group()
+def lab() -> None:
+    """The reference network, with real IPVS, on this machine."""
+
+
+LAB_NAME = click.option("--name", metavar="N", help="Which lab; default $ONEARM_LAB, then `lab`.")
+
+
+@lab.command()
+@LAB_NAME
+@JSON
+def up(*, name: str | None, as_json: bool) -> int:
+    """Start a lab; return when it is ready."""
+    from onearm.lab import client
+
+    info = client.up(name)
+    if as_json:
+        print_json({"onearm": 1, "kind": "lab", **info._asdict()})
+    else:
+        what = "was running already" if info.already else f"is ready after {info.boot_s:.1f} s"
+        click.echo(f"lab {info.name} {what}: {info.backend}, kernel {info.kernel} ({info.why})")
+    return 0
+
+
+@lab.command(
+    name="exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@LAB_NAME
+@click.argument("host")
+@click.argument("argv", nargs=-1, required=True)
+def exec_(*, name: str | None, host: str, argv: tuple[str, ...]) -> int:
+    """Run a command on a host of the lab; exit as it does."""
+    from onearm.lab import client
+
+    return client.exec_main(name, host, list(argv))
+
+
+@lab.command()
+@LAB_NAME
+def down(*, name: str | None) -> int:
+    """End a lab; nothing of it is left."""
+    from onearm.lab import client
+
+    client.down(name)
+    return 0
+
+
+@lab.command(name="list")
+def list_() -> int:
+    """List the labs that run."""
+    from onearm.lab import client
+
+    for name in client.names():
+        click.echo(name)
+    return 0
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """Print one object on stdout."""
+    click.echo(json.dumps(data, indent=1))
+
+
+def run(argv: list[str]) -> int:
+    """Run the command line and translate every error into a sentence and an exit code."""
+    with _quiet_pipe():
+        try:
+            code = main.main(argv, prog_name="onearm", standalone_mode=False)
+            return code if isinstance(code, int) else 0
+        except click.exceptions.Abort:
+            return INTERRUPTED
+        except click.ClickException as error:
+            error.show()
+            return UsageError.exit_code
+        except OnearmError as error:
+            return _say(error, argv)
+        except KeyboardInterrupt:
+            click.echo("onearm: interrupted", err=True)
+            return INTERRUPTED
+        except Exception as error:  # noqa: BLE001 - nobody sees a traceback
+            return _bug(error, argv)
+    return 0
+
+
+@contextlib.contextmanager
+def _quiet_pipe() -> Iterator[None]:
+    """End as if all was read when a pipe's reader, such as `head`, is gone."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(error: OnearmError, argv: list[str]) -> int:
+    if type(error) is OnearmError:
+        return _bug(error, argv)
+    click.echo(f"onearm: {error}", err=True)
+    _as_object(str(error), error.exit_code, argv)
+    return error.exit_code
+
+
+def _as_object(text: str, code: int, argv: list[str]) -> None:
+    if "--json" in argv:
+        print_json({"onearm": 1, "kind": "error", "error": text, "exit_code": code})
+
+
+def _bug(error: Exception, argv: list[str]) -> int:
+    """Keep the traceback in a file; ask for a report."""
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "onearm"
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    file = state / f"traceback-{stamp}-{os.getpid()}.txt"
+    text = "".join(traceback.format_exception(error))
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        where = f"the traceback is in {file}"
+    except OSError:
+        where = "its traceback could not be kept"
+    click.echo(
+        f"onearm: this is a bug of onearm ({type(error).__name__}: {str(error).splitlines()[:1]});"
+        f" {where}: please report it",
+        err=True,
+    )
+    _as_object("a bug of onearm", BUG, argv)
+    return BUG

@@ -1,0 +1,337 @@
+"""The commands that look at hosts and change them: plan, apply, destroy, status."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from onearm import planfile, render, wire
+from onearm import spec as spec_module
+from onearm.diff import Plan
+from onearm.errors import Differs, Refused, SpecError, UsageError
+from onearm.model import Action
+from onearm.preflight import ERROR, Finding
+from onearm.reconcile import Outcome
+from onearm.session import Session, without_services
+from onearm.spec import Spec
+from onearm.words import describe
+
+FINE, REFUSED, OUT, DIFFERS, INTERRUPTED = 0, 3, 4, 5, 130
+WATCH_S = 2.0
+DRAIN_LOOK_S = 1.0
+
+
+def console() -> Console:
+    """Open the people's output: rich honours NO_COLOR and pipes."""
+    return Console(highlight=False, soft_wrap=False)
+
+
+def _print_json(data: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(data, indent=1) + "\n")
+
+
+def plan_command(
+    path: Path, *, commands: bool, check: bool, output: Path | None, as_json: bool
+) -> int:
+    """Show what would change; change nothing."""
+    spec = spec_module.load(path)
+    with Session(spec) as session:
+        session.open()
+        findings = session.findings()
+        plan = session.plan()
+        data = planfile.to_data(spec, plan, session.facts, findings, session.out)
+        if output:
+            output.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        if as_json:
+            _print_json(data)
+        elif commands:
+            render.show_commands(console(), plan, session.facts)
+            _show_troubles(Console(stderr=True, highlight=False), session, plan, findings)
+        else:
+            _show(console(), path, session, plan, findings)
+    return _verdict(plan, findings, out=bool(session.out), check=check)
+
+
+def _verdict(plan: Plan, findings: list[Finding], *, out: bool, check: bool) -> int:
+    if plan.refusals or any(finding.severity == ERROR for finding in findings):
+        return REFUSED
+    if out:
+        return OUT
+    return DIFFERS if check and len(plan) else FINE
+
+
+def _show(
+    screen: Console, path: Path, session: Session, plan: Plan, findings: list[Finding]
+) -> None:
+    render.show_plan(screen, plan, session.cut(plan))
+    _show_troubles(screen, session, plan, findings)
+    if not session.facts:
+        screen.print(f"{path}: no host could be looked at")
+    elif not (plan.refusals and not len(plan)):
+        screen.print(f"{path}: {render.summary(plan)}")
+
+
+def _show_troubles(screen: Console, session: Session, plan: Plan, findings: list[Finding]) -> None:
+    render.show_findings(screen, findings)
+    for refusal in plan.refusals:
+        screen.print(f"[bold red]refused[/] {refusal}", markup=True)
+    render.show_out(screen, session.out)
+    for name, error in sorted(session.forgotten.items()):
+        screen.print(f"{name} left the spec and does not answer, so it is forgotten: {error}")
+
+
+@dataclass
+class Watcher:
+    """Counts finished actions on stderr, and notes the first Ctrl-C instead of dying of it."""
+
+    expected: int
+    done: int = 0
+    interrupted: bool = False
+    previous: Any = field(default=None)
+
+    def __enter__(self) -> Watcher:  # noqa: PYI034 - typing.Self is of Python 3.11
+        """Listen for Ctrl-C."""
+        self.previous = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Listen no longer."""
+        signal.signal(signal.SIGINT, self.previous)
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        sys.stderr.write("interrupted: ending after the batch in hand\n")
+
+    def progress(self, action: Action) -> None:
+        """Write one line for an action that took effect."""
+        self.done += 1
+        total = max(self.expected, self.done)
+        sys.stderr.write(f"[{self.done}/{total}] {action.place}: {describe(action)}\n")
+        sys.stderr.flush()
+
+    def stop(self) -> bool:
+        """Say whether to end before the next batch."""
+        return self.interrupted
+
+
+def apply_command(
+    path: Path,
+    *,
+    yes: bool,
+    adopt: bool,
+    limit: tuple[str, ...],
+    reach_from: Path | None,
+    as_json: bool,
+) -> int:
+    """Apply a spec, or the plan that a file holds."""
+    _needs_yes(yes=yes, what="apply")
+    if planfile.looks_like_plan(path):
+        reach = spec_module.load(reach_from).reach if reach_from else None
+        spec, expected = planfile.read(path, reach)
+    else:
+        spec, expected = spec_module.load(path), None
+    _check_limit(spec, limit)
+    change = Change(path, spec, yes=yes, adopt=adopt, as_json=as_json)
+    return change.run(frozenset(limit), expected)
+
+
+def destroy_command(path: Path, *, yes: bool, as_json: bool) -> int:
+    """Take down all that is ours."""
+    _needs_yes(yes=yes, what="destroy")
+    spec = without_services(spec_module.load(path))
+    return Change(path, spec, yes=yes, adopt=False, as_json=as_json).run(frozenset(), None)
+
+
+def _needs_yes(*, yes: bool, what: str) -> None:
+    if not yes and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(f"{what} asks before it changes anything: without a terminal, add --yes")
+
+
+def _check_limit(spec: Spec, limit: tuple[str, ...]) -> None:
+    names = {host.name for host in (*spec.directors, *spec.real_servers)}
+    for name in limit:
+        if name not in names:
+            raise UsageError(f"--limit {name}: the spec has no such host, it has {sorted(names)}")
+
+
+@dataclass
+class Change:
+    """One run that may change hosts: look, show, ask, do, look again, and drain."""
+
+    path: Path
+    spec: Spec
+    yes: bool
+    adopt: bool
+    as_json: bool
+
+    def run(self, limit: frozenset[str], expected: planfile.Listed | None) -> int:
+        """Do it; returns the exit code."""
+        with Session(self.spec, limit) as session:
+            session.open(lock=True)
+            findings = session.findings()
+            plan = session.plan(adopt=self.adopt)
+            self._may_go_on(session, plan, findings)
+            if expected is not None and planfile.listed(plan) != expected:
+                raise Differs(
+                    f"{self.path}: what stands there is not what the plan was made for, so nothing"
+                    " was changed: make the plan again"
+                )
+            if not self._agreed(session, plan, findings):
+                return FINE
+            outcome = self._do(session, plan)
+            return self._report(session, outcome, findings)
+
+    def _screen(self) -> Console:
+        return Console(stderr=True, highlight=False) if self.as_json else console()
+
+    def _may_go_on(self, session: Session, plan: Plan, findings: list[Finding]) -> None:
+        errors = [finding for finding in findings if finding.severity == ERROR]
+        if errors or plan.refusals:
+            said = [f"{f.id}: {f.observed}; {f.cure}" for f in errors] + list(plan.refusals)
+            raise Refused("\n".join(["nothing was changed:", *said]))
+        if not session.facts:
+            raise next(iter(session.out.values()))
+
+    def _agreed(self, session: Session, plan: Plan, findings: list[Finding]) -> bool:
+        _show(self._screen(), self.path, session, plan, findings)
+        if self.yes or not len(plan):
+            return True
+        return input(f"Do this on {render.plural(len(session.facts), 'host')}? [y/N] ") in (
+            "y",
+            "yes",
+        )
+
+    def _do(self, session: Session, plan: Plan) -> Outcome:
+        with Watcher(len(plan)) as watcher:
+            outcome = session.run(
+                plan, adopt=self.adopt, progress=watcher.progress, stop=watcher.stop
+            )
+            while self._goes_on_draining(session, outcome, watcher):
+                more = session.run(
+                    None, adopt=self.adopt, progress=watcher.progress, stop=watcher.stop
+                )
+                more.done[:0] = outcome.done
+                outcome = more
+            outcome.interrupted |= watcher.interrupted
+        return outcome
+
+    def _goes_on_draining(self, session: Session, outcome: Outcome, watcher: Watcher) -> bool:
+        """Wait while destinations drain; say whether a further run is due."""
+        if outcome.out or outcome.interrupted or not self._drains(session, outcome):
+            return False
+        said = False
+        while not watcher.interrupted:
+            session.again()
+            plan = session.plan(adopt=self.adopt)
+            if len(plan) or not session.draining() or session.out:
+                return bool(len(plan)) and not session.out
+            if not said:
+                sys.stderr.write("draining: waiting for connections to end, or for the deadline\n")
+                said = True
+            _sleep(DRAIN_LOOK_S, watcher.stop)
+        return False
+
+    @staticmethod
+    def _drains(session: Session, outcome: Outcome) -> bool:
+        return bool(session.draining()) or any(
+            getattr(action.after, "draining_since", None) for action in outcome.done
+        )
+
+    def _report(self, session: Session, outcome: Outcome, findings: list[Finding]) -> int:
+        code = _outcome_code(outcome)
+        if self.as_json:
+            _print_json(_outcome_data(outcome, findings, session, code))
+        else:
+            render.show_outcome(console(), outcome, session.forgotten)
+            if outcome.interrupted:
+                console().print("interrupted: run it again to go on from here")
+        return code
+
+
+def _outcome_code(outcome: Outcome) -> int:
+    if outcome.interrupted:
+        return INTERRUPTED
+    if outcome.out:
+        return OUT
+    return DIFFERS if len(outcome.left) or outcome.left.refusals else FINE
+
+
+def _outcome_data(
+    outcome: Outcome, findings: list[Finding], session: Session, code: int
+) -> dict[str, Any]:
+    return {
+        **planfile.header("outcome"),
+        "done": [_action_data(action) for action in outcome.done],
+        "left": [_action_data(action) for action in outcome.left],
+        "refusals": list(outcome.left.refusals),
+        "out": {name: str(error) for name, error in outcome.out.items()},
+        "forgotten": {name: str(error) for name, error in session.forgotten.items()},
+        "findings": [wire.encode(finding) for finding in findings],
+        "interrupted": outcome.interrupted,
+        "exit_code": code,
+    }
+
+
+def _action_data(action: Action) -> dict[str, Any]:
+    return {"place": action.place, "verb": action.verb, "text": describe(action)}
+
+
+def _sleep(seconds: float, stop: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not stop():
+        time.sleep(0.05)
+
+
+def status_command(path: Path, *, watch: bool, as_json: bool) -> int:
+    """Show the kernel's figures, once or again and again."""
+    spec = spec_module.load(path)
+    if not spec.services:
+        raise SpecError([f"{path}: no services"])
+    with Session(spec) as session:
+        session.open()
+        while True:
+            _show_status(session, as_json=as_json)
+            if not watch:
+                return OUT if session.out else FINE
+            time.sleep(WATCH_S)
+            session.again()
+
+
+def _show_status(session: Session, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(_status_data(session))
+        return
+    screen = console()
+    render.show_status(screen, session.spec, session.facts)
+    render.show_out(screen, session.out)
+
+
+def _status_data(session: Session) -> dict[str, Any]:
+    vips = {service.vip for service in session.spec.services}
+    return {
+        **planfile.header("status"),
+        "name": session.spec.name,
+        "directors": {
+            d.name: {"services": wire.encode(session.facts[d.name].services)}
+            for d in session.spec.directors
+            if d.name in session.facts
+        },
+        "vips": {
+            str(vip): {
+                name: fact.link for name, seen in session.facts.items() for fact in seen.holds(vip)
+            }
+            for vip in sorted(vips, key=int)
+        },
+        "out": {name: str(error) for name, error in session.out.items()},
+    }

@@ -1,0 +1,166 @@
+"""A plan as a documented object: printed by --json, kept in a file, and checked when applied."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onearm
+from onearm import spec as spec_module
+from onearm import wire
+from onearm.commands import commands, shell_line
+from onearm.diff import Plan, turn
+from onearm.errors import UsageError
+from onearm.facts import Facts
+from onearm.model import Action, Resource
+from onearm.preflight import Finding
+from onearm.spec import Reach, Spec
+from onearm.words import describe
+
+Listed = list[tuple[str, Resource | None, Resource | None]]
+
+
+def header(kind: str) -> dict[str, Any]:
+    """Begin an object that we print or keep."""
+    return {"onearm": 1, "kind": kind}
+
+
+def to_data(
+    spec: Spec, plan: Plan, facts: Facts, findings: list[Finding], out: Mapping[str, Exception]
+) -> dict[str, Any]:
+    """Turn a plan into its object. Command prefixes never enter it: they are the operator's own."""
+    text = portable_text(spec)
+    return {
+        **header("plan"),
+        "version": onearm.__version__,
+        "name": spec.name,
+        "spec_digest": digest(text),
+        "spec": text,
+        "reach_omitted": bool(spec.reach.prefixes),
+        "actions": [_action(action, facts) for action in plan],
+        "refusals": list(plan.refusals),
+        "findings": [wire.encode(finding) for finding in findings],
+        "out": {name: str(error) for name, error in out.items()},
+        "converged": not len(plan) and not plan.refusals and not out,
+    }
+
+
+def _action(action: Action, facts: Facts) -> dict[str, Any]:
+    marks = facts[action.place].marks if action.place in facts else ()
+    return {
+        "place": action.place,
+        "step": turn(action),
+        "verb": action.verb,
+        "text": describe(action),
+        "before": wire.encode(action.before),
+        "after": wire.encode(action.after),
+        "commands": [shell_line(argv) for argv in commands(action, marks)],
+    }
+
+
+def digest(text: str) -> str:
+    """Name a spec's text by its digest."""
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def portable_text(spec: Spec) -> str:
+    """Return the spec's text; where it holds command prefixes, the same spec without them."""
+    return spec.text if not spec.reach.prefixes else json.dumps(_plain(spec), indent=1)
+
+
+def _plain(spec: Spec) -> dict[str, Any]:
+    """Write a spec as plain data (JSON is YAML too), all but how its hosts are reached."""
+    data: dict[str, Any] = {
+        "name": spec.name,
+        "directors": {d.name: str(d.address) for d in spec.directors},
+        "real_servers": {
+            r.name: {"address": str(r.address), "arp": r.arp} for r in spec.real_servers
+        },
+        "services": [_plain_service(service) for service in spec.services],
+        "clients": [str(network) for network in spec.clients],
+    }
+    return data | ({"shared_director": True} if spec.shared_director else {})
+
+
+def _plain_service(service: spec_module.VirtualService) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "vip": str(service.vip),
+        "port": f"{service.port}/{service.protocol}",
+        "scheduler": service.scheduler,
+        "real_servers": {m.host: {"weight": m.weight} for m in service.members},
+    }
+    if service.flags:
+        data["flags"] = list(service.flags)
+    return data | ({"drain": f"{service.drain_s:g}s"} if service.drain_s else {})
+
+
+def looks_like_plan(path: Path) -> bool:
+    """Say whether a file is one of ours: a JSON object of kind `plan`."""
+    try:
+        with path.open("rb") as file:
+            return file.read(64).replace(b" ", b"").replace(b"\n", b"").startswith(b'{"onearm":1,')
+    except OSError:
+        return False
+
+
+def read(path: Path, reach: Reach | None) -> tuple[Spec, Listed]:
+    """Read a plan file: its spec, and the actions that were shown.
+
+    Whatever it says, only what follows from its spec can be done: the actions are only compared.
+    """
+    data = _load(path)
+    text = _field(path, data, "spec", str)
+    if digest(text) != _field(path, data, "spec_digest", str):
+        raise UsageError(f"{path}: the spec in this plan was edited: make the plan again")
+    if data.get("version") != onearm.__version__:
+        raise UsageError(
+            f"{path}: made by onearm {data.get('version')}, this is {onearm.__version__}:"
+            " make the plan again"
+        )
+    if data.get("reach_omitted") and reach is None:
+        raise UsageError(
+            f"{path}: its spec reaches hosts by command prefixes, which a plan file never holds:"
+            " add --reach-from SPEC"
+        )
+    spec = spec_module.parse(text, str(path))
+    return (replace(spec, reach=reach) if reach else spec), _actions(path, data)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: not a readable plan file ({error}): make it again") from error
+    if not isinstance(data, dict) or data.get("kind") != "plan":
+        raise UsageError(f"{path}: no plan of onearm: make one with `onearm plan SPEC -o FILE`")
+    return data
+
+
+def _field(path: Path, data: dict[str, Any], name: str, kind: type) -> Any:
+    found = data.get(name)
+    if not isinstance(found, kind):
+        raise UsageError(f"{path}: {name!r} is missing or wrong: make the plan again")
+    return found
+
+
+def _actions(path: Path, data: dict[str, Any]) -> Listed:
+    try:
+        return [
+            (
+                wire.decode(str, row.get("place")),
+                wire.decode(Resource | None, row.get("before")),
+                wire.decode(Resource | None, row.get("after")),
+            )
+            for row in _field(path, data, "actions", list)
+        ]
+    except (wire.WireError, AttributeError) as error:
+        raise UsageError(f"{path}: its actions cannot be read: make the plan again") from error
+
+
+def listed(plan: Plan) -> Listed:
+    """List a plan's actions as a plan file holds them."""
+    return [(action.place, action.before, action.after) for action in plan]

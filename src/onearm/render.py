@@ -1,0 +1,130 @@
+"""What people read: plans, outcomes, findings and tables, at 80 columns and in pipes."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from onearm.commands import commands, shell_line
+from onearm.diff import Plan
+from onearm.facts import Facts, ServiceFact
+from onearm.model import Action
+from onearm.preflight import Finding
+from onearm.reconcile import Outcome
+from onearm.spec import Spec
+from onearm.words import SIGNS, describe, reason
+
+COLOURS = {"create": "green", "update": "yellow", "delete": "red", "keep": "cyan"}
+SEVERITIES = {"error": "bold red", "warning": "yellow", "note": "cyan", "critical": "bold red"}
+
+
+def plural(number: int, word: str) -> str:
+    """Write a number with its word: 1 change, 2 changes."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def show_plan(console: Console, plan: Plan, cut: Mapping[Action, int]) -> None:
+    """Print a plan: steps in order, places as headings, one line per action."""
+    for number, step in enumerate(plan.steps, 1):
+        for place, batch in sorted(step.items()):
+            console.print(Text.assemble((f"{number:>2} ", "dim"), (place, "bold")))
+            for action in batch:
+                _show_action(console, action, cut.get(action, 0))
+
+
+def _show_action(console: Console, action: Action, cut: int) -> None:
+    style = COLOURS[action.verb]
+    line = Text.assemble((f"{SIGNS[action.verb]} ", style), describe(action))
+    console.print(Padding(line, (0, 0, 0, 5)))
+    why = f"cuts {plural(cut, 'connection')}" if cut else reason(action)
+    if why:
+        console.print(Padding(Text(why, "bold red" if cut else "dim"), (0, 0, 0, 9)))
+
+
+def show_commands(console: Console, plan: Plan, facts: Facts) -> None:
+    """Print what an engineer would have typed, in order; places as comments. Never wrapped."""
+    last = ""
+    for action in plan:
+        typed = commands(action, facts[action.place].marks if action.place in facts else ())
+        if typed and action.place != last:
+            last = action.place
+            console.out(f"# {shlex.quote(last)}", highlight=False)
+        for argv in typed:
+            console.out(shell_line(argv), highlight=False)
+
+
+def show_findings(console: Console, findings: Iterable[Finding]) -> None:
+    """Print findings: what was seen, and the cure."""
+    for finding in findings:
+        head = Text.assemble(
+            (finding.severity, SEVERITIES[finding.severity]), f" {finding.id}: {finding.observed}"
+        )
+        console.print(head)
+        console.print(Padding(Text.assemble(("cure: ", "dim"), finding.cure), (0, 0, 0, 2)))
+
+
+def show_out(console: Console, out: Mapping[str, Exception]) -> None:
+    """Name the places that are out, each with the reason."""
+    for place, error in sorted(out.items()):
+        text = str(error)
+        said = text if text.startswith(f"{place}:") else f"{place}: {text}"
+        console.print(Text.assemble(("out ", "bold red"), said))
+
+
+def summary(plan: Plan) -> str:
+    """Count a plan's changes by verb."""
+    verbs = [action.verb for action in plan]
+    words = [("create", "create"), ("update", "update"), ("delete", "delete"), ("keep", "note")]
+    counted = [f"{verbs.count(verb)} to {word}" for verb, word in words if verb in verbs]
+    return ", ".join(counted) or "nothing to do"
+
+
+def show_outcome(console: Console, outcome: Outcome, forgotten: Mapping[str, Exception]) -> None:
+    """Print what was done and what is left."""
+    console.print(f"{plural(len(outcome.done), 'change')} done", highlight=False)
+    for name, error in sorted(forgotten.items()):
+        console.print(f"forgotten {name}, which left the spec: {error}", highlight=False)
+    show_out(console, outcome.out)
+    if len(outcome.left):
+        console.print(Text(f"left: {summary(outcome.left)}", "bold yellow"))
+        show_plan(console, outcome.left, {})
+
+
+def show_status(console: Console, spec: Spec, facts: Facts) -> None:
+    """Print the services of the spec with the kernel's figures, and who holds each VIP."""
+    for director in spec.directors:
+        if director.name in facts:
+            _show_services(console, spec, director.name, facts[director.name].services)
+    for vip in dict.fromkeys(service.vip for service in spec.services):
+        holders = [
+            f"{name} ({fact.link})" for name, seen in facts.items() for fact in seen.holds(vip)
+        ]
+        console.print(f"{vip} is held by {', '.join(sorted(holders)) or 'nobody'}", highlight=False)
+
+
+def _show_services(
+    console: Console, spec: Spec, director: str, services: Iterable[ServiceFact]
+) -> None:
+    names = {host.address: host.name for host in spec.real_servers}
+    wanted = {(s.protocol, s.vip, s.port) for s in spec.services}
+    table = Table(box=None, pad_edge=False, title=f"services on {director}", title_justify="left")
+    for column in ("service", "server", "weight", "active", "inactive", "conns", "conn/s"):
+        table.add_column(column, justify="left" if column in ("service", "server") else "right")
+    for service in services:
+        ours = (service.protocol, service.vip, service.port) in wanted
+        head = f"{service.vip or service.fwmark}:{service.port}/{service.protocol}"
+        conns = str(service.counters.connections)
+        rate = str(service.counters.connections_per_s)
+        note = service.scheduler if ours else f"{service.scheduler}, not ours"
+        table.add_row(Text(head, "bold"), note, "", "", "", conns, rate)
+        for d in service.destinations:
+            figures = (d.weight, d.active, d.inactive)
+            counted = (d.counters.connections, d.counters.connections_per_s)
+            server = names.get(d.server, str(d.server)) if ours else str(d.server)
+            table.add_row(f"  {d.forwarding}", server, *map(str, (*figures, *counted)))
+    console.print(table)

@@ -1,0 +1,206 @@
+"""One command's run over its hosts: reach them, look, desire, plan, apply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from functools import partial
+from typing import TYPE_CHECKING
+
+from onearm.desire import desire
+from onearm.diff import Plan, diff
+from onearm.drain import destination_fact, draining, live
+from onearm.each import each
+from onearm.errors import Denied, PlaceError, Unreachable
+from onearm.facts import Facts, HostFacts
+from onearm.model import Action, Destination, Resource, World
+from onearm.places.look import Question
+from onearm.places.remote import RemotePlace
+from onearm.preflight import Finding, preflight, vips_of
+from onearm.reach import prefix
+from onearm.reconcile import Outcome, Run, observe
+from onearm.spec import Spec
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+DEADLINE_S = 20.0  # per request and host
+
+
+@dataclass
+class Session:
+    """The hosts of a spec, looked at once. Close it: each host has one node process."""
+
+    spec: Spec
+    limit: frozenset[str] = frozenset()
+    deadline_s: float = DEADLINE_S
+    places: dict[str, RemotePlace] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
+    out: dict[str, PlaceError] = field(default_factory=dict)
+    forgotten: dict[str, PlaceError] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        """Return it; nothing is reached yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End all node processes."""
+        each({name: place.close for name, place in self.places.items()})
+
+    def open(self, *, lock: bool = False) -> None:
+        """Look at every host of the spec, then at those that left it since the last apply."""
+        names = [host.name for host in (*self.spec.directors, *self.spec.real_servers)]
+        for name in names:
+            if self.limit and name not in self.limit:
+                self.out[name] = Unreachable(f"{name}: left aside by --limit")
+        self.out |= self._visit([name for name in names if name not in self.out], lock=lock)
+        gone = self._left_behind(names)
+        if not self.limit:
+            self.forgotten = self._visit(gone, lock=lock)
+
+    def _left_behind(self, names: Iterable[str]) -> list[str]:
+        known = {
+            host
+            for facts in self.facts.values()
+            for host in facts.known_hosts.get(self.spec.name, ())
+        }
+        return sorted(known - set(names))
+
+    def _visit(self, names: Iterable[str], *, lock: bool) -> dict[str, PlaceError]:
+        fresh = {n: self.place(n) for n in names}
+        lost: dict[str, PlaceError] = {}
+        if lock:
+            _, lost = each({n: p.lock for n, p in fresh.items()})
+            busy = [error for error in lost.values() if isinstance(error, Denied)]
+            if busy:
+                raise busy[0]
+        jobs = {n: partial(p.look, self._question(n)) for n, p in fresh.items() if n not in lost}
+        seen, failed = each(jobs)
+        self.facts |= seen
+        return lost | failed
+
+    def place(self, name: str) -> RemotePlace:
+        """Return the place of a host by its name, the same one each time."""
+        if name not in self.places:
+            reached = prefix(self.spec.reach, name)
+            self.places[name] = RemotePlace(name, reached, self.spec.name, self.deadline_s)
+        return self.places[name]
+
+    def _question(self, name: str) -> Question:
+        vips = tuple(vips_of(self.spec))
+        if name in {director.name for director in self.spec.directors}:
+            near = tuple(host.address for host in self.spec.real_servers)
+            return Question(role="director", near=near, probe=vips)
+        for host in self.spec.real_servers:
+            if host.name == name:
+                return Question(role="real_server", arp=host.arp, drops=vips)
+        return Question()
+
+    def again(self) -> None:
+        """Look again at the hosts that answered."""
+        jobs = {n: partial(self.places[n].look, self._question(n)) for n in self.facts}
+        seen, lost = each(jobs)
+        self.facts = seen
+        self.out |= lost
+
+    @property
+    def reached(self) -> dict[str, RemotePlace]:
+        """The places of which there are facts."""
+        return {name: self.places[name] for name in self.facts}
+
+    def desired(self) -> World:
+        """Say what should stand on the hosts that were reached."""
+        return desire(self.spec, self.facts, _now())
+
+    def findings(self) -> list[Finding]:
+        """Try the preflight rules."""
+        return preflight(self.spec, self.facts)
+
+    def plan(self, *, adopt: bool = False) -> Plan:
+        """Observe and diff; a host that fails now is out."""
+        desired = self.desired()
+        observed, lost = observe(desired, self.reached, self.out)
+        self.out |= lost
+        for name in lost:
+            self.facts.pop(name, None)
+        return diff(self.spec.name, desired, observed, adopt=adopt)
+
+    def run(
+        self,
+        shown: Plan | None,
+        *,
+        adopt: bool,
+        progress: Callable[[Action], None],
+        stop: Callable[[], bool],
+    ) -> Outcome:
+        """Carry out what was shown; every host keeps the names of all hosts of this apply."""
+        self._remember({*self._known(), *self._names()})
+        outcome = Run(
+            name=self.spec.name,
+            desired=self.desired(),
+            places=self.reached,
+            adopt=adopt,
+            shown=shown,
+            out=dict(self.out),
+            progress=progress,
+            stop=stop,
+        ).converge()
+        if not outcome.out and not outcome.interrupted and not len(outcome.left):
+            self._remember(self._names())
+        return outcome
+
+    def _names(self) -> set[str]:
+        """Name the hosts that hold something of ours, now that the spec is as it is."""
+        return {name for name, wanted in self.desired().items() if wanted}
+
+    def _known(self) -> set[str]:
+        known = [facts.known_hosts.get(self.spec.name, ()) for facts in self.facts.values()]
+        return {host for hosts in known for host in hosts} & self.facts.keys()
+
+    def _remember(self, hosts: set[str]) -> None:
+        jobs = {
+            name: partial(place.remember_hosts, hosts if name in hosts else ())
+            for name, place in self.reached.items()
+            if _differs(self.facts[name], self.spec.name, hosts if name in hosts else set())
+        }
+        _, lost = each(jobs)
+        self.out |= lost
+
+    def cut(self, plan: Plan) -> dict[Action, int]:
+        """Count the connections that each action would cut."""
+        return connections_cut(plan, self.facts)
+
+    def draining(self) -> int:
+        """Count the destinations that are still draining."""
+        return sum(len(kept) for kept in draining(self.spec, self.facts, _now()).values())
+
+
+def _differs(facts: HostFacts, name: str, hosts: set[str]) -> bool:
+    return set(facts.known_hosts.get(name, ())) != hosts
+
+
+def without_services(spec: Spec) -> Spec:
+    """Return the spec that wants nothing: what destroy converges to."""
+    return replace(spec, services=())
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def connections_cut(plan: Plan, facts: Facts) -> dict[Action, int]:
+    """Count the connections that each action would cut; those without any are left out."""
+    counted = {
+        action: _live(action.before, facts[action.place])
+        for action in plan
+        if action.after is None and action.place in facts
+    }
+    return {action: number for action, number in counted.items() if number}
+
+
+def _live(gone: Resource | None, host: HostFacts) -> int:
+    if not isinstance(gone, Destination):
+        return 0
+    fact = destination_fact(host, gone)
+    return live(gone.protocol, fact) if fact else 0

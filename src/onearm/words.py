@@ -1,0 +1,125 @@
+"""Resources and actions in people's words; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from onearm.model import (
+    Action,
+    AnnouncedVip,
+    ArpSilence,
+    Destination,
+    HeldVip,
+    Link,
+    Resource,
+    Service,
+    Sysctl,
+)
+
+SIGNS = {"create": "+", "update": "~", "delete": "-", "keep": "="}
+
+
+def name(resource: Resource) -> str:
+    """Name a resource by what identifies it."""
+    return _NAMES[type(resource)](resource)
+
+
+def describe(action: Action) -> str:
+    """Say what an action does, in one line without the place."""
+    before, after, resource = action.before, action.after, action.resource
+    if _only_told(before, after):
+        return f"note that the VIP was announced since {name(resource)} stands"
+    if action.verb == "keep":
+        return _kept(resource)
+    if action.verb == "update" and before is not None:
+        return f"update {name(resource)}: {changed(before, resource)}"
+    return f"{action.verb} {name(resource)}{_values(resource) if after is not None else ''}"
+
+
+def _only_told(before: Resource | None, after: Resource | None) -> bool:
+    """Say whether an update does nothing but note that the VIP was announced."""
+    if not isinstance(before, ArpSilence) or before == after:
+        return False
+    return replace(before, announced=True) == after
+
+
+def _kept(resource: Resource) -> str:
+    if isinstance(resource, AnnouncedVip):
+        return f"announce {resource.vip} again on {resource.link} (gratuitous ARP)"
+    return f"note {name(resource)} as ours"
+
+
+def changed(before: Resource, after: Resource) -> str:
+    """List the fields that differ, from what to what."""
+    pairs = [
+        f"{field} {_shown(getattr(before, field))} -> {_shown(getattr(after, field))}"
+        for field, spec in type(after).__dataclass_fields__.items()
+        if spec.compare and getattr(before, field) != getattr(after, field)
+    ]
+    return ", ".join(pairs)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ",".join(value) or "none"
+    return str(value)
+
+
+def _values(resource: Resource) -> str:
+    if isinstance(resource, Sysctl):
+        return f" = {resource.value}"
+    if isinstance(resource, Service):
+        flags = f" ({', '.join(resource.flags)})" if resource.flags else ""
+        return f" {resource.scheduler}{flags}"
+    return f" weight {resource.weight}" if isinstance(resource, Destination) else ""
+
+
+def endpoint(resource: Service | Destination) -> str:
+    """Write VIP, port and protocol of a service."""
+    vip = f"[{resource.vip}]" if resource.vip.version == 6 else str(resource.vip)  # noqa: PLR2004
+    return f"{vip}:{resource.port}/{resource.protocol}"
+
+
+def _silence(silence: ArpSilence) -> str:
+    about = f" about {silence.vip}" if silence.vip else ""
+    part = "" if silence.deaf else " (own requests only)"
+    return f"ARP silence on {silence.link}{about} by {silence.policy}{part}"
+
+
+_NAMES: dict[type, Callable[[Any], str]] = {
+    Sysctl: lambda r: f"sysctl {r.name.replace('/', '.')}",
+    Link: lambda r: f"{r.kind} link {r.name}",
+    ArpSilence: _silence,
+    HeldVip: lambda r: f"VIP {r.vip}/{r.prefix_length} on {r.link}",
+    Service: lambda r: f"virtual service {endpoint(r)}",
+    Destination: lambda r: f"destination {r.host or r.server} of {endpoint(r)}",
+    AnnouncedVip: lambda r: f"VIP {r.vip}/{r.prefix_length} on {r.link}, announced",
+}
+
+
+def reason(action: Action) -> str:
+    """Say why, where it is not obvious."""
+    resource = action.resource
+    if isinstance(resource, Sysctl) and action.after is not None:
+        return _SYSCTL_REASONS.get(resource.name, "")
+    if isinstance(resource, Sysctl):
+        return "back to what it was"
+    if isinstance(resource, Destination) and resource.draining_since and not resource.weight:
+        return "drains: no new connections, the present ones may end"
+    if isinstance(resource, HeldVip) and action.before is None:
+        return "accepts packets for the VIP, in silence"
+    if isinstance(resource, AnnouncedVip) and action.verb == "create":
+        return "last of all: clients come when all the rest stands"
+    return ""
+
+
+_SYSCTL_REASONS = {
+    "net/ipv4/vs/conntrack": "it would see one way only and call packets invalid",
+    "net/ipv4/vs/expire_nodest_conn": "else packets of a removed server vanish silently",
+    "net/ipv4/vs/expire_quiescent_template": "else sticky clients never leave a drained server",
+    "net/ipv4/vs/conn_reuse_mode": "a re-used client port gets a fresh choice of server",
+}
