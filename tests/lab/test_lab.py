@@ -1,4 +1,4 @@
-"""The lab itself: a real one is booted; it keeps hosts apart, carries bytes exactly, leaves nothing."""
+"""The lab itself, really booted: it keeps hosts apart, carries bytes exactly, leaves nothing."""
 
 import contextlib
 import json
@@ -136,6 +136,12 @@ def test_one_megabyte_goes_in_and_out_unchanged(lab):
     print(f"\n1 MiB in and out: {time.monotonic() - begun:.2f} s")
 
 
+def test_a_file_can_be_put_there_through_stdin(lab):
+    argv = ["install", "-D", "-m", "0700", "/dev/stdin", "/run/onearm/node-0.pyz"]
+    assert client.call(lab, "server-1", argv, b"\0node\xff") == (0, b"", b"")
+    assert client.call(lab, "server-1", ["cat", argv[-1]])[1] == b"\0node\xff"
+
+
 def test_an_argument_list_of_a_hundred_kilobytes_arrives(lab):
     word = "x" * 100_000
     assert client.call(lab, "server-1", ["printf", "%s", word])[1] == word.encode()
@@ -224,9 +230,8 @@ def test_what_exec_costs(lab):
 def test_every_host_has_its_own_name_files_and_processes(lab):
     places = ("/run/mark", "/etc/mark", "/var/lib/mark", "/var/log/mark")
     hosts = [name for name in network.HOSTS if name != network.SEGMENT]
-    write = "hostname; for p in %s; do hostname > $p; done; mkdir /var/lib/onearm" % " ".join(
-        places
-    )
+    marks = " ".join(places)
+    write = f"hostname; for p in {marks}; do hostname > $p; done; mkdir /var/lib/onearm"
     for host in hosts:
         assert client.call(lab, host, ["sh", "-c", write]) == (0, f"{host}\n".encode(), b"")
     for host in hosts:
@@ -263,7 +268,7 @@ def test_the_kernel_has_ip_vs_and_loads_schedulers_when_asked(lab):
 
 
 def test_an_unknown_host_is_named_with_those_that_there_are(lab):
-    with pytest.raises(errors.PlaceError, match="no host named 'server-9'.*server-1"):
+    with pytest.raises(errors.PlaceError, match=r"no host named 'server-9'.*server-1"):
         client.call(lab, "server-9", ["true"])
 
 
@@ -312,6 +317,29 @@ import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5)
 s.connect((sys.argv[1], 53)); s.send(b'?'); sys.stdout.write(s.recv(999).decode())
 """
+
+
+def test_the_arp_problem_appears_and_silence_cures_it(lab):
+    vip, answers = "203.0.113.2", []
+    balance = f"ip address add {vip}/32 dev eth0; ipvsadm -A -t {vip}:80 -s rr;"
+    for real in ("203.0.113.4", "203.0.113.5"):
+        balance += f"ipvsadm -a -t {vip}:80 -r {real} -g;"
+    client.call(lab, "server-1", ["sh", "-c", f"{balance} echo 1 > /proc/sys/net/ipv4/ip_forward"])
+    hold = f"ip link add eth-vip type dummy; ip link set eth-vip up; ip address add {vip}/32 dev"
+    for state in (0, 1):
+        sysctls = f"net.ipv4.conf.all.arp_ignore={state} net.ipv4.conf.all.arp_announce={2 * state}"
+        for host in ("server-2", "server-3"):
+            script = f"ip link del eth-vip; sysctl -qw {sysctls}; {hold} eth-vip"
+            client.call(lab, host, ["sh", "-c", script])
+        for host in ("router", "server-1", "server-2", "server-3"):
+            client.call(lab, host, ["ip", "neigh", "flush", "all"])
+        answers.append({get(lab, f"{vip}/")[1].split()[0] for _ in range(4)})
+    restore = f"ipvsadm -C; ip address del {vip}/32 dev eth0; sysctl -qw net.ipv4.ip_forward=0"
+    client.call(lab, "server-1", ["sh", "-c", restore])
+    for host in ("server-2", "server-3"):
+        client.call(lab, host, ["ip", "link", "del", "eth-vip"])
+    assert len(answers[0]) == 1
+    assert answers[1] == {b"server-2", b"server-3"}
 
 
 def test_udp_is_answered_from_the_address_that_was_asked(lab):
@@ -475,4 +503,4 @@ def test_a_user_without_any_right_can_have_a_lab():
         assert (done.returncode, done.stdout.decode()) == (0, wanted), done.stderr.decode()
     finally:
         shutil.rmtree(own)
-        shutil.rmtree(f"/tmp/onearm-{NOBODY}", ignore_errors=True)
+        shutil.rmtree(f"/tmp/onearm-{NOBODY}", ignore_errors=True)  # noqa: S108 - where it lives

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -100,37 +101,40 @@ def _info(said: dict[str, Any]) -> LabInfo:
 def down(name: str | None = None) -> bool:
     """End a lab and wait until nothing of it is left; False when there was none."""
     name = paths.lab_name(name)
-    directory = paths.lab_directory(name)
-    try:
-        pid = _ask(name, b"down").pid
-    except PlaceError:
-        return _clear(directory)
-    _await_end(name, pid)
-    return True
+    until = time.monotonic() + DOWN_S
+    while time.monotonic() < until:
+        with contextlib.suppress(PlaceError):
+            if _ended(_ask(name, b"down").pid, until):
+                return True
+        if _clear(paths.lab_directory(name)):
+            return False
+        time.sleep(POLL_S)  # it is just starting or ending
+    raise PlaceError(f"lab {name} neither answers nor ends; look for its controller with ps")
 
 
 def _clear(directory: Path) -> bool:
-    """Remove what a killed controller left, unless one is just starting there."""
-    if directory.is_dir():
-        lock = paths.lock(directory)
-        if lock is not None:
-            import shutil
+    """Remove what a killed controller left; False while a living one has the directory."""
+    if not directory.is_dir():
+        return True
+    lock = paths.lock(directory)
+    if lock is None:
+        return False
+    shutil.rmtree(directory)
+    os.close(lock)
+    return True
 
-            shutil.rmtree(directory)
-            os.close(lock)
-    return False
 
-
-def _await_end(name: str, pid: int) -> None:
-    until = time.monotonic() + DOWN_S
+def _ended(pid: int, until: float) -> bool:
+    """Wait for a controller to be gone; a zombie is one, whatever its parent makes of it."""
     while time.monotonic() < until:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        try:
             state = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2]
-            if state.split()[0] != "Z":
-                time.sleep(POLL_S)
-                continue
-        return
-    raise PlaceError(f"lab {name} did not end in {DOWN_S:.0f} s; its controller is process {pid}")
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state.split()[0] == "Z":
+            return True
+        time.sleep(POLL_S)
+    return False
 
 
 def _connect(name: str) -> socket.socket:

@@ -101,7 +101,7 @@ class Controller:
         os.umask(before)
         listener.listen(128)
         self.board.listen(listener)
-        self.loop.signals((signal.SIGTERM, signal.SIGINT), lambda _: self._end())
+        self.loop.signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), lambda _: self._end())
 
     def _end(self) -> None:
         self.loop.going = False

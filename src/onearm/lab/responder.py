@@ -28,6 +28,7 @@ UDP_PORTS = (53, 5353)
 PID_FILE = Path("/run/responder.pid")
 HEAD_LIMIT = 8192  # a request head longer than this is no request
 TICK_S = 0.02  # how finely a paced answer is paced
+TURNS = 16  # portions written in one go
 ACCEPTS = 64  # new connections taken in one go
 MOST_FDS = 4096
 FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -150,8 +151,10 @@ class Talk:
             self.answer = reply(head.decode("latin-1"), peer, local)
 
     def write(self) -> None:
-        """Write what goes."""
-        while self.answer is not None:
+        """Write what goes, but not for ever: others wait too."""
+        for _ in range(TURNS):
+            if self.answer is None:
+                return
             portion = self.answer.portion(time.monotonic())
             if portion:
                 self.answer.sent(self.socket.send(portion))
