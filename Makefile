@@ -31,6 +31,6 @@ bench: setup
 
 docs: setup
 	@if [ -e scripts/docs ]; then $(BIN)/python scripts/docs; fi
-	$(BIN)/pytest tests/test_spec.py -k "schema or page or example"
+	$(BIN)/pytest tests/test_spec_published.py
 
 .PHONY: help setup demo test lint bench docs

@@ -64,6 +64,12 @@ LAYERS = (
     Layer("probe", "model facts spec errors each wire places.remote* traffic kernel.frames"),
     Layer("verify", "model facts spec errors each wire places.remote* probe"),
     Layer("lab.*", "errors model lab.*", kernel=True),
+    Layer("planfile", "model facts spec errors diff wire words commands preflight"),
+    Layer("render", "model facts spec diff words commands preflight reconcile"),
+    Layer(
+        "operate",
+        "model spec errors diff wire words preflight reconcile session planfile render",
+    ),
     Layer("cli*", "*"),
     Layer("__main__", "*"),
 )

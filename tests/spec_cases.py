@@ -1,0 +1,172 @@
+"""Specs that are refused: each text with the line and the words of its complaint."""
+
+import pytest
+
+from onearm import spec
+from onearm.errors import SpecError
+
+HOSTS = """\
+directors:
+  server-1: 203.0.113.3
+real_servers:
+  server-2: 203.0.113.4
+  server-3: 203.0.113.5
+"""
+SERVICE = """\
+services:
+  - vip: 203.0.113.2
+    port: 80/tcp
+"""
+GOOD = HOSTS + SERVICE
+
+
+def complaints(text, name="web.yaml"):
+    with pytest.raises(SpecError) as caught:
+        spec.parse(text, name)
+    return caught.value.complaints
+
+
+def service(lines, hosts=HOSTS):
+    return f"{hosts}services:\n  - {lines}\n"
+
+
+def in_service(more):
+    return service(f"{{vip: 203.0.113.2, port: 80/tcp, {more}}}")
+
+
+def servers(more):
+    return f"directors: {{d: 203.0.113.3}}\nreal_servers: {more}\n{SERVICE}"
+
+
+REFUSED = [  # text, line, fragments
+    # the file
+    ("", 1, "the spec is empty"),
+    ("# only a remark\n", 1, "the spec is empty"),
+    ("just words", 1, "a spec is 'just words'", "a map"),
+    ("[a, b]", 1, "a spec is a list"),
+    ("a: [1\nb: 2", 2, "not YAML"),
+    ("a: b\x00", 1, "not YAML"),
+    ("a:\n\tb: c", 2, "not YAML", "cannot start any token"),
+    (GOOD + "---\n" + GOOD, 9, "a second document"),
+    ("a: \ud800", 1, "half a surrogate pair"),
+    ("a: *b", 1, "*b has no finished &b above"),
+    ("a: &a [*a]", 1, "*a has no finished &a above"),
+    ("- " * 100, 1, "levels deep"),
+    # keys
+    ("a: 1", 1, "directors is missing", "real_servers is missing", "services is missing"),
+    (GOOD + "real_server: {}", 9, "'real_server'", "did you mean 'real_servers'?"),
+    (GOOD + "wholly_else: 1", 9, "'wholly_else'", "known are name, directors"),
+    (GOOD + "openstack: {cloud: x}", 9, "unknown key 'openstack'"),
+    (GOOD + "<<: {}", 9, "reads as a merge"),
+    (GOOD + "5: 1", 9, "key 5 reads as a number"),
+    (GOOD + "[a]: 1", 9, "key is a list"),
+    (GOOD + "arp: nft\nname: a\narp: nft", 11, "'arp' stands twice", "first at line 9"),
+    (in_service("vpi: 1"), 7, "unknown key 'vpi' in a service; did you mean 'vip'?"),
+    (in_service("check: {}"), 7, "unknown key 'check' in a service"),
+    (servers("{a: {adress: 1.2.3.4}}"), 2, "did you mean 'address'?", "'a' has no address"),
+    ("directors: {d: {address: 1.2.3.4, arp: nft}}", 1, "unknown key 'arp' in director 'd'"),
+    # hosts
+    (servers("{}"), 2, "real_servers is empty"),
+    (servers("null"), 2, "real_servers is nothing"),
+    (servers("[a]"), 2, "real_servers is a list"),
+    ("directors: {}\n" + SERVICE, 1, "directors is empty: write the director"),
+    (servers("{a: 1.2.3.4, a: 1.2.3.5}"), 2, "'a' stands twice in real_servers"),
+    (servers("{d: 1.2.3.4}"), 2, "host 'd' is a director already (line 1)"),
+    (servers("{a: 203.0.113.3}"), 2, "203.0.113.3", "address of 'd' already (line 1)"),
+    ("directors:\n  a: 1.2.3.4\n  b: 1.2.3.5", 3, "second director 'b'", "until ha"),
+    (servers("{-a: 1.2.3.4}"), 2, "host name '-a'", "63 letters"),
+    (servers(f"{{{'a' * 64}: 1.2.3.4}}"), 2, "63 letters"),
+    (servers("{7: 1.2.3.4}"), 2, "reads as a number", "quotes"),
+    (servers("{'ä': 1.2.3.4}"), 2, "63 letters"),
+    (servers("{a: {address: 1.2.3.4, arp: ntf}}"), 2, "unknown arp 'ntf'; did you mean 'nft'?"),
+    # addresses
+    (servers("{a: 1.2.3.4/24}"), 2, "'1.2.3.4/24'", "without /prefix length"),
+    (servers("{a: '2001:db8::1'}"), 2, "IPv6 comes later"),
+    (servers("{a: 1.2.3}"), 2, "'1.2.3' is no IPv4 address"),
+    (servers("{a: 01.2.3.4}"), 2, "no IPv4 address"),
+    (servers("{a: 1.5}"), 2, "1.5 reads as a number"),
+    (servers("{a: }"), 2, "is nothing"),
+    (servers("{a: [1.2.3.4]}"), 2, "is a list"),
+    (service("{vip: 224.0.0.1, port: 80/tcp}"), 7, "a multicast address"),
+    (service("{vip: 127.0.0.1, port: 80/tcp}"), 7, "a loopback address"),
+    (service("{vip: 0.0.0.0, port: 80/tcp}"), 7, "an unspecified address"),
+    (service("{vip: 255.255.255.255, port: 80/tcp}"), 7, "the broadcast address"),
+    (service("{vip: 169.254.1.1, port: 80/tcp}"), 7, "a link-local address"),
+    (service("{vip: 203.0.113.4, port: 80/tcp}"), 7, "the own address of 'server-2' (line 4)"),
+    # services
+    (HOSTS + "services: []", 6, "services is empty", "onearm destroy takes everything down"),
+    (HOSTS + "services: {}", 6, "services is a map"),
+    (HOSTS + "services: [x]", 6, "a service is 'x'"),
+    (service("{port: 80/tcp}"), 7, "a service has no vip: write vip: 203.0.113.2"),
+    (service("{vip: 1.2.3.4}"), 7, "a service has no port: write port: 80/tcp"),
+    (GOOD + "  - {vip: 203.0.113.2, port: 80/tcp}", 9, "203.0.113.2 80/tcp", "line 7"),
+    (
+        HOSTS + "services: [{vip: 1.2.3.4, port: 80/tcp}, {vip: 1.2.3.4, port: 80/tcp}]",
+        6,
+        "stands twice",
+    ),
+    (service("{vip: 1.2.3.4, port: 80}"), 7, "port 80", "write 80/tcp or 80/udp"),
+    (service("{vip: 1.2.3.4, port: '80'}"), 7, "write 80/tcp or 80/udp"),
+    (service("{vip: 1.2.3.4, port: 0/tcp}"), 7, "ports go from 1 to 65535"),
+    (service("{vip: 1.2.3.4, port: 65536/udp}"), 7, "'65536/udp'", "1 to 65535"),
+    (service("{vip: 1.2.3.4, port: 9/sctp}"), 7, "sctp is not supported"),
+    (service("{vip: 1.2.3.4, port: 9/TCP}"), 7, "tcp or udp, in small letters"),
+    (service("{vip: 1.2.3.4, port: tcp/80}"), 7, "'tcp/80'", "like 80/tcp"),
+    (service("{vip: 1.2.3.4, port: 8.5}"), 7, "8.5 reads as a number"),
+    (in_service("scheduler: wrrr"), 7, "unknown scheduler 'wrrr'; did you mean 'wrr'?"),
+    (in_service("scheduler: lblc5z"), 7, "unknown scheduler"),
+    (in_service("scheduler: [rr]"), 7, "scheduler is a list"),
+    (in_service("scheduler: mh, flags: [sh-port]"), 7, "'sh-port'", "mh-fallback and mh-port"),
+    (in_service("flags: mh-port"), 7, "unknown to scheduler wlc: it knows none"),
+    (in_service("scheduler: sh, flags: [sh-port, sh-port]"), 7, "one stands twice"),
+    (in_service("scheduler: sh, flags: {a: b}"), 7, "flag is a map"),
+    # drain
+    (in_service("drain: 30"), 7, "drain 30 has no unit", "30s, 5m or 1h"),
+    (in_service("drain: 1.5m"), 7, "'1.5m'", "30s, 5m or 1h"),
+    (in_service("drain: -5m"), 7, "'-5m'"),
+    (in_service("drain: 25h"), 7, "longer than 24h"),
+    (in_service("drain: 99999999999h"), 7, "30s, 5m or 1h"),
+    (in_service("drain: true"), 7, "true has no unit"),
+    (in_service("drain: null"), 7, "drain is nothing"),
+    # members
+    (in_service("real_servers: []"), 7, "a service without real servers"),
+    (in_service("real_servers: {}"), 7, "a service without real servers"),
+    (in_service("real_servers: server-2"), 7, "'server-2': write a list or map"),
+    (in_service("real_servers: [server-22]"), 7, "not in real_servers; did you mean 'server-2'?"),
+    (in_service("real_servers: [server-1]"), 7, "'server-1' is not in real_servers"),
+    (in_service("real_servers: [server-2, server-2]"), 7, "stands twice in this service"),
+    (in_service("real_servers: [{server-2: }]"), 7, "real server is a map"),
+    (in_service("real_servers: {server-2: 3}"), 7, "is 3: write {weight: 3}"),
+    (in_service("real_servers: {server-2: {port: 8080}}"), 7, "it is the VIP's port"),
+    (in_service("real_servers: {server-2: {wieght: 3}}"), 7, "did you mean 'weight'?"),
+    (in_service("real_servers: {server-2: {weight: -1}}"), 7, "weight -1", "0 to 65535"),
+    (in_service("real_servers: {server-2: {weight: 65536}}"), 7, "weight 65536", "0 to 65535"),
+    (in_service("real_servers: {server-2: {weight: '3'}}"), 7, "weight '3'", "without quotes"),
+    (in_service("real_servers: {server-2: {weight: 1.5}}"), 7, "weight is 1.5"),
+    (in_service("real_servers: {server-2: {weight: 0x10}}"), 7, "weight is 0x10"),
+    (in_service("real_servers: {server-2: {weight: !!int x}}"), 7, "weight is x"),
+    (in_service("real_servers: {server-2: {weight: true}}"), 7, "weight is true"),
+    (in_service(f"real_servers: {{server-2: {{weight: {'9' * 5000}}}}}"), 7, "0 to 65535"),
+    # the rest
+    (GOOD + "name: a b", 9, "name 'a b'"),
+    (GOOD + "name: ", 9, "name is nothing"),
+    (GOOD + "name: !!python/object:os.system x", 9, "python/object"),
+    (GOOD + "arp: iptables", 9, "did you mean 'arptables'?"),
+    (GOOD + "arp: {server-2: nft}", 9, "arp is a map"),
+    (GOOD + "shared_director: 'yes'", 9, "write true or false"),
+    (GOOD + "clients: 10.0.0.0/8", 9, "write a list like"),
+    (GOOD + "clients: []", 9, "clients is empty"),
+    (GOOD + "clients: [198.51.100.7/24]", 9, "host bits", "the prefix is 198.51.100.0/24"),
+    (GOOD + "clients: [198.51.100.7]", 9, "write it as 198.51.100.7/32"),
+    (GOOD + "clients: [10.0.0.0/255.0.0.0]", 9, "write it as 10.0.0.0/8"),
+    (GOOD + "clients: ['2001:db8::/32']", 9, "IPv6 comes later"),
+    (GOOD + "clients: [lan]", 9, "'lan'", "198.51.100.0/24"),
+    (GOOD + "reach: shh", 9, "did you mean 'ssh'?"),
+    (GOOD + "reach: [ssh, x]", 9, "reach is a list"),
+    (GOOD + "reach: {server-1: [ssh, -p, 22]}", 9, "22 reads as a number"),
+    (GOOD + "reach: {server-1: [ssh, '']}", 9, "'' is no word"),
+    (GOOD + 'reach: {server-1: ["a\\nb"]}', 9, "'a\\nb' is no word"),
+    (GOOD + "reach: {default: [ssh]}", 9, "reach is a list"),
+    (GOOD + "reach: {server-1: {a: b}}", 9, "reach is a map"),
+    (GOOD + "reach: {a b: ssh}", 9, "host name 'a b'"),
+]

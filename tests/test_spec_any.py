@@ -1,0 +1,225 @@
+"""Whatever is thrown at the loader: a Spec comes out, or complaints, and soon."""
+
+import contextlib
+import json
+import re
+import time
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onearm import spec, spec_load
+from onearm.errors import SpecError
+from onearm.spec_load import fields, hosts, services
+from spec_cases import GOOD, HOSTS, complaints
+
+SCHEMA = json.loads((Path(__file__).parents[1] / "docs/reference/spec.schema.json").read_text())
+
+
+def bomb(levels):
+    row = "a{0}: &a{0} [{1}]".format
+    above = [row(n, ", ".join([f"*a{n - 1}"] * 9)) for n in range(1, levels)]
+    return "\n".join([row(0, "x, x, x, x, x, x, x, x, x"), *above])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        bomb(20),
+        "[" * 1_000_000,
+        "- " * 1_000_000,
+        "? " * 1_000_000,
+        "{a: " * 1_000_000,
+        "&a " * 100_000,
+        "a: " + "&a [" * 100 + "*a",
+        f"a: &a {list(range(1000))}\nb: [{', '.join(['*a'] * 3000)}]",
+        "services: &s\n  - real_servers: *s\n",
+    ],
+    ids=lambda text: text[:8],
+)
+def test_bombs_are_refused_before_they_go_off(text):
+    before = time.process_time()
+    assert len(complaints(text)) <= 3
+    print(f"{time.process_time() - before:.2f} s of CPU")
+
+
+def test_aliases_within_reason_are_fine():
+    text = HOSTS + (
+        "services:\n"
+        "  - {vip: 1.2.3.4, port: 80/tcp, real_servers: &two [server-2, server-3]}\n"
+        "  - {vip: 1.2.3.4, port: 443/tcp, real_servers: *two}\n"
+    )
+    first, second = spec.parse(text, "web.yaml").services
+    assert first.members == second.members
+
+
+def test_a_thousand_services_with_a_hundred_real_servers():
+    names = [f"s{n}" for n in range(100)]
+    rows = ["directors: {d: 10.0.0.1}", "real_servers:"]
+    rows += [f"  {name}: 10.0.1.{n + 1}" for n, name in enumerate(names)]
+    rows += ["services:"]
+    for n in range(1000):
+        weights = ", ".join(f"{name}: {{weight: {n % 7}}}" for name in names)
+        rows.append(f"  - {{vip: 10.1.{n // 250}.{n % 250 + 1}, port: 80/tcp,")
+        rows.append(f"     real_servers: {{{weights}}}}}")
+    before = time.monotonic()
+    found = spec.parse("\n".join(rows), "big.yaml")
+    print(f"100,000 destinations loaded in {time.monotonic() - before:.2f} s")
+    assert sum(len(service.members) for service in found.services) == 100_000
+
+
+def test_many_mistakes_stay_linear():
+    text = HOSTS + "services:\n" + "  - {vip: 1.2.3.4, port: 80, prot: 1}\n" * 5000
+    assert len(complaints(text)) == 10_000
+
+
+def outcome(text):
+    """Give the Spec or the complaints; anything else that comes out is a failure."""
+    try:
+        return spec.parse(text, "any.yaml")
+    except SpecError as error:
+        return error.complaints
+
+
+def either_way(text):
+    found = outcome(text)
+    assert isinstance(found, spec.Spec) or found
+    if not isinstance(found, spec.Spec):
+        assert all(re.match(r"any\.yaml:\d+: \S", one) for one in found)
+
+
+@given(st.text())
+def test_any_text(text):
+    either_way(text)
+
+
+@given(st.binary())
+def test_any_bytes(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_bytes(data)
+    with contextlib.suppress(SpecError):
+        spec.load(path)
+
+
+WORDS = st.sampled_from(
+    [
+        *spec_load.TOP,
+        *services.SERVICE,
+        *hosts.REAL_SERVER,
+        *services.MEMBER,
+        *services.SCHEDULERS,
+        "server-1",
+        "80/tcp",
+        "1.2.3.4",
+        "1.2.3.0/24",
+        "5m",
+        "default",
+        "mh-port",
+    ]
+)
+LEAVES = WORDS | st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS | LEAVES, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.sampled_from(spec_load.TOP), TREES))
+def test_any_tree(tree):
+    either_way(yaml.safe_dump(tree))
+
+
+@given(st.text(alphabet="[]{}:,-?&*!|>'\"%@` \n\tab01~#", max_size=60))
+def test_any_punctuation(text):
+    either_way(text)
+    either_way(GOOD + text)
+
+
+ADDRESSES = st.integers(IPv4Address("1.0.0.0").__int__(), IPv4Address("100.0.0.0").__int__())
+
+
+@st.composite
+def specs(draw):
+    name = st.from_regex(fields.NAME, fullmatch=True)
+    names = draw(st.lists(name, min_size=2, max_size=5, unique=True))
+    found = draw(st.lists(ADDRESSES, min_size=len(names) + 1, max_size=8, unique=True))
+    own = dict(zip(names, (IPv4Address(number) for number in found), strict=False))
+    vips = [IPv4Address(number) for number in found[len(names) :]]
+    real = names[1:]
+    policies = st.sampled_from(hosts.POLICIES)
+    keys = draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from(vips), st.integers(1, 65535), st.sampled_from(["tcp", "udp"])
+            ),
+            min_size=1,
+            max_size=4,
+            unique=True,
+        )
+    )
+    made = []
+    for vip, port, protocol in keys:
+        scheduler = draw(st.sampled_from(list(services.SCHEDULERS)))
+        allowed = services.SCHEDULERS[scheduler]
+        flags = draw(st.sets(st.sampled_from(allowed))) if allowed else set()
+        members = draw(st.lists(st.sampled_from(real), min_size=1, unique=True))
+        weighed = tuple(spec.Member(m, draw(st.integers(0, 65535))) for m in members)
+        drain = draw(st.integers(0, 86400))
+        made.append(
+            spec.VirtualService(
+                vip, port, protocol, scheduler, tuple(sorted(flags)), weighed, drain
+            )
+        )
+    return spec.Spec(
+        name=draw(name),
+        directors=(spec.Host(names[0], own[names[0]]),),
+        real_servers=tuple(spec.Host(n, own[n], draw(policies)) for n in real),
+        services=tuple(made),
+        clients=(IPv4Network("198.51.100.0/24"),),
+        reach=spec.Reach(
+            draw(st.sampled_from(spec_load.KEYWORDS)), {real[0]: ("ssh", "x")}, {names[0]: "lab"}
+        ),
+        shared_director=draw(st.booleans()),
+    )
+
+
+def written(value):
+    return {
+        "name": value.name,
+        "directors": {host.name: str(host.address) for host in value.directors},
+        "real_servers": {
+            host.name: {"address": str(host.address), "arp": host.arp}
+            for host in value.real_servers
+        },
+        "services": [
+            {
+                "vip": str(one.vip),
+                "port": f"{one.port}/{one.protocol}",
+                "scheduler": one.scheduler,
+                "flags": list(one.flags),
+                "real_servers": {m.host: {"weight": m.weight} for m in one.members},
+                "drain": f"{one.drain_s}s",
+            }
+            for one in value.services
+        ],
+        "clients": [str(network) for network in value.clients],
+        "reach": {
+            "default": value.reach.default,
+            **value.reach.keywords,
+            **{host: list(words) for host, words in value.reach.prefixes.items()},
+        },
+        "shared_director": value.shared_director,
+    }
+
+
+@given(specs().filter(lambda value: "default" not in written(value)["real_servers"]))
+def test_a_valid_spec_round_trips(value):
+    tree = written(value)
+    jsonschema.validate(tree, SCHEMA)
+    assert spec.parse(yaml.safe_dump(tree, sort_keys=False), "made.yaml") == value

@@ -1,0 +1,72 @@
+"""The published schema, page and examples say what the loader does."""
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from onearm import spec, spec_load
+from onearm.spec_load import fields, hosts, services
+from spec_cases import GOOD, complaints
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+PAGE = ROOT / "docs/reference/spec.md"
+SCHEMA = json.loads((ROOT / "docs/reference/spec.schema.json").read_text())
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_loads_and_fits_the_schema(path):
+    assert spec.load(path).services
+    jsonschema.validate(yaml.safe_load(path.read_text()), SCHEMA)
+
+
+def test_there_are_examples():
+    assert {"reference.yaml", "weights.yaml"} <= {path.name for path in EXAMPLES}
+
+
+def test_the_schema_has_the_keys_and_words_that_the_loader_knows():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    parts = SCHEMA["$defs"]
+    assert set(SCHEMA["properties"]) == set(spec_load.TOP)
+    assert set(parts["service"]["properties"]) == set(services.SERVICE)
+    assert set(parts["director"]["properties"]) == set(hosts.DIRECTOR)
+    assert set(parts["real_server"]["properties"]) == set(hosts.REAL_SERVER)
+    assert set(parts["member"]["properties"]) == set(services.MEMBER)
+    assert set(parts["arp"]["enum"]) == set(hosts.POLICIES)
+    assert set(parts["keyword"]["enum"]) == set(spec_load.KEYWORDS)
+    assert set(parts["flag"]["enum"]) == {
+        f for flags in services.SCHEDULERS.values() for f in flags
+    }
+    scheduler = parts["service"]["properties"]["scheduler"]
+    assert set(scheduler["enum"]) == set(services.SCHEDULERS)
+    assert scheduler["default"] == services.DEFAULT_SCHEDULER
+    assert parts["name"]["pattern"] == f"^{fields.NAME.pattern}$"
+
+
+def test_the_reference_page_names_every_key_and_word():
+    page = PAGE.read_text()
+    for word in (
+        *spec_load.TOP,
+        *services.SERVICE,
+        *hosts.REAL_SERVER,
+        *hosts.POLICIES,
+        *spec_load.KEYWORDS,
+        *services.SCHEDULERS,
+    ):
+        assert f"`{word}`" in page, word
+
+
+def test_the_reference_page_shows_real_specs_and_real_complaints():
+    blocks = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    shown = 0
+    for (kind, text), (follows, said) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
+        if kind == "yaml" and follows == "text":
+            assert "\n".join(complaints(text)) + "\n" == said
+            shown += 1
+        elif kind == "yaml":
+            assert spec.parse(text if "services" in text else GOOD + text, "page.yaml")
+    assert shown
