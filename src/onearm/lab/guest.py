@@ -20,12 +20,6 @@ MOUNTS = (
 
 # what udev would make; install(1) and shells read from and write to these names
 STREAMS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
-DEVICE_LINKS = (  # udev would make them
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-)
 
 
 def prepare(modules: str) -> None:
@@ -47,8 +41,6 @@ def prepare(modules: str) -> None:
     for name, target in STREAMS.items():
         if not (ROOT / "dev" / name).is_symlink():
             (ROOT / "dev" / name).symlink_to(target)
-    for name, target in DEVICE_LINKS:
-        (ROOT / "dev" / name).symlink_to(target)
     (ROOT / "lib/modules").mkdir(parents=True, exist_ok=True)
     linux.mount(f"{modules}/lib/modules", ROOT / "lib/modules", flags=linux.MS_BIND)
     os.chdir(ROOT)
