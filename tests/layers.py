@@ -61,8 +61,16 @@ LAYERS = (
         "model facts spec errors each drain desire preflight diff reconcile reach"
         " places.look places.remote*",
     ),
-    Layer("probe", "model facts spec errors each wire places.remote* traffic kernel.frames"),
-    Layer("verify", "model facts spec errors each wire places.remote* probe"),
+    Layer("schedule", "model spec", **PURE),
+    Layer("evidence", "model facts spec errors traffic kernel.frames"),
+    Layer("flows", "facts spec evidence kernel.frames traffic"),
+    Layer("verify", "model spec desire preflight schedule evidence flows"),
+    Layer(
+        "probe",
+        "model facts spec errors each preflight reach schedule session evidence traffic"
+        " kernel.frames places.look places.remote*",
+    ),
+    Layer("report", "spec errors wire planfile silence session evidence probe verify reach"),
     Layer("lab.*", "errors model lab.*", kernel=True),
     Layer("planfile", "model facts spec errors diff wire words commands preflight"),
     Layer("render", "model facts spec diff words commands preflight reconcile"),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -75,7 +73,7 @@ def plan(*, spec: Path, commands: bool, check: bool, output: Path | None, as_jso
     help="For a plan file: how hosts are reached, from this spec.",
 )
 @JSON
-def apply(  # noqa: PLR0913 - one parameter per option
+def apply(
     *,
     spec: Path,
     yes: bool,
@@ -203,32 +201,27 @@ def print_json(data: dict[str, Any]) -> None:
 
 def run(argv: list[str]) -> int:
     """Run the command line and translate every error into a sentence and an exit code."""
-    with _quiet_pipe():
-        try:
-            code = main.main(argv, prog_name="onearm", standalone_mode=False)
-            return code if isinstance(code, int) else 0
-        except click.exceptions.Abort:
-            return INTERRUPTED
-        except click.ClickException as error:
-            error.show()
-            return UsageError.exit_code
-        except OnearmError as error:
-            return _say(error, argv)
-        except KeyboardInterrupt:
-            click.echo("onearm: interrupted", err=True)
-            return INTERRUPTED
-        except Exception as error:  # noqa: BLE001 - nobody sees a traceback
-            return _bug(error, argv)
-    return 0
-
-
-@contextlib.contextmanager
-def _quiet_pipe() -> Iterator[None]:
-    """End as if all was read when a pipe's reader, such as `head`, is gone."""
     try:
-        yield
+        code = main.main(argv, prog_name="onearm", standalone_mode=False)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _reader_gone()
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("onearm: interrupted", err=True)
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return UsageError.exit_code
+    except OnearmError as error:
+        return _say(error, argv)
+    except Exception as error:  # noqa: BLE001 - nobody sees a traceback
+        return _bug(error, argv)
+    return code if isinstance(code, int) else 0
+
+
+def _reader_gone() -> int:
+    """End as if all was read when a pipe's reader, such as `head`, is gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _say(error: OnearmError, argv: list[str]) -> int:

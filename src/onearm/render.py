@@ -40,10 +40,10 @@ def show_plan(console: Console, plan: Plan, cut: Mapping[Action, int]) -> None:
 def _show_action(console: Console, action: Action, cut: int) -> None:
     style = COLOURS[action.verb]
     line = Text.assemble((f"{SIGNS[action.verb]} ", style), describe(action))
-    console.print(Padding(line, (0, 0, 0, 5)))
+    console.print(Padding(line, (0, 0, 0, 5), expand=False))
     why = f"cuts {plural(cut, 'connection')}" if cut else reason(action)
     if why:
-        console.print(Padding(Text(why, "bold red" if cut else "dim"), (0, 0, 0, 9)))
+        console.print(Padding(Text(why, "bold red" if cut else "dim"), (0, 0, 0, 9), expand=False))
 
 
 def show_commands(console: Console, plan: Plan, facts: Facts) -> None:
@@ -65,7 +65,9 @@ def show_findings(console: Console, findings: Iterable[Finding]) -> None:
             (finding.severity, SEVERITIES[finding.severity]), f" {finding.id}: {finding.observed}"
         )
         console.print(head)
-        console.print(Padding(Text.assemble(("cure: ", "dim"), finding.cure), (0, 0, 0, 2)))
+        console.print(
+            Padding(Text.assemble(("cure: ", "dim"), finding.cure), (0, 0, 0, 2), expand=False)
+        )
 
 
 def show_out(console: Console, out: Mapping[str, Exception]) -> None:

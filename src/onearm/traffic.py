@@ -33,13 +33,13 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Errand:
-    """What to open: `sources` are used in turn, one connection each; `request` may be empty."""
+    """What to open: `sources` are used in turn, one connection each; `request_hex` may be empty."""
 
     protocol: str
     vip: Address
     port: int
     sources: tuple[Address, ...]
-    request: str = ""
+    request_hex: str = ""
     timeout_s: float = 3.5
 
 
@@ -79,7 +79,7 @@ class _Connection:
     def _ask(self, result: str) -> bool:
         self.connected = True
         self.attempt = replace(self.attempt, result=result)
-        request = self.errand.request.encode()
+        request = bytes.fromhex(self.errand.request_hex)
         if not request and self.errand.protocol == "tcp":
             return False
         try:

@@ -21,6 +21,7 @@ from onearm import model
 from onearm.errors import PlaceError
 
 LINE_LIMIT = 1 << 20  # bytes of one JSON line, newline included
+TAG = "is"  # names the type where several are possible; no field is called so
 ROWS_PER_LINE = 500  # a row is well below 1 KiB, so a line stays below its limit
 
 _TEXTUAL = (IPv4Address, IPv6Address, IPv4Network, IPv6Network)
@@ -46,7 +47,7 @@ def encode(value: Any) -> Any:
 def _encode_fields(value: Any) -> dict[str, Any]:
     data: dict[str, Any] = {}
     if type(value).__name__ in model.KINDS:
-        data["kind"] = type(value).__name__
+        data[TAG] = type(value).__name__
     for field in dataclasses.fields(value):
         held = getattr(value, field.name)
         if not _is_default(field, held):
@@ -150,7 +151,7 @@ def _dataclass_decoder(kind: type[Any]) -> Callable[[Any], Any]:
     def build(data: Any) -> Any:
         if not isinstance(data, dict):
             raise _bad(kind.__name__, data)
-        found = {name: entry for name, entry in data.items() if name != "kind"}
+        found = {name: entry for name, entry in data.items() if name != TAG}
         unknown = found.keys() - fields.keys()
         if unknown:
             raise _bad(f"{kind.__name__} without {min(unknown)!r}", data)
@@ -181,7 +182,7 @@ def _option_decoder(options: list[Any]) -> Callable[[Any], Any]:
 
 def _resource_decoder(kinds: dict[str, Callable[[Any], Any]]) -> Callable[[Any], Any]:
     def build(data: Any) -> Any:
-        kind = data.get("kind") if isinstance(data, dict) else None
+        kind = data.get(TAG) if isinstance(data, dict) else None
         if not isinstance(kind, str) or kind not in kinds:
             raise _bad("a known kind of resource", data)
         return kinds[kind](data)

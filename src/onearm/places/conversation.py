@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import signal
 import subprocess
 import tempfile
 import threading
@@ -199,8 +200,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         if pipe is not None:
             with contextlib.suppress(OSError):
                 pipe.close()
-    for stop in (lambda: None, process.terminate, process.kill):
-        stop()
+    for number in (None, signal.SIGTERM, signal.SIGKILL):
+        if number is not None:
+            process.send_signal(number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(1.0)
             return

@@ -1,0 +1,205 @@
+"""Real connections and their frames on every host: the evidence of verify."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import cycle, islice
+from typing import TypeVar
+
+from onearm.each import each
+from onearm.errors import PlaceError, Refused
+from onearm.evidence import Evidence, Trial
+from onearm.facts import HostFacts, ServiceFact
+from onearm.model import Address
+from onearm.places.look import Question
+from onearm.places.remote import RemotePlace
+from onearm.preflight import vips_of
+from onearm.reach import lab_prefix
+from onearm.schedule import sources_for
+from onearm.session import DEADLINE_S, Session
+from onearm.spec import Spec, VirtualService
+from onearm.traffic import Errand
+
+T = TypeVar("T")
+CAPTURE = "verify"
+ARP_S = 0.6  # how long answers to an ARP request are awaited
+SETTLE_S = 0.3  # the last frames of a connection come after its last byte
+LINK_SCOPE = 253
+LAB_REQUEST = b"GET / HTTP/1.0\r\n\r\n"  # only in the lab: elsewhere a guess is not harmless
+LAB_CLIENTS = ("client", "neighbour")
+LAB_ROUTER = "router"
+
+
+@dataclass(frozen=True)
+class Client:
+    """A machine that connections are opened from: its place, facts, and source addresses."""
+
+    name: str
+    place: RemotePlace
+    facts: HostFacts
+    sources: tuple[Address, ...]
+    link: str
+    gateway: Address | None
+
+
+Bystander = tuple[RemotePlace, HostFacts]
+
+
+@dataclass
+class Probe:
+    """One gathering of evidence over the hosts of a session and some clients."""
+
+    session: Session
+    clients: list[Client]
+    cold: bool
+    evidence: Evidence = field(default_factory=Evidence)
+    bystanders: dict[str, Bystander] = field(default_factory=dict)
+
+    @property
+    def _spec(self) -> Spec:
+        return self.session.spec
+
+    @property
+    def _watched(self) -> dict[str, RemotePlace]:
+        """The hosts whose frames are recorded: director, real servers, clients."""
+        return self.session.reached | {client.name: client.place for client in self.clients}
+
+    def gather(self) -> Evidence:
+        """Record, ask in ARP, make caches cold, connect, and collect what was recorded."""
+        found = self.evidence
+        found.machines = dict(self.session.facts) | {c.name: c.facts for c in self.clients}
+        found.machines |= {name: facts for name, (_, facts) in self.bystanders.items()}
+        vips = vips_of(self._spec)
+        self._each(self._watched, lambda place: place.capture(CAPTURE, vips))
+        for vip in vips:
+            found.answers[vip] = self._ask_for(vip)
+        if self.cold:
+            self._flush()
+        found.before = self._tables()
+        for service in self._spec.services:
+            for client in self.clients:
+                self._try(service, client)
+        time.sleep(SETTLE_S)
+        found.after = self._tables()
+        for name, (frames, lost) in self._each(
+            self._watched, lambda place: place.captured(CAPTURE)
+        ).items():
+            found.frames[name], found.lost[name] = frames, lost
+        return found
+
+    def _each(
+        self, places: Mapping[str, RemotePlace], verb: Callable[[RemotePlace], T]
+    ) -> dict[str, T]:
+        done, failed = each({name: partial(verb, place) for name, place in places.items()})
+        self.evidence.out |= failed
+        return done
+
+    def _ask_for(self, vip: Address) -> dict[str, list[str]]:
+        """Ask for a VIP from every host on its L2; list who answered whom."""
+        jobs = {
+            name: partial(self._watched[name].who_has, link, vip, sender, ARP_S)
+            for name, (link, sender) in self._vantage_points().items()
+        }
+        done, failed = each(jobs)
+        self.evidence.out |= failed
+        return done
+
+    def _vantage_points(self) -> dict[str, tuple[str, Address]]:
+        found: dict[str, tuple[str, Address]] = {}
+        for host in (*self._spec.directors, *self._spec.real_servers):
+            facts = self.session.facts.get(host.name)
+            own = facts.holds(host.address) if facts else ()
+            if own:
+                found[host.name] = (own[0].link, host.address)
+        for client in self.clients:
+            if client.gateway is None and client.sources:
+                found[client.name] = (client.link, client.sources[0])
+        return found
+
+    def _flush(self) -> None:
+        """Forget what hosts learned of each other, so that every ARP question is asked anew."""
+        addresses = self._neighbours()
+        places = self._watched | {name: place for name, (place, _) in self.bystanders.items()}
+        self.evidence.flushed = self._each(places, lambda place: place.forget(addresses))
+        known = {a.address for facts in self.evidence.machines.values() for a in facts.addresses}
+        self.evidence.not_flushed = [str(a) for a in addresses if a not in known]
+
+    def _neighbours(self) -> list[Address]:
+        """List gateways, clients, hosts and VIPs: all that anyone on the path may have learned."""
+        hosts = [host.address for host in (*self._spec.directors, *self._spec.real_servers)]
+        gateways = {
+            route.gateway
+            for facts in self.evidence.machines.values()
+            for route in facts.routes
+            if route.gateway is not None and not route.network.prefixlen
+        }
+        clients = {source for client in self.clients for source in client.sources}
+        return sorted({*hosts, *vips_of(self._spec), *gateways, *clients}, key=int)
+
+    def _tables(self) -> dict[str, tuple[ServiceFact, ...]]:
+        directors = {d.name for d in self._spec.directors}
+        places = {n: p for n, p in self.session.reached.items() if n in directors}
+        return self._each(places, lambda place: place.services())
+
+    def _try(self, service: VirtualService, client: Client) -> None:
+        lab = self._spec.reach.default == "lab"
+        errand = Errand(
+            protocol=service.protocol,
+            vip=service.vip,
+            port=service.port,
+            sources=tuple(islice(cycle(client.sources), sources_for(service, client.sources))),
+            request_hex=LAB_REQUEST.hex() if lab else "",
+        )
+        attempts = self._each({client.name: client.place}, lambda place: place.connect(errand))
+        self.evidence.trials.append(
+            Trial(service, client.name, tuple(attempts.get(client.name, ())))
+        )
+
+
+def bystand(
+    session: Session, reached: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, Bystander], dict[str, PlaceError]]:
+    """Reach machines that are neither of the spec nor clients, but learn neighbours, as routers."""
+    places = {
+        name: RemotePlace(name, prefix, session.spec.name, DEADLINE_S)
+        for name, prefix in reached.items()
+    }
+    session.places |= places  # so that their nodes end with the session's
+    near = tuple(vips_of(session.spec))
+    facts, failed = each({n: partial(p.look, Question(near=near)) for n, p in places.items()})
+    return {name: (places[name], seen) for name, seen in facts.items()}, failed
+
+
+def meet(
+    session: Session, reached: Mapping[str, Sequence[str]]
+) -> tuple[list[Client], dict[str, PlaceError]]:
+    """Reach the clients and learn their addresses; a director or real server is refused."""
+    met, failed = bystand(session, reached)
+    return [_client(session.spec, name, *found) for name, found in met.items()], failed
+
+
+def _client(spec: Spec, name: str, place: RemotePlace, facts: HostFacts) -> Client:
+    for host in (*spec.directors, *spec.real_servers):
+        if facts.holds(host.address):
+            raise Refused(
+                f"the client {name} is {host.name} itself, whose connections to the VIP prove"
+                " nothing: choose a machine that is neither director nor real server"
+            )
+    path = facts.path(vips_of(spec)[0])
+    if path is None or path.error:
+        why = path.error if path else "no path"
+        raise Refused(f"the client {name} has no route to the VIP ({why}): choose another")
+    own = [a.address for a in facts.on_link(path.link) if _usable(a.address, a.scope)]
+    return Client(name, place, facts, tuple(own), path.link, path.gateway)
+
+
+def _usable(address: Address, scope: int) -> bool:
+    return address.version == 4 and scope < LINK_SCOPE  # noqa: PLR2004
+
+
+def lab_clients() -> dict[str, list[str]]:
+    """Name the lab's clients and how they are reached."""
+    return {name: lab_prefix(name) for name in LAB_CLIENTS}

@@ -1,0 +1,163 @@
+"""`onearm verify`: reach the clients, gather the evidence, judge it, print it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from onearm import planfile, wire
+from onearm import spec as spec_module
+from onearm.errors import PlaceError, Refused, UsageError
+from onearm.evidence import Evidence
+from onearm.probe import LAB_ROUTER, Client, Probe, bystand, lab_clients, meet
+from onearm.reach import lab_prefix
+from onearm.session import Session
+from onearm.silence import in_l2, speaks_arp
+from onearm.spec import Spec
+from onearm.verify import FAIL, PASS, UNPROVED, Property, judge
+
+STYLES = {PASS: "bold green", FAIL: "bold red", UNPROVED: "bold yellow"}
+
+
+def verify_command(
+    path: Path, *, cold: bool | None, strict: bool, clients: Sequence[str], as_json: bool
+) -> int:
+    """Prove by traffic; 5 when a property fails, with `strict` also when one is unproved."""
+    spec = spec_module.load(path)
+    lab = spec.reach.default == "lab"
+    with Session(spec) as session:
+        session.open()
+        met, out = meet(session, _reached(clients, lab=lab))
+        if not session.facts or not met:
+            raise next(iter({**session.out, **out}.values()))
+        make_cold = lab if cold is None else cold
+        if make_cold:
+            refuse_trap(spec, session)
+        probe = Probe(session, met, make_cold)
+        if lab:
+            probe.bystanders, lost = bystand(session, {LAB_ROUTER: lab_prefix(LAB_ROUTER)})
+            out |= lost
+        evidence = probe.gather()
+        properties = judge(spec, evidence)
+    lost = session.out | out | evidence.out
+    code = _code(properties, lost, strict=strict)
+    if as_json:
+        told = {"cold": make_cold, "exit_code": code}
+        data = _data(spec, properties, evidence, met, lost) | told
+        sys.stdout.write(json.dumps(data, indent=1) + "\n")
+    else:
+        _show(Console(highlight=False), properties, evidence, lost=lost, cold=make_cold)
+    return code
+
+
+def _reached(clients: Sequence[str], *, lab: bool) -> dict[str, Sequence[str]]:
+    if clients:
+        return {text: _words(text) for text in clients}
+    return dict(lab_clients()) if lab else {"this machine": []}
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"--client {text!r}: {error}: quote it as for a shell") from error
+
+
+def refuse_trap(spec: Spec, session: Session) -> None:
+    """Refuse a cold start where a plain ARP drop would then cut a real server off for good.
+
+    Such a rule drops the server's own question for its gateway, asked in the VIP's name, as long
+    as arp_announce is not 2 (net/ipv4/arp.c, arp_solicit).
+    """
+    for host in spec.real_servers:
+        facts = session.facts.get(host.name)
+        if facts is None or not facts.arp_drops:
+            continue
+        vips = [service.vip for service in spec.services]
+        links = [k for k in facts.links if speaks_arp(k) and in_l2(spec, host, facts, k, vips)]
+        if not all(_announces_best(facts.sysctls, link.name) for link in links):
+            rule = facts.arp_drops[0]
+            raise Refused(
+                f"{host.name} drops its own ARP requests ({rule.tool}: {rule.text}) and"
+                " arp_announce is not 2, so forgetting its neighbours would cut it off: replace the"
+                " rule by one that rewrites the sender, or verify with --warm"
+            )
+
+
+def _announces_best(sysctls: dict[str, str], link: str) -> bool:
+    values = [sysctls.get(f"net/ipv4/conf/{where}/arp_announce", "0") for where in ("all", link)]
+    return max(values) == "2"
+
+
+def _code(properties: list[Property], lost: dict[str, PlaceError], *, strict: bool) -> int:
+    if lost:
+        return 4
+    statuses = {found.status for found in properties}
+    return 5 if FAIL in statuses or (strict and UNPROVED in statuses) else 0
+
+
+def _show(
+    screen: Console,
+    properties: list[Property],
+    evidence: Evidence,
+    *,
+    lost: dict[str, PlaceError],
+    cold: bool,
+) -> None:
+    last = ""
+    for found in properties:
+        if found.about != last:
+            last = found.about
+            screen.print(Text(found.about, "bold"))
+        head = Text.assemble((f"{found.status:<9}", STYLES[found.status]), found.id)
+        screen.print(Padding(head, (0, 0, 0, 2), expand=False))
+        for text in (found.evidence, *found.details):
+            screen.print(Padding(Text(text, "dim"), (0, 0, 0, 11), expand=False))
+    for host, error in sorted(lost.items()):
+        screen.print(Text.assemble(("out ", "bold red"), str(error) or host))
+    screen.print(_summary(properties, evidence, cold=cold))
+
+
+def _summary(properties: list[Property], evidence: Evidence, *, cold: bool) -> str:
+    counted = Counter(found.status for found in properties)
+    parts = [f"{counted[status]} {status}" for status in (PASS, FAIL, UNPROVED) if counted[status]]
+    tried = sum(len(trial.attempts) for trial in evidence.trials)
+    text = f"{', '.join(parts)}; {tried} connections, {'cold' if cold else 'warm'} caches"
+    unproved = sorted({found.id for found in properties if found.status == UNPROVED})
+    text += f"; unproved: {', '.join(unproved)}" if unproved else ""
+    if cold and evidence.not_flushed:
+        text += f"; the caches of {', '.join(evidence.not_flushed)} could not be flushed"
+    return text
+
+
+def _data(
+    spec: Spec,
+    properties: list[Property],
+    evidence: Evidence,
+    clients: list[Client],
+    lost: dict[str, PlaceError],
+) -> dict[str, Any]:
+    return {
+        **planfile.header("verification"),
+        "name": spec.name,
+        "properties": [
+            {**wire.encode(found), "details": list(found.details)} for found in properties
+        ],
+        "clients": [client.name for client in clients],
+        "connections": sum(len(trial.attempts) for trial in evidence.trials),
+        "frames": {host: len(frames) for host, frames in evidence.frames.items()},
+        "frames_lost": evidence.lost,
+        "forgotten_neighbours": {host: len(e) for host, e in evidence.flushed.items()},
+        "not_flushed": evidence.not_flushed,
+        "unproved": [f"{p.id} {p.about}" for p in properties if p.status == UNPROVED],
+        "out": {name: str(error) for name, error in lost.items()},
+    }

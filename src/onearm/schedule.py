@@ -1,0 +1,62 @@
+"""What a scheduler promises, as far as counts can show it; pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from onearm.model import Address
+from onearm.spec import VirtualService
+
+AT_LEAST = 8  # connections per client and service
+AT_MOST = 256
+HASHING = ("sh", "mh")
+EXACT = ("rr", "wrr")
+
+
+def weights(service: VirtualService) -> dict[str, int]:
+    """Return the weight of each real server that takes connections."""
+    return {member.host: member.weight for member in service.members if member.weight}
+
+
+def shares(service: VirtualService) -> dict[str, int]:
+    """Return how many connections of one full turn each server gets; empty: nothing exact.
+
+    rr gives each server one in turn whatever its weight; wrr gives weight/gcd of a turn
+    (net/netfilter/ipvs/ip_vs_rr.c, ip_vs_wrr.c).
+    """
+    found = weights(service)
+    if service.scheduler == "rr":
+        return dict.fromkeys(found, 1)
+    if service.scheduler == "wrr" and found:
+        divisor = math.gcd(*found.values())
+        return {host: weight // divisor for host, weight in found.items()}
+    return {}
+
+
+def sources_for(service: VirtualService, sources: Sequence[Address]) -> int:
+    """Choose how many connections a client opens: whole turns, or twice each of its addresses."""
+    if service.scheduler in HASHING:
+        return min(AT_MOST, 2 * len(sources))
+    turn = sum(shares(service).values()) or len(weights(service)) or 1
+    return min(AT_MOST, turn * math.ceil(AT_LEAST / turn))
+
+
+def expected(service: VirtualService, total: int) -> dict[str, int] | None:
+    """Return the exact count of each server after `total` connections; None when there is none."""
+    turn = shares(service)
+    length = sum(turn.values())
+    if not length or total % length:
+        return None
+    return {host: share * (total // length) for host, share in turn.items()}
+
+
+def sticks(service: VirtualService) -> bool:
+    """Say whether one client address must always get the same server."""
+    return service.scheduler in HASHING and not any("port" in flag for flag in service.flags)
+
+
+def strays(chosen: Mapping[Address, Sequence[str]]) -> list[Address]:
+    """List the client addresses that got more than one server."""
+    return [source for source, hosts in chosen.items() if len(Counter(hosts)) > 1]
