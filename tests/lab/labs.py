@@ -1,0 +1,91 @@
+"""A lab for tests: the command line as users call it, and commands on the lab's hosts."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onearm.lab import client
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+REFERENCE = EXAMPLES / "reference.yaml"
+HOSTS = ("server-1", "server-2", "server-3")
+
+
+@dataclass
+class Done:
+    """What a command line did."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self):
+        return json.loads(self.out)
+
+
+@dataclass
+class Lab:
+    """A running lab by its name, and a folder for specs."""
+
+    name: str
+    folder: Path
+    env: dict = field(default_factory=dict)
+
+    def onearm(self, *words, code=None, timeout=180):
+        """Run `onearm WORDS` as a user would, with this lab; check the exit code if given."""
+        done = subprocess.run(
+            [sys.executable, "-I", "-m", "onearm", *map(str, words)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+        )
+        result = Done(done.returncode, done.stdout, done.stderr)
+        if code is not None:
+            assert result.code == code, f"{words}: {result.code}\n{result.out}\n{result.err}"
+        return result
+
+    def start(self, *words, **options):
+        """Start `onearm WORDS` and return the process."""
+        return subprocess.Popen(
+            [sys.executable, "-I", "-m", "onearm", *map(str, words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env=self.environment(),
+            **options,
+        )
+
+    def environment(self):
+        return {**os.environ, "ONEARM_LAB": self.name, "COLUMNS": "80", **self.env}
+
+    def on(self, host, *argv, stdin=b"", check=True):
+        """Run a command on a lab host, return what it printed."""
+        code, out, err = client.call(self.name, host, list(argv), input=stdin)
+        if check:
+            assert code == 0, f"{host}: {argv}: {code}\n{out.decode()}\n{err.decode()}"
+        return out.decode()
+
+    def sh(self, host, script, *, check=True):
+        """Run a shell script on a lab host."""
+        return self.on(host, "sh", "-ec" if check else "-c", script, check=check)
+
+    def spec(self, text, name="spec.yaml"):
+        """Write a spec."""
+        path = self.folder / name
+        path.write_text(textwrap.dedent(text))
+        return path
+
+
+def reference(**replaced):
+    """Return the reference spec's text with pieces replaced: reference(rr="wrr")."""
+    text = REFERENCE.read_text()
+    for old, new in replaced.items():
+        text = text.replace(old, new)
+    return text
