@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from onearm.model import Address, Mark, Network
@@ -109,6 +110,28 @@ class ServiceFact:
     persistence_s: int = 0
     counters: Counters = Counters()
     destinations: tuple[DestinationFact, ...] = ()
+
+
+DESTINATIONS_AT_ONCE = 1000  # a service with more goes over the wire in several pieces
+
+
+def split(services: Iterable[ServiceFact]) -> Iterator[ServiceFact]:
+    """Cut services with very many destinations into pieces that fit a line of the wire."""
+    for service in services:
+        for start in range(0, len(service.destinations) or 1, DESTINATIONS_AT_ONCE):
+            piece = service.destinations[start : start + DESTINATIONS_AT_ONCE]
+            yield replace(service, destinations=piece)
+
+
+def joined(pieces: Iterable[ServiceFact]) -> tuple[ServiceFact, ...]:
+    """Put the pieces of services together again."""
+    found: dict[tuple[object, ...], ServiceFact] = {}
+    for piece in pieces:
+        key = (piece.protocol, piece.vip, piece.port, piece.fwmark)
+        before = found.get(key)
+        held = before.destinations if before else ()
+        found[key] = replace(piece, destinations=held + piece.destinations)
+    return tuple(found.values())
 
 
 @dataclass(frozen=True)

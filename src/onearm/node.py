@@ -10,11 +10,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
 from onearm import traffic, wire
 from onearm.errors import Denied, OnearmError, PlaceError
+from onearm.facts import split
 from onearm.kernel import packets
 from onearm.kernel.faults import translate
 from onearm.kernel.links import Links
@@ -25,6 +27,7 @@ from onearm.places.host import HostPlace, identity
 LOCK = Path("/run/onearm/lock")
 PERMANENT = 0x80 | 0x40  # NUD_PERMANENT | NUD_NOARP: not learned, so not to be forgotten
 MOST_ROWS = 2_000_000
+MANY = ("services", "marks", "routes", "neighbours", "addresses")  # facts sent row by row
 
 Rows = list[Any]
 Reply = dict[str, Any]
@@ -33,9 +36,9 @@ Reply = dict[str, Any]
 class Node:
     """One conversation. It keeps nothing but the lock and open captures; nothing outlives it."""
 
-    def __init__(self, emit: Callable[[Reply], None]) -> None:
-        """Answer through `emit`."""
-        self._emit = emit
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        """Send lines through `write`."""
+        self._write = write
         self._lock: Optional[int] = None
         self._captures: dict[str, packets.Capture] = {}
         self._verbs: dict[str, Callable[[dict[str, Any], Rows], Any]] = {
@@ -64,20 +67,21 @@ class Node:
         except OSError as error:
             return _error(translate(error, verb))
 
-    def _parts(self, rows: Iterable[Any]) -> None:
+    def _emit(self, reply: Reply) -> None:
+        self._write(wire.line(reply))
+
+    def _parts(self, rows: Iterable[Any], *path: str) -> None:
         """Send many values in lines of bounded length."""
-        batch = [wire.encode(row) for row in rows]
-        for start in range(0, len(batch), wire.ROWS_PER_LINE):
-            self._emit({"part": batch[start : start + wire.ROWS_PER_LINE]})
+        for line in wire.bulk(("part", *path), rows):
+            self._write(line)
 
     def _look(self, request: dict[str, Any], _rows: Rows) -> Any:
         facts = look.look(wire.decode(look.Question, request.get("question", {})))
-        data = wire.encode(facts)
-        for name in ("services", "marks", "routes", "neighbours", "addresses"):
-            rows = data.pop(name, [])
-            for start in range(0, len(rows), wire.ROWS_PER_LINE):
-                self._emit({"part": {name: rows[start : start + wire.ROWS_PER_LINE]}})
-        return data
+        for name in MANY:
+            rows = getattr(facts, name)
+            self._parts(split(rows) if name == "services" else rows, name)
+        sent: dict[str, Any] = dict.fromkeys(MANY, ())
+        return replace(facts, **sent)
 
     def _observe(self, request: dict[str, Any], rows: Rows) -> Any:
         wanted = wire.decode(tuple[Resource, ...], rows)
@@ -114,7 +118,7 @@ class Node:
         return _place(request).remember_hosts(hosts)
 
     def _services(self, _request: dict[str, Any], _rows: Rows) -> Any:
-        self._parts(look.services())
+        self._parts(split(look.services()))
 
     def _forget(self, request: dict[str, Any], _rows: Rows) -> Any:
         """Delete learned neighbour entries, so that the kernel must ask again; say which."""
@@ -183,11 +187,15 @@ class Channel:
         self._source, self._sink, self.open = source, sink, True
 
     def emit(self, reply: Reply) -> None:
+        """Write one reply."""
+        self.write(wire.line(reply))
+
+    def write(self, line: bytes) -> None:
         """Write one line; a reader that is gone is noticed, not raised."""
         if not self.open:
             return
         try:
-            self._sink.write(wire.line(reply))
+            self._sink.write(line)
             self._sink.flush()
         except OSError:
             self.open = False
@@ -220,7 +228,7 @@ def main() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a lost caller ends the input: enough
     channel = Channel(sys.stdin.buffer, sys.stdout.buffer)
     channel.emit({"onearm": 1, "kind": "hello", "build": _build(), **identity()})
-    node = Node(channel.emit)
+    node = Node(channel.write)
     while True:
         try:
             asked = channel.next()

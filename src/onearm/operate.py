@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import click
 from rich.console import Console
 
 from onearm import planfile, render, wire
@@ -207,10 +208,8 @@ class Change:
         _show(self._screen(), self.path, session, plan, findings)
         if self.yes or not len(plan):
             return True
-        return input(f"Do this on {render.plural(len(session.facts), 'host')}? [y/N] ") in (
-            "y",
-            "yes",
-        )
+        hosts = render.plural(len(session.facts), "host")
+        return click.confirm(f"Do this on {hosts}?", err=self.as_json)
 
     def _do(self, session: Session, plan: Plan) -> Outcome:
         with Watcher(len(plan)) as watcher:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -22,7 +22,7 @@ from onearm.errors import PlaceError
 
 LINE_LIMIT = 1 << 20  # bytes of one JSON line, newline included
 TAG = "is"  # names the type where several are possible; no field is called so
-ROWS_PER_LINE = 500  # a row is well below 1 KiB, so a line stays below its limit
+BULK_BYTES = LINE_LIMIT // 2  # where a line of many rows ends, so that one row more still fits
 
 _TEXTUAL = (IPv4Address, IPv6Address, IPv4Network, IPv6Network)
 
@@ -206,6 +206,23 @@ def _bad(wanted: str, data: Any) -> WireError:
 def line(value: Any) -> bytes:
     """Write one JSON line; the caller keeps it below LINE_LIMIT."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
+
+
+def bulk(path: Sequence[str], rows: Iterable[Any]) -> Iterator[bytes]:
+    """Write many values as lines of bounded length: {"a": {"b": [row, …]}} for path a, b."""
+    head = "".join(f'{{"{name}":' for name in path) + "["
+    tail = "]" + "}" * len(path) + "\n"
+    texts: list[str] = []
+    size = 0
+    for row in rows:
+        text = json.dumps(encode(row), separators=(",", ":"), ensure_ascii=True)
+        if texts and size + len(text) > BULK_BYTES:
+            yield (head + ",".join(texts) + tail).encode()
+            texts, size = [], 0
+        texts.append(text)
+        size += len(text) + 1
+    if texts:
+        yield (head + ",".join(texts) + tail).encode()
 
 
 def parse_line(data: bytes) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Conversation:
         self._digest, self._data = bundle.build()
         self._file = f"/run/onearm/node-{self._digest}.pyz"
 
-    def ask(self, request: dict[str, Any], rows: Sequence[Any], part: Callable[[Any], None]) -> Any:
+    def ask(self, request: dict[str, Any], rows: Iterable[Any], part: Callable[[Any], None]) -> Any:
         """Send one request and hand over the parts of its reply; return what ends it."""
         deadline = time.monotonic() + self._deadline_s
         if self._process is None:
@@ -214,9 +214,8 @@ def _write_all(pipe: IO[bytes], data: bytes) -> None:
         view = view[pipe.write(view) :]
 
 
-def _lines(request: dict[str, Any], rows: Sequence[Any]) -> Iterable[bytes]:
-    for start in range(0, len(rows), wire.ROWS_PER_LINE):
-        yield wire.line({"rows": rows[start : start + wire.ROWS_PER_LINE]})
+def _lines(request: dict[str, Any], rows: Iterable[Any]) -> Iterable[bytes]:
+    yield from wire.bulk(("rows",), rows)
     yield wire.line(request)
 
 

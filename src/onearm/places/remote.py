@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from onearm import wire
 from onearm.errors import PlaceError
-from onearm.facts import HostFacts, NeighbourFact, ServiceFact
+from onearm.facts import HostFacts, NeighbourFact, ServiceFact, joined
 from onearm.kernel.frames import Frame
 from onearm.model import Action, Address, Key, Resource, Seen, State, state_key
 from onearm.places.conversation import Conversation
@@ -37,7 +38,7 @@ class RemotePlace:
             for name, rows in part.items():
                 data.setdefault(name, []).extend(rows)
         facts: HostFacts = wire.decode(HostFacts, data)
-        return facts
+        return replace(facts, services=joined(facts.services))
 
     def observe(self, wanted: State) -> dict[Key, Seen]:
         """Show what stands under the wanted keys, and what carries our mark."""
@@ -73,7 +74,7 @@ class RemotePlace:
         """Read the IPVS table with its figures."""
         found: list[ServiceFact] = []
         self._ask("services", _collect(tuple[ServiceFact, ...], found))
-        return tuple(found)
+        return joined(found)
 
     def forget(self, addresses: Iterable[Address]) -> list[NeighbourFact]:
         """Delete learned neighbour entries of these addresses; list those that were there."""
@@ -110,9 +111,7 @@ class RemotePlace:
         rows: Iterable[Resource | Action] = (),
         **fields: Any,
     ) -> Any:
-        return self._conversation.ask(
-            {"do": verb, **fields}, [wire.encode(row) for row in rows], part or _no_part
-        )
+        return self._conversation.ask({"do": verb, **fields}, rows, part or _no_part)
 
 
 def _collect(hint: Any, found: list[Any]) -> Callable[[Any], None]:
