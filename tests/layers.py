@@ -70,7 +70,9 @@ LAYERS = (
         "model facts spec errors each preflight reach schedule session evidence traffic"
         " kernel.frames places.look places.remote*",
     ),
-    Layer("report", "spec errors wire planfile silence session evidence probe verify reach"),
+    Layer(
+        "report", "spec errors wire planfile silence operate session evidence probe verify reach"
+    ),
     Layer("lab.*", "errors model lab.*", kernel=True),
     Layer("planfile", "model facts spec errors diff wire words commands preflight"),
     Layer("render", "model facts spec diff words commands preflight reconcile"),

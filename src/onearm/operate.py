@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,11 +15,12 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from onearm import planfile, render, wire
 from onearm import spec as spec_module
 from onearm.diff import Plan
-from onearm.errors import Differs, Refused, SpecError, UsageError
+from onearm.errors import Differs, Refused, UsageError
 from onearm.model import Action
 from onearm.preflight import ERROR, Finding
 from onearm.reconcile import Outcome
@@ -31,9 +33,9 @@ WATCH_S = 2.0
 DRAIN_LOOK_S = 1.0
 
 
-def console() -> Console:
-    """Open the people's output: rich honours NO_COLOR and pipes."""
-    return Console(highlight=False, soft_wrap=False)
+def console(*, stderr: bool = False) -> Console:
+    """Open the people's output: rich honours NO_COLOR and pipes; no text is taken for markup."""
+    return Console(highlight=False, markup=False, emoji=False, stderr=stderr)
 
 
 def _print_json(data: dict[str, Any]) -> None:
@@ -56,7 +58,7 @@ def plan_command(
             _print_json(data)
         elif commands:
             render.show_commands(console(), plan, session.facts)
-            _show_troubles(Console(stderr=True, highlight=False), session, plan, findings)
+            _show_troubles(console(stderr=True), session, plan, findings)
         else:
             _show(console(), path, session, plan, findings)
     return _verdict(plan, findings, out=bool(session.out), check=check)
@@ -84,7 +86,7 @@ def _show(
 def _show_troubles(screen: Console, session: Session, plan: Plan, findings: list[Finding]) -> None:
     render.show_findings(screen, findings)
     for refusal in plan.refusals:
-        screen.print(f"[bold red]refused[/] {refusal}", markup=True)
+        screen.print(Text.assemble(("refused ", "bold red"), refusal))
     render.show_out(screen, session.out)
     for name, error in sorted(session.forgotten.items()):
         screen.print(f"{name} left the spec and does not answer, so it is forgotten: {error}")
@@ -98,6 +100,7 @@ class Watcher:
     done: int = 0
     interrupted: bool = False
     previous: Any = field(default=None)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Watcher:  # noqa: PYI034 - typing.Self is of Python 3.11
         """Listen for Ctrl-C."""
@@ -115,11 +118,12 @@ class Watcher:
         sys.stderr.write("interrupted: ending after the batch in hand\n")
 
     def progress(self, action: Action) -> None:
-        """Write one line for an action that took effect."""
-        self.done += 1
-        total = max(self.expected, self.done)
-        sys.stderr.write(f"[{self.done}/{total}] {action.place}: {describe(action)}\n")
-        sys.stderr.flush()
+        """Write one line for an action that took effect; places report from several threads."""
+        with self.lock:
+            self.done += 1
+            total = max(self.expected, self.done)
+            sys.stderr.write(f"[{self.done}/{total}] {action.place}: {describe(action)}\n")
+            sys.stderr.flush()
 
     def stop(self) -> bool:
         """Say whether to end before the next batch."""
@@ -163,7 +167,8 @@ def _check_limit(spec: Spec, limit: tuple[str, ...]) -> None:
     names = {host.name for host in (*spec.directors, *spec.real_servers)}
     for name in limit:
         if name not in names:
-            raise UsageError(f"--limit {name}: the spec has no such host, it has {sorted(names)}")
+            known = ", ".join(sorted(names))
+            raise UsageError(f"--limit {name}: the spec has no such host, it has {known}")
 
 
 @dataclass
@@ -194,7 +199,7 @@ class Change:
             return self._report(session, outcome, findings)
 
     def _screen(self) -> Console:
-        return Console(stderr=True, highlight=False) if self.as_json else console()
+        return console(stderr=True) if self.as_json else console()
 
     def _may_go_on(self, session: Session, plan: Plan, findings: list[Finding]) -> None:
         errors = [finding for finding in findings if finding.severity == ERROR]
@@ -295,8 +300,6 @@ def _sleep(seconds: float, stop: Callable[[], bool]) -> None:
 def status_command(path: Path, *, watch: bool, as_json: bool) -> int:
     """Show the kernel's figures, once or again and again."""
     spec = spec_module.load(path)
-    if not spec.services:
-        raise SpecError([f"{path}: no services"])
     with Session(spec) as session:
         session.open()
         while True:

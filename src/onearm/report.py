@@ -18,6 +18,7 @@ from onearm import planfile, wire
 from onearm import spec as spec_module
 from onearm.errors import PlaceError, Refused, UsageError
 from onearm.evidence import Evidence
+from onearm.operate import console
 from onearm.probe import LAB_ROUTER, Client, Probe, bystand, lab_clients, meet
 from onearm.reach import lab_prefix
 from onearm.session import Session
@@ -55,7 +56,7 @@ def verify_command(
         data = _data(spec, properties, evidence, met, lost) | told
         sys.stdout.write(json.dumps(data, indent=1) + "\n")
     else:
-        _show(Console(highlight=False), properties, evidence, lost=lost, cold=make_cold)
+        _show(console(), properties, evidence, lost=lost, cold=make_cold)
     return code
 
 
