@@ -41,18 +41,18 @@ class Node:
         self._write = write
         self._lock: Optional[int] = None
         self._captures: dict[str, packets.Capture] = {}
-        self._verbs: dict[str, Callable[[dict[str, Any], Rows], Any]] = {
-            "look": self._look,
-            "observe": self._observe,
-            "apply": self._apply,
-            "lock": self._take_lock,
-            "hosts": self._hosts,
-            "services": self._services,
-            "forget": self._forget,
-            "who_has": self._who_has,
-            "capture": self._capture,
-            "captured": self._captured,
-            "connect": self._connect,
+        self._verbs: dict[str, tuple[Callable[[dict[str, Any], Rows], Any], str]] = {
+            "look": (self._look, "question"),
+            "observe": (self._observe, "name"),
+            "apply": (self._apply, "name"),
+            "lock": (self._take_lock, "wait_s"),
+            "hosts": (self._hosts, "name hosts"),
+            "services": (self._services, ""),
+            "forget": (self._forget, "addresses"),
+            "who_has": (self._who_has, "link address sender seconds"),
+            "capture": (self._capture, "name vips"),
+            "captured": (self._captured, "name"),
+            "connect": (self._connect, "errand"),
         }
 
     def answer(self, request: dict[str, Any], rows: Rows) -> Reply:
@@ -60,8 +60,12 @@ class Node:
         verb = request.get("do")
         if not isinstance(verb, str) or verb not in self._verbs:
             return _error(PlaceError(f"the node knows no {ascii(verb)[:60]}"))
+        answer, fields = self._verbs[verb]
+        unknown = request.keys() - {"do", *fields.split()}
+        if unknown:
+            return _error(PlaceError(f"{verb} knows no field {ascii(min(unknown))[:60]}"))
         try:
-            return {"ok": wire.encode(self._verbs[verb](request, rows))}
+            return {"ok": wire.encode(answer(request, rows))}
         except OnearmError as error:
             return _error(error)
         except OSError as error:

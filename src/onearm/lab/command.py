@@ -11,23 +11,27 @@ USAGE = "usage: onearm lab exec [--name N] HOST -- CMD [ARG …]"
 
 
 def parse(words: list[str]) -> tuple[str | None, str, list[str]]:
-    """Return the lab's name, the host and the command."""
-    name: str | None = None
-    while words and words[0].startswith("--") and words[0] != "--":
-        option, _, value = words[0].partition("=")
-        words = words[1:]
-        if option != "--name":
-            raise UsageError(f"{USAGE}; there is no option {option}")
-        if not value:
-            value, words = (words[0], words[1:]) if words else ("", [])
-        name = value
+    """Return the lab's name, the host and the command; --name may stand before or after HOST."""
+    name, words = _name(words)
     if not words or words[0] == "--":
         raise UsageError(f"{USAGE}; the host is missing")
-    host, command = words[0], words[1:]
+    host, words = words[0], words[1:]
+    later, command = _name(words)
     command = command[1:] if command[:1] == ["--"] else command
     if not command:
         raise UsageError(f"{USAGE}; the command is missing")
-    return name, host, command
+    return later or name, host, command
+
+
+def _name(words: list[str]) -> tuple[str | None, list[str]]:
+    """Take leading options off; --name is the only one."""
+    name: str | None = None
+    while words and words[0].startswith("-") and words[0] != "--":
+        option, equals, value = words[0].partition("=")
+        if option != "--name":
+            raise UsageError(f"{USAGE}; there is no option {option}")
+        name, words = (value, words[1:]) if equals else ("".join(words[1:2]), words[2:])
+    return name, words
 
 
 def exec_command(words: list[str]) -> int:
