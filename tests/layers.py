@@ -70,15 +70,13 @@ LAYERS = (
         "model facts spec errors each preflight reach schedule session evidence traffic"
         " kernel.frames places.look places.remote*",
     ),
-    Layer(
-        "report", "spec errors wire planfile silence operate session evidence probe verify reach"
-    ),
+    Layer("report", "spec errors wire planfile silence render session evidence probe verify reach"),
     Layer("lab.*", "errors model lab.*", kernel=True),
     Layer("planfile", "model facts spec errors diff wire words commands preflight"),
     Layer("render", "model facts spec diff words commands preflight reconcile"),
     Layer(
         "operate",
-        "model spec errors diff wire words preflight reconcile session planfile render",
+        "model facts spec errors diff wire words preflight reconcile session planfile render",
     ),
     Layer("cli*", "*"),
     Layer("__main__", "*"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from onearm.model import (
@@ -22,14 +22,15 @@ Argv = list[str]
 FORWARDING = {"direct": "-g", "tunnel": "-i", "masq": "-m"}
 
 
-def commands(action: Action, marks: Iterable[Mark] = ()) -> list[Argv]:
+def commands(action: Action, mark: Mark | None = None) -> list[Argv]:
     """List the well-known commands that do what the action does.
 
-    `marks` are those of the place: where the action restores what was there before, they say what.
-    An action that only changes a mark has none.
+    `mark` is that of the thing: where the action restores what was there before, it says what. An
+    action that only changes a mark has none: one that keeps a thing, or releases a shared one.
     """
-    build = _TYPED[type(action.resource)]
-    return build(action, {mark.resource: mark for mark in marks})
+    if action.after is None and mark is not None and len(mark.names) > 1:
+        return []
+    return _TYPED[type(action.resource)](action, mark)
 
 
 def shell_line(argv: Argv) -> str:
@@ -46,17 +47,16 @@ def _set(name: str, value: str) -> Argv:
     return ["sysctl", "-w", f"{_sysctl_name(name)}={value}"]
 
 
-def _sysctl(action: Action, marks: Any) -> list[Argv]:
+def _sysctl(action: Action, mark: Mark | None) -> list[Argv]:
     resource = action.resource
     if not isinstance(resource, Sysctl) or action.before == action.after:
         return []
     if action.after is not None:
         return [_set(resource.name, resource.value)]
-    mark = marks.get(resource)
     return [_set(resource.name, value) for value in (mark.was or {}).values()] if mark else []
 
 
-def _link(action: Action, _marks: Any) -> list[Argv]:
+def _link(action: Action, _mark: Mark | None) -> list[Argv]:
     resource = action.resource
     if not isinstance(resource, Link) or action.before == action.after:
         return []
@@ -66,7 +66,7 @@ def _link(action: Action, _marks: Any) -> list[Argv]:
     return (add if action.before is None else []) + [["ip", "link", "set", resource.name, "up"]]
 
 
-def _silence(action: Action, marks: Any) -> list[Argv]:
+def _silence(action: Action, mark: Mark | None) -> list[Argv]:
     before, after = action.before, action.after
     silence = action.resource
     if not isinstance(silence, ArpSilence) or (
@@ -74,7 +74,7 @@ def _silence(action: Action, marks: Any) -> list[Argv]:
     ):
         return []
     if silence.policy == "sysctl":
-        return _silence_by_sysctl(silence, marks.get(silence), built=after is not None)
+        return _silence_by_sysctl(silence, mark, built=after is not None)
     rules = _arptables if silence.policy == "arptables" else _nft
     return rules(silence, built=after is not None)
 
@@ -122,7 +122,7 @@ def _nft_texts(silence: ArpSilence) -> list[str]:
     return texts
 
 
-def _address(action: Action, _marks: Any) -> list[Argv]:
+def _address(action: Action, _mark: Mark | None) -> list[Argv]:
     resource = action.resource
     if not isinstance(resource, (HeldVip, AnnouncedVip)):
         return []
@@ -140,7 +140,7 @@ def _service_word(resource: Service | Destination) -> list[str]:
     return ["-t" if resource.protocol == "tcp" else "-u", f"{vip}:{resource.port}"]
 
 
-def _service(action: Action, _marks: Any) -> list[Argv]:
+def _service(action: Action, _mark: Mark | None) -> list[Argv]:
     resource = action.resource
     if not isinstance(resource, Service) or action.before == action.after:
         return []
@@ -154,7 +154,7 @@ def _service(action: Action, _marks: Any) -> list[Argv]:
     return [edit + (["-p", str(resource.persistence_s)] if resource.persistence_s else [])]
 
 
-def _destination(action: Action, _marks: Any) -> list[Argv]:
+def _destination(action: Action, _mark: Mark | None) -> list[Argv]:
     resource = action.resource
     if not isinstance(resource, Destination) or action.before == action.after:
         return []

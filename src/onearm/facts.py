@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Optional
 
-from onearm.model import Address, Mark, Network
+from onearm.model import Action, Address, Key, Mark, Network, Resource, state_key
 
 
 @dataclass(frozen=True)
@@ -180,8 +181,22 @@ class HostFacts:
     def path(self, address: Address) -> Optional[PathFact]:
         return next((path for path in self.paths if path.address == address), None)
 
+    def mark(self, resource: Resource) -> Optional[Mark]:
+        """Find the mark of a thing, whatever its values are now."""
+        return self._marks_by_key.get(state_key(resource))
+
+    @cached_property
+    def _marks_by_key(self) -> dict[Key, Mark]:
+        return {state_key(mark.resource): mark for mark in self.marks}
+
     def holds(self, address: Address) -> tuple[AddressFact, ...]:
         return tuple(a for a in self.addresses if a.address == address)
 
 
 Facts = dict[str, HostFacts]
+
+
+def mark_of(facts: Facts, action: Action) -> Optional[Mark]:
+    """Find the mark of the thing that an action changes, as it was when we looked."""
+    host = facts.get(action.place)
+    return host.mark(action.resource) if host else None

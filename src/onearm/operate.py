@@ -21,6 +21,7 @@ from onearm import planfile, render, wire
 from onearm import spec as spec_module
 from onearm.diff import Plan
 from onearm.errors import Differs, Refused, UsageError
+from onearm.facts import Facts, mark_of
 from onearm.model import Action
 from onearm.preflight import ERROR, Finding
 from onearm.reconcile import Outcome
@@ -31,11 +32,6 @@ from onearm.words import describe
 FINE, REFUSED, OUT, DIFFERS, INTERRUPTED = 0, 3, 4, 5, 130
 WATCH_S = 2.0
 DRAIN_LOOK_S = 1.0
-
-
-def console(*, stderr: bool = False) -> Console:
-    """Open the people's output: rich honours NO_COLOR and pipes; no text is taken for markup."""
-    return Console(highlight=False, markup=False, emoji=False, stderr=stderr)
 
 
 def _print_json(data: dict[str, Any]) -> None:
@@ -57,10 +53,10 @@ def plan_command(
         if as_json:
             _print_json(data)
         elif commands:
-            render.show_commands(console(), plan, session.facts)
-            _show_troubles(console(stderr=True), session, plan, findings)
+            render.show_commands(render.screen(), plan, session.facts)
+            _show_troubles(render.screen(stderr=True), session, plan, findings)
         else:
-            _show(console(), path, session, plan, findings)
+            _show(render.screen(), path, session, plan, findings)
     return _verdict(plan, findings, out=bool(session.out), check=check)
 
 
@@ -75,7 +71,7 @@ def _verdict(plan: Plan, findings: list[Finding], *, out: bool, check: bool) -> 
 def _show(
     screen: Console, path: Path, session: Session, plan: Plan, findings: list[Finding]
 ) -> None:
-    render.show_plan(screen, plan, session.cut(plan))
+    render.show_plan(screen, plan, session.facts, session.cut(plan))
     _show_troubles(screen, session, plan, findings)
     if not session.facts:
         screen.print(f"{path}: no host could be looked at")
@@ -97,6 +93,7 @@ class Watcher:
     """Counts finished actions on stderr, and notes the first Ctrl-C instead of dying of it."""
 
     expected: int
+    facts: Facts
     done: int = 0
     interrupted: bool = False
     previous: Any = field(default=None)
@@ -122,7 +119,8 @@ class Watcher:
         with self.lock:
             self.done += 1
             total = max(self.expected, self.done)
-            sys.stderr.write(f"[{self.done}/{total}] {action.place}: {describe(action)}\n")
+            said = describe(action, mark_of(self.facts, action))
+            sys.stderr.write(f"[{self.done}/{total}] {action.place}: {said}\n")
             sys.stderr.flush()
 
     def stop(self) -> bool:
@@ -199,7 +197,7 @@ class Change:
             return self._report(session, outcome, findings)
 
     def _screen(self) -> Console:
-        return console(stderr=True) if self.as_json else console()
+        return render.screen(stderr=True) if self.as_json else render.screen()
 
     def _may_go_on(self, session: Session, plan: Plan, findings: list[Finding]) -> None:
         errors = [finding for finding in findings if finding.severity == ERROR]
@@ -217,7 +215,7 @@ class Change:
         return click.confirm(f"Do this on {hosts}?", err=self.as_json)
 
     def _do(self, session: Session, plan: Plan) -> Outcome:
-        with Watcher(len(plan)) as watcher:
+        with Watcher(len(plan), dict(session.facts)) as watcher:
             outcome = session.run(
                 plan, adopt=self.adopt, progress=watcher.progress, stop=watcher.stop
             )
@@ -257,9 +255,9 @@ class Change:
         if self.as_json:
             _print_json(_outcome_data(outcome, findings, session, code))
         else:
-            render.show_outcome(console(), outcome, session.forgotten)
+            render.show_outcome(render.screen(), outcome, session.facts, session.forgotten)
             if outcome.interrupted:
-                console().print("interrupted: run it again to go on from here")
+                render.screen().print("interrupted: run it again to go on from here")
         return code
 
 
@@ -276,8 +274,8 @@ def _outcome_data(
 ) -> dict[str, Any]:
     return {
         **planfile.header("outcome"),
-        "done": [_action_data(action) for action in outcome.done],
-        "left": [_action_data(action) for action in outcome.left],
+        "done": [_action_data(action, session) for action in outcome.done],
+        "left": [_action_data(action, session) for action in outcome.left],
         "refusals": list(outcome.left.refusals),
         "out": {name: str(error) for name, error in outcome.out.items()},
         "forgotten": {name: str(error) for name, error in session.forgotten.items()},
@@ -287,8 +285,9 @@ def _outcome_data(
     }
 
 
-def _action_data(action: Action) -> dict[str, Any]:
-    return {"place": action.place, "verb": action.verb, "text": describe(action)}
+def _action_data(action: Action, session: Session) -> dict[str, Any]:
+    text = describe(action, mark_of(session.facts, action))
+    return {"place": action.place, "verb": action.verb, "text": text}
 
 
 def _sleep(seconds: float, stop: Callable[[], bool]) -> None:
@@ -314,7 +313,7 @@ def _show_status(session: Session, *, as_json: bool) -> None:
     if as_json:
         _print_json(_status_data(session))
         return
-    screen = console()
+    screen = render.screen()
     render.show_status(screen, session.spec, session.facts)
     render.show_out(screen, session.out)
 

@@ -15,7 +15,7 @@ from onearm import wire
 from onearm.commands import commands, shell_line
 from onearm.diff import Plan, turn
 from onearm.errors import UsageError
-from onearm.facts import Facts
+from onearm.facts import Facts, mark_of
 from onearm.model import Action, Resource
 from onearm.preflight import Finding
 from onearm.spec import Reach, Spec
@@ -50,15 +50,15 @@ def to_data(
 
 
 def _action(action: Action, facts: Facts) -> dict[str, Any]:
-    marks = facts[action.place].marks if action.place in facts else ()
+    mark = mark_of(facts, action)
     return {
         "place": action.place,
         "step": turn(action),
         "verb": action.verb,
-        "text": describe(action),
+        "text": describe(action, mark),
         "before": wire.encode(action.before),
         "after": wire.encode(action.after),
-        "commands": [shell_line(argv) for argv in commands(action, marks)],
+        "commands": [shell_line(argv) for argv in commands(action, mark)],
     }
 
 

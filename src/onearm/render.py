@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
 from collections.abc import Iterable, Mapping
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from onearm.commands import commands, shell_line
 from onearm.diff import Plan
-from onearm.facts import Facts, ServiceFact
-from onearm.model import Action
+from onearm.facts import Facts, ServiceFact, mark_of
+from onearm.model import Action, Mark
 from onearm.preflight import Finding
 from onearm.reconcile import Outcome
 from onearm.spec import Spec
 from onearm.words import SIGNS, describe, reason
 
 COLOURS = {"create": "green", "update": "yellow", "delete": "red", "keep": "cyan"}
+PIPE_WIDTH = 1000  # columns
 SEVERITIES = {"error": "bold red", "warning": "yellow", "note": "cyan", "critical": "bold red"}
 
 
@@ -28,29 +30,46 @@ def plural(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def show_plan(console: Console, plan: Plan, cut: Mapping[Action, int]) -> None:
+def screen(*, stderr: bool = False) -> Console:
+    """Open the people's output: rich honours NO_COLOR and pipes; no text is taken for markup.
+
+    A pipe without COLUMNS gets whole lines: who reads them with grep wants them unbroken.
+    """
+    piped = not (sys.stderr if stderr else sys.stdout).isatty() and "COLUMNS" not in os.environ
+    width = PIPE_WIDTH if piped else None
+    return Console(highlight=False, markup=False, emoji=False, stderr=stderr, width=width)
+
+
+def indented(console: Console, text: Text, by: int) -> None:
+    """Print a text with all its lines indented, and nothing behind their last words."""
+    for line in text.wrap(console, max(console.width - by, 20)):
+        line.rstrip()
+        console.print(Text(" " * by) + line)
+
+
+def show_plan(console: Console, plan: Plan, facts: Facts, cut: Mapping[Action, int]) -> None:
     """Print a plan: steps in order, places as headings, one line per action."""
     for number, step in enumerate(plan.steps, 1):
         for place, batch in sorted(step.items()):
             console.print(Text.assemble((f"{number:>2} ", "dim"), (place, "bold")))
             for action in batch:
-                _show_action(console, action, cut.get(action, 0))
+                _show_action(console, action, mark_of(facts, action), cut.get(action, 0))
 
 
-def _show_action(console: Console, action: Action, cut: int) -> None:
+def _show_action(console: Console, action: Action, mark: Mark | None, cut: int) -> None:
     style = COLOURS[action.verb]
-    line = Text.assemble((f"{SIGNS[action.verb]} ", style), describe(action))
-    console.print(Padding(line, (0, 0, 0, 5), expand=False))
+    line = Text.assemble((f"{SIGNS[action.verb]} ", style), describe(action, mark))
+    indented(console, line, 5)
     why = f"cuts {plural(cut, 'connection')}" if cut else reason(action)
     if why:
-        console.print(Padding(Text(why, "bold red" if cut else "dim"), (0, 0, 0, 9), expand=False))
+        indented(console, Text(why, "bold red" if cut else "dim"), 9)
 
 
 def show_commands(console: Console, plan: Plan, facts: Facts) -> None:
     """Print what an engineer would have typed, in order; places as comments. Never wrapped."""
     last = ""
     for action in plan:
-        typed = commands(action, facts[action.place].marks if action.place in facts else ())
+        typed = commands(action, mark_of(facts, action))
         if typed and action.place != last:
             last = action.place
             console.out(f"# {shlex.quote(last)}", highlight=False)
@@ -65,9 +84,7 @@ def show_findings(console: Console, findings: Iterable[Finding]) -> None:
             (finding.severity, SEVERITIES[finding.severity]), f" {finding.id}: {finding.observed}"
         )
         console.print(head)
-        console.print(
-            Padding(Text.assemble(("cure: ", "dim"), finding.cure), (0, 0, 0, 2), expand=False)
-        )
+        indented(console, Text.assemble(("cure: ", "dim"), finding.cure), 2)
 
 
 def show_out(console: Console, out: Mapping[str, Exception]) -> None:
@@ -86,7 +103,9 @@ def summary(plan: Plan) -> str:
     return ", ".join(counted) or "nothing to do"
 
 
-def show_outcome(console: Console, outcome: Outcome, forgotten: Mapping[str, Exception]) -> None:
+def show_outcome(
+    console: Console, outcome: Outcome, facts: Facts, forgotten: Mapping[str, Exception]
+) -> None:
     """Print what was done and what is left."""
     console.print(f"{plural(len(outcome.done), 'change')} done", highlight=False)
     for name, error in sorted(forgotten.items()):
@@ -94,7 +113,7 @@ def show_outcome(console: Console, outcome: Outcome, forgotten: Mapping[str, Exc
     show_out(console, outcome.out)
     if len(outcome.left):
         console.print(Text(f"left: {summary(outcome.left)}", "bold yellow"))
-        show_plan(console, outcome.left, {})
+        show_plan(console, outcome.left, facts, {})
 
 
 def show_status(console: Console, spec: Spec, facts: Facts) -> None:

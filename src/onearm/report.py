@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from onearm import planfile, wire
 from onearm import spec as spec_module
 from onearm.errors import PlaceError, Refused, UsageError
 from onearm.evidence import Evidence
-from onearm.operate import console
 from onearm.probe import LAB_ROUTER, Client, Probe, bystand, lab_clients, meet
 from onearm.reach import lab_prefix
+from onearm.render import indented, screen
 from onearm.session import Session
 from onearm.silence import in_l2, speaks_arp
 from onearm.spec import Spec
@@ -56,7 +55,7 @@ def verify_command(
         data = _data(spec, properties, evidence, met, lost) | told
         sys.stdout.write(json.dumps(data, indent=1) + "\n")
     else:
-        _show(console(), properties, evidence, lost=lost, cold=make_cold)
+        _show(screen(), properties, evidence, lost=lost, cold=make_cold)
     return code
 
 
@@ -107,7 +106,7 @@ def _code(properties: list[Property], lost: dict[str, PlaceError], *, strict: bo
 
 
 def _show(
-    screen: Console,
+    console: Console,
     properties: list[Property],
     evidence: Evidence,
     *,
@@ -118,14 +117,14 @@ def _show(
     for found in properties:
         if found.about != last:
             last = found.about
-            screen.print(Text(found.about, "bold"))
+            console.print(Text(found.about, "bold"))
         head = Text.assemble((f"{found.status:<9}", STYLES[found.status]), found.id)
-        screen.print(Padding(head, (0, 0, 0, 2), expand=False))
+        indented(console, head, 2)
         for text in (found.evidence, *found.details):
-            screen.print(Padding(Text(text, "dim"), (0, 0, 0, 11), expand=False))
+            indented(console, Text(text, "dim"), 11)
     for host, error in sorted(lost.items()):
-        screen.print(Text.assemble(("out ", "bold red"), str(error) or host))
-    screen.print(_summary(properties, evidence, cold=cold))
+        console.print(Text.assemble(("out ", "bold red"), str(error) or host))
+    console.print(_summary(properties, evidence, cold=cold))
 
 
 def _summary(properties: list[Property], evidence: Evidence, *, cold: bool) -> str:

@@ -13,6 +13,7 @@ from onearm.model import (
     Destination,
     HeldVip,
     Link,
+    Mark,
     Resource,
     Service,
     Sysctl,
@@ -26,9 +27,16 @@ def name(resource: Resource) -> str:
     return _NAMES[type(resource)](resource)
 
 
-def describe(action: Action) -> str:
-    """Say what an action does, in one line without the place."""
+def describe(action: Action, mark: Mark | None = None) -> str:
+    """Say what an action does, in one line without the place.
+
+    `mark` is that of the thing: it says who else wants it, and what was there before us.
+    """
     before, after, resource = action.before, action.after, action.resource
+    if after is None and mark is not None and len(mark.names) > 1:
+        return f"release {name(resource)} (another spec keeps it)"
+    if after is None and isinstance(resource, Sysctl) and mark is not None and mark.was:
+        return f"restore {name(resource)} to {mark.was['value']}"
     if _only_told(before, after):
         return f"note that the VIP was announced since {name(resource)} stands"
     if action.verb == "keep":
@@ -104,10 +112,8 @@ _NAMES: dict[type, Callable[[Any], str]] = {
 def reason(action: Action) -> str:
     """Say why, where it is not obvious."""
     resource = action.resource
-    if isinstance(resource, Sysctl) and action.after is not None:
-        return _SYSCTL_REASONS.get(resource.name, "")
     if isinstance(resource, Sysctl):
-        return "back to what it was"
+        return _SYSCTL_REASONS.get(resource.name, "") if action.verb in ("create", "update") else ""
     if isinstance(resource, Destination) and resource.draining_since and not resource.weight:
         return "drains: no new connections, the present ones may end"
     if isinstance(resource, HeldVip) and action.before is None:
