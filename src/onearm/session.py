@@ -20,7 +20,7 @@ from onearm.places.remote import RemotePlace
 from onearm.preflight import Finding, preflight, vips_of
 from onearm.reach import prefix
 from onearm.reconcile import Outcome, Run, observe
-from onearm.spec import Spec
+from onearm.spec import NAME, Spec
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -60,10 +60,12 @@ class Session:
             self.forgotten = self._visit(gone, lock=lock)
 
     def _left_behind(self, names: Iterable[str]) -> list[str]:
+        """List the hosts that ledgers name. A host chose these texts: only names become arguments."""
         known = {
             host
             for facts in self.facts.values()
             for host in facts.known_hosts.get(self.spec.name, ())
+            if NAME.fullmatch(host)
         }
         return sorted(known - set(names))
 

@@ -20,7 +20,6 @@ from onearm.spec_load.notes import (
     text,
 )
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 DECIMAL = re.compile(r"[+-]?(0|[1-9][0-9]*)", re.ASCII)
 DURATION = re.compile(r"(0|[1-9][0-9]{0,8})([smh])", re.ASCII)
 PORT = re.compile(r"(0|[1-9][0-9]{0,8})/([A-Za-z]+)", re.ASCII)
