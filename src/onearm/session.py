@@ -60,7 +60,7 @@ class Session:
             self.forgotten = self._visit(gone, lock=lock)
 
     def _left_behind(self, names: Iterable[str]) -> list[str]:
-        """List the hosts that ledgers name. A host chose these texts: only names become arguments."""
+        """List the hosts that ledgers name; a host wrote them, so only names become arguments."""
         known = {
             host
             for facts in self.facts.values()

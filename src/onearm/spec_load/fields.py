@@ -8,6 +8,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network, 
 
 import yaml
 
+from onearm.spec import NAME
 from onearm.spec_load.notes import (
     BOOLEAN,
     INTEGER,
