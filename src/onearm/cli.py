@@ -137,7 +137,7 @@ def verify(
     return verify_command(spec, cold=cold, strict=strict, clients=clients, as_json=as_json)
 
 
-@main.group()
+@main.group(cls=Lines)
 def lab() -> None:
     """The reference network, with real IPVS, on this machine."""
 
