@@ -24,7 +24,10 @@ class Trial:
 
 @dataclass
 class Evidence:
-    """All that was observed; judging it is verify's, and pure."""
+    """All that was observed; judging it is verify's, and pure.
+
+    `macs` are those of machines of which there are no facts, learned by ARP.
+    """
 
     trials: list[Trial] = field(default_factory=list)
     frames: dict[str, list[Frame]] = field(default_factory=dict)
@@ -35,4 +38,5 @@ class Evidence:
     flushed: dict[str, list[NeighbourFact]] = field(default_factory=dict)
     not_flushed: list[str] = field(default_factory=list)
     machines: dict[str, HostFacts] = field(default_factory=dict)
+    macs: dict[str, str] = field(default_factory=dict)
     out: dict[str, PlaceError] = field(default_factory=dict)

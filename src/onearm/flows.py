@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from onearm.evidence import Evidence, Trial
 from onearm.facts import HostFacts
 from onearm.kernel.frames import Frame
-from onearm.spec import Spec
+from onearm.spec import Spec, VirtualService
 from onearm.traffic import Attempt
 
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10  # RFC 9293 §3.1
 Flow = tuple[str, int]  # the client's address and port
+MOST_LIKELY = 2  # connections from one address with ports of ours: no coincidence
 
 
 @dataclass
 class Way:
-    """One connection on its way: what each host saw of it. MACs where a choice was made."""
+    """One connection on its way: what each host saw of it. MACs where a choice was made.
+
+    Frames are counted by link: a VLAN, bond or bridge shows the same frame once more.
+    """
 
     attempt: Attempt
     client: str
+    seen_as: set[str] = field(default_factory=set)  # addresses that stood in for the client's
     at_director: bool = False
+    director_said: set[str] = field(default_factory=set)  # reset, icmp or answer: its own
     handed_to: set[str] = field(default_factory=set)  # hosts, by the MAC the director chose
     at_servers: set[str] = field(default_factory=set)
     by_director: set[str] = field(default_factory=set)  # servers that got it from the director
@@ -31,14 +37,25 @@ class Way:
     answered: set[str] = field(default_factory=set)
     reset: set[str] = field(default_factory=set)
     unreachable: set[str] = field(default_factory=set)  # servers that sent an ICMP error
-    replies: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
-    crossed: int = 0  # replies seen on the director
-    director_answered: bool = False  # the director itself answered: no service took it
+    replies: dict[tuple[str, str], Counter[str]] = field(
+        default_factory=lambda: defaultdict(Counter)
+    )
+    crossing: Counter[str] = field(default_factory=Counter)  # replies that came to the director
+    came_back: bool = False  # the client's host saw a reply
 
     @property
     def arrived(self) -> bool:
         """Say whether the client got something back."""
         return self.attempt.result in ("connected", "answered")
+
+    @property
+    def crossed(self) -> int:
+        """Count the replies that crossed the director."""
+        return max(self.crossing.values(), default=0)
+
+    def sent(self) -> Counter[tuple[str, str]]:
+        """Count the replies by server and by the MAC that they were sent to."""
+        return Counter({way: max(links.values()) for way, links in self.replies.items()})
 
 
 @dataclass
@@ -48,9 +65,11 @@ class Names:
     by_mac: dict[str, str]
 
     @classmethod
-    def of(cls, machines: Mapping[str, HostFacts]) -> Names:
-        """Collect the MACs of all machines of which there are facts."""
-        return cls({link.mac: n for n, f in machines.items() for link in f.links if link.mac})
+    def of(cls, machines: Mapping[str, HostFacts], more: Mapping[str, str]) -> Names:
+        """Collect the MACs of all machines of which there are facts, and `more` by name."""
+        links = ((name, link) for name, facts in machines.items() for link in facts.links)
+        known = {link.mac: name for name, link in links if link.mac and not link.loopback}
+        return cls({**{mac: name for name, mac in more.items()}, **known})
 
     def name(self, mac: str) -> str:
         """Name the machine behind a MAC, or the MAC when it is nobody's we know."""
@@ -62,87 +81,143 @@ class Names:
         return {mac for mac, name in self.by_mac.items() if name == machine}
 
 
-def ways(spec: Spec, evidence: Evidence, trials: list[Trial], names: Names) -> list[Way]:
-    """Match the attempts at one service with the frames that the hosts saw."""
-    found: dict[Flow, Way] = {}
-    for trial in trials:
-        for attempt in trial.attempts:
-            found[(str(attempt.source), attempt.source_port)] = Way(attempt, trial.client)
+@dataclass(frozen=True)
+class Sight:
+    """A frame of the service as one host saw it; `back` when it goes to the client."""
+
+    host: str
+    flow: Flow
+    back: bool
+    frame: Frame
+
+
+def follow(
+    spec: Spec, evidence: Evidence, trials: list[Trial], names: Names
+) -> tuple[list[Way], set[Flow]]:
+    """Match the attempts at one service with the frames that the hosts saw.
+
+    The second is what arrived for the service besides: flows that are none of ours.
+    """
     if not trials:
-        return []
-    service = trials[0].service
+        return [], set()
+    found = {
+        (str(attempt.source), attempt.source_port): Way(attempt, trial.client)
+        for trial in trials
+        for attempt in trial.attempts
+    }
     directors = {d.name for d in spec.directors}
     servers = {s.name for s in spec.real_servers}
     near = {mac for d in directors for mac in names.macs(d)}
+    sights = [
+        sight
+        for host in (*sorted(directors), *sorted(servers))
+        for sight in _sights(trials[0].service, host, evidence.frames.get(host, ()))
+    ]
+    there = {sight.flow for sight in sights if not sight.back}
+    aliases = _aliases(found, there)
+    for flow, way in aliases.items():
+        way.seen_as.add(flow[0])
+    for sight in sights:
+        matched = found.get(sight.flow) or aliases.get(sight.flow) or _by_address(found, sight)
+        if matched is None:
+            continue
+        if sight.host in directors:
+            _at_director(matched, sight, names)
+        else:
+            _at_server(matched, sight, near)
+    _at_clients(found, trials, evidence)
+    return list(found.values()), there - found.keys() - aliases.keys()
+
+
+def _sights(
+    service: VirtualService, host: str, frames: Iterator[Frame] | list[Frame] | tuple[()]
+) -> Iterator[Sight]:
+    """Pick the frames to and from the service, and the ICMP errors that its VIP sends."""
     end = (str(service.vip), service.port)
-    for host in directors | servers:
-        for frame in evidence.frames.get(host, []):
-            if frame.kind not in (service.protocol, "icmp"):
-                continue
-            way, back = _way(found, frame, end)
-            if way is None:
-                continue
-            if host in directors:
-                _at_director(way, frame, names, back=back)
-            else:
-                _at_server(way, frame, host, near, back=back)
-    return list(found.values())
+    for frame in frames:
+        if frame.kind == service.protocol and (frame.target, frame.target_port) == end:
+            yield Sight(host, (frame.source, frame.source_port), back=False, frame=frame)
+        elif frame.kind not in (service.protocol, "icmp"):
+            continue
+        elif (frame.source, frame.source_port) == end or _unquoted(frame, end[0]):
+            yield Sight(host, (frame.target, frame.target_port), back=True, frame=frame)
 
 
-def _way(found: dict[Flow, Way], frame: Frame, end: tuple[str, int]) -> tuple[Way | None, bool]:
-    if (frame.target, frame.target_port) == end and frame.kind != "icmp":
-        return found.get((frame.source, frame.source_port)), False
-    if (frame.source, frame.source_port) == end:
-        return found.get((frame.target, frame.target_port)), True
-    if frame.kind == "icmp" and frame.source == end[0] and frame.outgoing:
-        return _by_address(found, frame.target), True
-    return None, False
+def _unquoted(frame: Frame, vip: str) -> bool:
+    """Tell an ICMP error whose head does not show the flow that it is about."""
+    return frame.kind == "icmp" and frame.source == vip and not frame.source_port
 
 
-def _by_address(found: dict[Flow, Way], address: str) -> Way | None:
-    """Find a way by the client's address alone: an ICMP error's head does not show more here."""
-    return next((way for (source, _), way in found.items() if source == address), None)
+def _by_address(found: dict[Flow, Way], sight: Sight) -> Way | None:
+    """Find a way by the client's address alone, for an ICMP error that shows no more."""
+    if sight.flow[1]:
+        return None
+    return next((way for flow, way in found.items() if flow[0] == sight.flow[0]), None)
 
 
-def _at_director(way: Way, frame: Frame, names: Names, *, back: bool) -> None:
-    if back and frame.outgoing and not way.crossed:
-        way.director_answered = True
-    elif back and (frame.to_us or frame.outgoing):
-        way.crossed += not frame.outgoing
-    elif not back and frame.outgoing:
+def _aliases(found: dict[Flow, Way], there: set[Flow]) -> dict[Flow, Way]:
+    """Find connections of ours whose client address was changed on the way, by their ports.
+
+    Source NAT keeps ports where it can. One strange address that shows several ports of one
+    client's missing connections, and most of them, is no coincidence.
+    """
+    aliases: dict[Flow, Way] = {}
+    for client in {way.client for way in found.values()}:
+        missing = {
+            flow[1]: way
+            for flow, way in found.items()
+            if way.client == client and flow not in there
+        }
+        candidates: dict[str, list[Flow]] = defaultdict(list)
+        for flow in there - found.keys():
+            if flow[1] in missing:
+                candidates[flow[0]].append(flow)
+        for flows in candidates.values():
+            if len(flows) >= MOST_LIKELY and 2 * len(flows) >= len(missing):
+                aliases |= {flow: missing[flow[1]] for flow in flows}
+    return aliases
+
+
+def _at_director(way: Way, sight: Sight, names: Names) -> None:
+    frame = sight.frame
+    if sight.back and frame.outgoing:
+        if not way.crossed:
+            way.director_said.add(_said(frame))
+    elif sight.back and frame.to_us:
+        way.crossing[frame.link] += 1
+    elif frame.outgoing:
         way.handed_to.add(names.by_mac.get(frame.target_mac, frame.target_mac))
-    elif not back and frame.to_us:
+    elif frame.to_us and not sight.back:
         way.at_director = True
 
 
-def _at_server(way: Way, frame: Frame, host: str, near: set[str], *, back: bool) -> None:
+def _said(frame: Frame) -> str:
     if frame.kind == "icmp":
-        way.unreachable.add(host)
-    elif back and frame.outgoing:
-        way.replies[(host, frame.target_mac)] += 1
+        return "icmp"
+    return "reset" if frame.kind == "tcp" and frame.tcp_flags & RST else "answer"
+
+
+def _at_server(way: Way, sight: Sight, near: set[str]) -> None:
+    frame, host = sight.frame, sight.host
+    if sight.back and frame.outgoing:
+        if frame.kind == "icmp":
+            way.unreachable.add(host)
+            return
+        way.replies[(host, frame.target_mac)][frame.link] += 1
         if frame.kind == "tcp" and frame.tcp_flags & RST:
             way.reset.add(host)
         elif frame.kind != "tcp" or frame.tcp_flags & SYN:
             way.answered.add(host)
-    elif not back and not frame.outgoing and frame.to_us:
+    elif not sight.back and frame.to_us and not frame.outgoing:
         way.at_servers.add(host)
         (way.by_director if frame.source_mac in near else way.around).add(host)
         if frame.kind == "tcp" and not frame.tcp_flags & SYN:
             way.followed.add(host)
 
 
-def strangers(
-    spec: Spec, evidence: Evidence, trials: list[Trial]
-) -> dict[tuple[str, str], set[int]]:
-    """List (server, source) of packets to the service that use our ports but not our addresses."""
-    ours = {(str(a.source), a.source_port) for t in trials for a in t.attempts}
-    ports = {port for _, port in ours}
-    service = trials[0].service
-    found: dict[tuple[str, str], set[int]] = defaultdict(set)
-    for server in spec.real_servers:
-        for frame in evidence.frames.get(server.name, []):
-            to_service = (frame.target, frame.target_port) == (str(service.vip), service.port)
-            flow = (frame.source, frame.source_port)
-            if to_service and not frame.outgoing and flow not in ours and flow[1] in ports:
-                found[(server.name, frame.source)].add(frame.source_port)
-    return found
+def _at_clients(found: dict[Flow, Way], trials: list[Trial], evidence: Evidence) -> None:
+    for client in {trial.client for trial in trials}:
+        for sight in _sights(trials[0].service, client, evidence.frames.get(client, [])):
+            way = found.get(sight.flow)
+            if way and way.client == client and sight.back and not sight.frame.outgoing:
+                way.came_back = True

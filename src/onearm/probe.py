@@ -27,7 +27,9 @@ T = TypeVar("T")
 CAPTURE = "verify"
 ARP_S = 0.6  # how long answers to an ARP request are awaited
 SETTLE_S = 0.3  # the last frames of a connection come after its last byte
+CONNECT_S = 3.5  # a SYN is repeated after 1 and 3 s (RFC 6298 §2)
 LINK_SCOPE = 253
+PERMANENT = 0x80 | 0x40  # NUD_PERMANENT | NUD_NOARP: not learned, so never forgotten
 LAB_REQUEST = b"GET / HTTP/1.0\r\n\r\n"  # only in the lab: elsewhere a guess is not harmless
 LAB_CLIENTS = ("client", "neighbour")
 LAB_ROUTER = "router"
@@ -55,6 +57,7 @@ class Probe:
     session: Session
     clients: list[Client]
     cold: bool
+    timeout_s: float = CONNECT_S
     evidence: Evidence = field(default_factory=Evidence)
     bystanders: dict[str, Bystander] = field(default_factory=dict)
 
@@ -76,12 +79,12 @@ class Probe:
         self._each(self._watched, lambda place: place.capture(CAPTURE, vips))
         for vip in vips:
             found.answers[vip] = self._ask_for(vip)
+        found.macs = self._macs_of_the_lost()
         if self.cold:
             self._flush()
         found.before = self._tables()
         for service in self._spec.services:
-            for client in self.clients:
-                self._try(service, client)
+            self._try(service)
         time.sleep(SETTLE_S)
         found.after = self._tables()
         for name, (frames, lost) in self._each(
@@ -93,7 +96,11 @@ class Probe:
     def _each(
         self, places: Mapping[str, RemotePlace], verb: Callable[[RemotePlace], T]
     ) -> dict[str, T]:
-        done, failed = each({name: partial(verb, place) for name, place in places.items()})
+        return self._do({name: partial(verb, place) for name, place in places.items()})
+
+    def _do(self, jobs: Mapping[str, Callable[[], T]]) -> dict[str, T]:
+        """Run one job per host; one that failed before is not asked again."""
+        done, failed = each({n: job for n, job in jobs.items() if n not in self.evidence.out})
         self.evidence.out |= failed
         return done
 
@@ -103,9 +110,20 @@ class Probe:
             name: partial(self._watched[name].who_has, link, vip, sender, ARP_S)
             for name, (link, sender) in self._vantage_points().items()
         }
-        done, failed = each(jobs)
-        self.evidence.out |= failed
-        return done
+        return self._do(jobs)
+
+    def _macs_of_the_lost(self) -> dict[str, str]:
+        """Learn by ARP the MACs of the real servers that we cannot reach, so as to name them."""
+        points = self._vantage_points()
+        asker = next((d.name for d in self._spec.directors if d.name in points), "")
+        found: dict[str, str] = {}
+        for server in self._spec.real_servers:
+            if asker and server.name not in self.evidence.machines:
+                place, (link, sender) = self._watched[asker], points[asker]
+                ask = partial(place.who_has, link, server.address, sender, ARP_S)
+                macs = self._do({asker: ask}).get(asker, [])
+                found |= {server.name: macs[0]} if macs else {}
+        return found
 
     def _vantage_points(self) -> dict[str, tuple[str, Address]]:
         found: dict[str, tuple[str, Address]] = {}
@@ -124,8 +142,15 @@ class Probe:
         addresses = self._neighbours()
         places = self._watched | {name: place for name, (place, _) in self.bystanders.items()}
         self.evidence.flushed = self._each(places, lambda place: place.forget(addresses))
-        known = {a.address for facts in self.evidence.machines.values() for a in facts.addresses}
-        self.evidence.not_flushed = [str(a) for a in addresses if a not in known]
+        machines = self.evidence.machines
+        reached = [facts for name, facts in machines.items() if name in self.evidence.flushed]
+        known = {a.address for facts in reached for a in facts.addresses}
+        self.evidence.not_flushed = [str(a) for a in addresses if not known & {a}] + [
+            f"{name} (a permanent entry for {entry.address})"
+            for name, facts in sorted(machines.items())
+            for entry in facts.neighbours
+            if entry.address in addresses and entry.state & PERMANENT
+        ]
 
     def _neighbours(self) -> list[Address]:
         """List gateways, clients, hosts and VIPs: all that anyone on the path may have learned."""
@@ -144,19 +169,28 @@ class Probe:
         places = {n: p for n, p in self.session.reached.items() if n in directors}
         return self._each(places, lambda place: place.services())
 
-    def _try(self, service: VirtualService, client: Client) -> None:
+    def _try(self, service: VirtualService) -> None:
+        """Open connections from all clients at once, but for one that took the VIP itself."""
         lab = self._spec.reach.default == "lab"
-        errand = Errand(
-            protocol=service.protocol,
-            vip=service.vip,
-            port=service.port,
-            sources=tuple(islice(cycle(client.sources), sources_for(service, client.sources))),
-            request_hex=LAB_REQUEST.hex() if lab else "",
-        )
-        attempts = self._each({client.name: client.place}, lambda place: place.connect(errand))
-        self.evidence.trials.append(
-            Trial(service, client.name, tuple(attempts.get(client.name, ())))
-        )
+        jobs = {
+            client.name: partial(
+                client.place.connect,
+                Errand(
+                    protocol=service.protocol,
+                    vip=service.vip,
+                    port=service.port,
+                    sources=tuple(
+                        islice(cycle(client.sources), sources_for(service, client.sources))
+                    ),
+                    request_hex=LAB_REQUEST.hex() if lab else "",
+                    timeout_s=self.timeout_s,
+                ),
+            )
+            for client in self.clients
+            if not client.facts.holds(service.vip)
+        }
+        for name, attempts in self._do(jobs).items():
+            self.evidence.trials.append(Trial(service, name, tuple(attempts)))
 
 
 def bystand(

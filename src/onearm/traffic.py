@@ -13,6 +13,7 @@ from onearm.model import Address
 
 READ_LIMIT = 65536  # bytes of a reply: it comes from somebody else's server
 AT_ONCE = 64
+PORTS_TRIED = 8
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,10 @@ class _Connection:
         self.socket = socket.socket(family, kind | socket.SOCK_NONBLOCK)
         self.attempt = Attempt(source, 0, "timeout")
 
-    def open(self) -> bool:
-        """Start; say whether there is something to wait for."""
+    def open(self, used: set[int]) -> bool:
+        """Start from a port that is not `used` yet; say whether there is something to wait for."""
         try:
-            self.socket.bind((str(self.attempt.source), 0))
+            self._bind(used)
             code = self.socket.connect_ex((str(self.errand.vip), self.errand.port))
         except OSError as error:
             return self._end(_result(error), error.strerror or str(error))
@@ -66,6 +67,25 @@ class _Connection:
         if self.errand.protocol != "tcp":
             return self._ask("sent")
         return True
+
+    def _bind(self, used: set[int]) -> None:
+        """Take a port of our own: it alone tells whose connection it is when NAT changed the rest.
+
+        What is refused is held until a free one is found, or it would be offered again.
+        """
+        held: list[socket.socket] = []
+        for _ in range(PORTS_TRIED):
+            self.socket.bind((str(self.attempt.source), 0))
+            if self.socket.getsockname()[1] not in used:
+                break
+            held.append(self.socket)
+            self.socket = socket.socket(self.socket.family, self.socket.type)
+            self.socket.settimeout(0)
+        else:
+            self.socket.bind((str(self.attempt.source), 0))
+        used.add(self.socket.getsockname()[1])
+        for other in held:
+            other.close()
 
     def ready(self) -> bool:
         """Go on after the socket has news; say whether there is more to wait for."""
@@ -126,16 +146,17 @@ def run(errand: Errand) -> list[Attempt]:
     """Open one connection per source, a bounded number at once; each ends within its timeout."""
     sources = list(errand.sources)
     found: list[Attempt] = []
+    used: set[int] = set()
     for start in range(0, len(sources), AT_ONCE):
-        found += _wave(errand, sources[start : start + AT_ONCE])
+        found += _wave(errand, sources[start : start + AT_ONCE], used)
     return found
 
 
-def _wave(errand: Errand, sources: Sequence[Address]) -> list[Attempt]:
+def _wave(errand: Errand, sources: Sequence[Address], used: set[int]) -> list[Attempt]:
     connections = [_Connection(errand, source) for source in sources]
     with selectors.DefaultSelector() as selector:
         for connection in connections:
-            if connection.open():
+            if connection.open(used):
                 selector.register(connection.socket, _events(connection), connection)
         deadline = time.monotonic() + errand.timeout_s
         while selector.get_map() and time.monotonic() < deadline:

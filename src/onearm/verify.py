@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from onearm import schedule
 from onearm.desire import director_link
 from onearm.evidence import Evidence, Trial
-from onearm.flows import Names, Way, strangers, ways
+from onearm.facts import ServiceFact
+from onearm.flows import Flow, Names, Way, follow
 from onearm.model import Address
 from onearm.preflight import vips_of
 from onearm.spec import Spec, VirtualService
@@ -30,7 +31,7 @@ class Property:
 
 def judge(spec: Spec, evidence: Evidence) -> list[Property]:
     """Judge every VIP and every service of a spec."""
-    names = Names.of(evidence.machines)
+    names = Names.of(evidence.machines, evidence.macs)
     found = [_single_mac(spec, evidence, names, vip) for vip in vips_of(spec)]
     for service in spec.services:
         found += _service(spec, evidence, names, service)
@@ -43,6 +44,15 @@ def about(service: VirtualService) -> str:
 
 
 def _single_mac(spec: Spec, evidence: Evidence, names: Names, vip: Address) -> Property:
+    status, text = _owner(spec, evidence, names, vip)
+    asked = ", ".join(sorted(evidence.answers.get(vip, {}))) or "nowhere"
+    return Property("arp.single_mac", str(vip), status, f"{text}; asked from {asked}")
+
+
+def _owner(spec: Spec, evidence: Evidence, names: Names, vip: Address) -> tuple[str, str]:
+    answers = evidence.answers.get(vip, {})
+    macs = {mac for found in answers.values() for mac in found}
+    speakers = macs | _senders(evidence, vip)
     expected = {
         link.mac
         for d in spec.directors
@@ -50,21 +60,19 @@ def _single_mac(spec: Spec, evidence: Evidence, names: Names, vip: Address) -> P
         for link in [evidence.machines[d.name].link(director_link(spec, evidence.machines[d.name]))]
         if link
     }
-    answers = evidence.answers.get(vip, {})
-    macs = {mac for found in answers.values() for mac in found}
-    senders = _senders(evidence, vip) - expected
-    wrong = sorted(names.name(mac) for mac in (macs | senders) - expected)
-    asked = f"asked from {', '.join(sorted(answers)) or 'nowhere'}"
+    directors = {d.name for d in spec.directors}
+    unknown = set() if expected else {m for m in speakers if m not in names.by_mac}
+    wrong = sorted(speakers - expected - unknown) + sorted(unknown)[1:]
     if wrong:
-        how = "answers for the VIP" if macs - expected else "speaks in ARP in the VIP's name"
-        return Property("arp.single_mac", str(vip), FAIL, f"{', '.join(wrong)} {how}; {asked}")
-    if macs & expected:
-        only = ", ".join(names.name(mac) for mac in sorted(macs))
-        return Property("arp.single_mac", str(vip), PASS, f"only {only} answers; {asked}")
-    others = [name for name in answers if name not in {d.name for d in spec.directors}]
-    if not others or not expected:
-        return Property("arp.single_mac", str(vip), UNPROVED, f"nobody could be asked; {asked}")
-    return Property("arp.single_mac", str(vip), FAIL, f"nobody answers for the VIP; {asked}")
+        how = "answers for the VIP" if macs & set(wrong) else "speaks in ARP in the VIP's name"
+        return FAIL, f"{', '.join(map(names.name, wrong))} {how}"
+    if not expected:
+        return UNPROVED, f"{', '.join(sorted(directors))} could not be asked which MAC is its own"
+    if macs:
+        return PASS, f"only {', '.join(names.name(mac) for mac in sorted(macs))} answers"
+    if not answers.keys() - directors:
+        return UNPROVED, "nobody but the director could be asked"
+    return FAIL, "nobody answers for the VIP"
 
 
 def _senders(evidence: Evidence, vip: Address) -> set[str]:
@@ -82,17 +90,18 @@ def _service(
 ) -> Iterator[Property]:
     trials = [trial for trial in evidence.trials if trial.service == service]
     case = Case(spec, evidence, names, service, trials)
-    for identity, rule in RULES:
+    lost = sum(evidence.lost.values())
+    for identity, rule, needs_all in RULES:
         status, text, *details = rule(case)
-        lost = sum(evidence.lost.values())
-        if status == FAIL and lost:
-            details.append(f"{lost} frames were lost by the recorders: judge with care")
+        if lost and status in needs_all:
+            status = UNPROVED
+            details.append(f"the recorders lost {lost} frames, so this is not certain: try again")
         yield Property(identity, about(service), status, text, tuple(details))
 
 
 @dataclass
 class Case:
-    """One service with all that was seen of it."""
+    """One service with all that was seen of it. `strange`: flows there that are none of ours."""
 
     spec: Spec
     evidence: Evidence
@@ -100,67 +109,162 @@ class Case:
     service: VirtualService
     trials: list[Trial]
     ways: list[Way] = field(init=False)
+    strange: set[Flow] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.ways = ways(self.spec, self.evidence, self.trials, self.names)
+        self.ways, self.strange = follow(self.spec, self.evidence, self.trials, self.names)
 
     @property
     def total(self) -> int:
         """Count the connections tried."""
         return len(self.ways)
 
+    @property
+    def wanted(self) -> dict[str, int]:
+        """The weight of each real server that should take connections."""
+        return schedule.weights(self.service)
+
+    @property
+    def blind(self) -> list[str]:
+        """Name the hosts of this service whose frames were not recorded."""
+        hosts = [director.name for director in self.spec.directors] + list(self.wanted)
+        return [host for host in hosts if host not in self.evidence.frames]
+
+    @property
+    def director_blind(self) -> str:
+        """Name a director whose frames were not recorded; empty when all were."""
+        directors = {director.name for director in self.spec.directors}
+        return next((host for host in self.blind if host in directors), "")
+
+    @property
+    def nowhere(self) -> list[Way]:
+        """List the connections that neither the director nor a real server saw."""
+        return [way for way in self.ways if not way.at_director and not way.at_servers]
+
+    @property
+    def disguised(self) -> list[Way]:
+        """List the connections that may have come in somebody else's name, all changed by NAT."""
+        unseen = self.nowhere
+        answered = all(way.arrived for way in unseen)
+        return unseen if answered and len(self.strange) >= len(unseen) else []
+
+    @property
+    def handed(self) -> Counter[str]:
+        """Count the connections that the director handed to each machine."""
+        return Counter(host for way in self.ways for host in way.handed_to)
+
     def watched(self, host: str) -> bool:
         """Say whether the frames of a host were recorded."""
         return host in self.evidence.frames
 
+    def tables(self) -> tuple[list[ServiceFact], list[ServiceFact]]:
+        """Give the service as the kernel counted it before and after."""
+        return self._standing(self.evidence.before), self._standing(self.evidence.after)
+
+    def _standing(self, tables: Mapping[str, Sequence[ServiceFact]]) -> list[ServiceFact]:
+        key = (self.service.protocol, self.service.vip, self.service.port)
+        return [s for table in tables.values() for s in table if (s.protocol, s.vip, s.port) == key]
+
+    def others(self) -> int | None:
+        """Count other people's connections by the service's own counter; None: not known."""
+        before, after = self.tables()
+        if len(before) != 1 or len(after) != 1:
+            return None
+        grown = after[0].counters.connections - before[0].counters.connections
+        return grown - len([w for w in self.ways if w.at_director and not w.director_said])
+
+    def chosen(self) -> Counter[str]:
+        """Count how often the director's scheduler chose each server, by its own counters."""
+        names = {server.address: server.name for server in self.spec.real_servers}
+        found: Counter[str] = Counter()
+        for sign, tables in zip((-1, 1), self.tables(), strict=True):
+            for service in tables:
+                for d in service.destinations:
+                    found[names.get(d.server, str(d.server))] += sign * d.counters.connections
+        return +found
+
 
 Judgement = tuple[str, ...]
+NOTHING_TRIED = (UNPROVED, "no connection could be tried")
+
+
+def _unwatched(hosts: Sequence[str]) -> str:
+    return f"{', '.join(hosts)} could not be watched"
 
 
 def _every_destination(case: Case) -> Judgement:
     if not case.ways:
-        return UNPROVED, "no connection could be tried"
-    troubles, missing, reached = [], [], []
-    for host in schedule.weights(case.service):
-        fault = _destination_fault(case, host)
-        if fault:
-            troubles.append(fault)
-        elif not case.watched(host):
-            missing.append(f"{host} could not be watched")
-        elif not any(host in way.handed_to for way in case.ways):
-            missing.append(f"{host} was not chosen in {case.total} connections")
-        else:
-            reached.append(host)
-    astray = _astray(case)
-    if troubles or astray:
-        return (FAIL, *astray, *troubles)
+        return NOTHING_TRIED
+    if case.director_blind:
+        return UNPROVED, _unwatched(case.blind)
+    if not case.wanted and not case.handed:
+        return UNPROVED, "the spec gives weight to none of its real servers"
+    troubles = _astray(case)
+    troubles += filter(None, (_destination_fault(case, s.name) for s in case.spec.real_servers))
+    if troubles:
+        return (FAIL, *troubles)
+    missing = [text for host in case.wanted for text in _not_shown(case, host)]
+    if case.disguised:
+        missing.append(
+            f"{len(case.disguised)} were answered, but came to the director, if at all, under"
+            " another address and port"
+        )
     if missing:
         return (UNPROVED, *missing)
-    counts = Counter(host for way in case.ways for host in way.handed_to)
-    shown = ", ".join(f"{host} {counts[host]}" for host in reached)
-    return (
-        PASS,
-        f"{case.total} connections reached all {len(reached)} through the director: {shown}",
-    )
+    shown = ", ".join(f"{host} {case.handed[host]}" for host in case.wanted)
+    reached = len(case.wanted)
+    return PASS, f"{case.total} connections reached all {reached} through the director: {shown}"
+
+
+def _not_shown(case: Case, host: str) -> Iterator[str]:
+    """Say why it is not known whether a destination can be reached."""
+    if not case.watched(host):
+        yield f"{host} could not be watched"
+    elif not case.handed[host]:
+        yield f"{host} was not chosen in {case.total} connections"
+    elif case.service.protocol != "tcp":
+        mute = not any(host in way.answered for way in case.ways)
+        if mute and any(way.answered for way in case.ways):
+            yield f"{host} answers nothing, though others do"
 
 
 def _astray(case: Case) -> list[str]:
     """Describe connections that no destination can be blamed for."""
+    nowhere = [] if case.disguised else case.nowhere
+    own = [way for way in case.ways if way.director_said and not way.handed_to]
+    unsent = [w for w in case.ways if w.at_director and not w.handed_to and not w.director_said]
     found = []
-    nowhere = [way for way in case.ways if not way.at_director and not way.at_servers]
     if nowhere:
         results = Counter(way.attempt.result for way in nowhere)
         seen = ", ".join(f"{count} {result}" for result, count in results.items())
         found.append(
             f"{len(nowhere)} of {case.total} never arrived at the director (the client saw: {seen})"
         )
-    own = [way for way in case.ways if way.director_answered and not way.handed_to]
     if own:
-        found.append(f"the director answered {len(own)} itself: no service took them")
-    unsent = [w for w in case.ways if w.at_director and not w.handed_to and not w.director_answered]
+        found.append(f"the director itself {_own_words(own)} {len(own)}: {_why_own(case)}")
     if unsent:
-        found.append(f"{len(unsent)} arrived at the director and were handed to nobody")
+        short = case.chosen() - case.handed if case.others() == 0 else Counter()
+        meant = ", ".join(f"{host} (chosen for {n})" for host, n in sorted(short.items()))
+        why = f": nothing was sent to {meant}" if meant else ""
+        found.append(f"{len(unsent)} arrived at the director and were handed to nobody{why}")
     return found
+
+
+def _own_words(ways: list[Way]) -> str:
+    words = {"reset": "reset", "icmp": "refused (ICMP)", "answer": "answered"}
+    return " or ".join(words[said] for said in sorted({s for w in ways for s in w.director_said}))
+
+
+def _why_own(case: Case) -> str:
+    """Say what the director's own table explains of connections that it did not hand on."""
+    before, _ = case.tables()
+    if not case.evidence.before:
+        return "no service took them"
+    if not before:
+        return f"it has no virtual service {about(case.service)}"
+    if not any(d.weight for service in before for d in service.destinations):
+        return "its virtual service has no destination with a weight"
+    return "its virtual service did not take them (a firewall there?)"
 
 
 def _destination_fault(case: Case, host: str) -> str:
@@ -183,59 +287,80 @@ def _destination_fault(case: Case, host: str) -> str:
 
 
 def _silent(case: Case, host: str, handed: list[Way]) -> str:
-    if case.service.protocol != "tcp":
-        closed = [way for way in handed if host in way.unreachable]
-        return f"{host} says the port is closed (ICMP) to {len(closed)}" if closed else ""
+    holds = bool(case.evidence.machines[host].holds(case.service.vip))
     silent = [way for way in handed if host not in way.answered]
-    if silent:
-        holds = bool(case.evidence.machines[host].holds(case.service.vip))
-        why = "it holds the VIP" if holds else "it lacks the VIP"
+    closed = [way for way in silent if host in way.unreachable]
+    if closed:
+        what = "its port is closed" if case.service.protocol != "tcp" else "it refuses them"
+        return f"{host} got {len(handed)} and answered {len(closed)} with ICMP errors: {what}"
+    if silent and (case.service.protocol == "tcp" or not holds):
+        why = "it holds the VIP, so look at its firewall and rp_filter"
+        why = why if holds else "it lacks the VIP"
         return f"{host} got {len(handed)} and answered {len(handed) - len(silent)}: {why}"
+    if case.service.protocol != "tcp":
+        return ""
     cut = [way for way in handed if way.arrived and host not in way.followed]
     return f"{host} got the SYN of {len(cut)}, but nothing that followed it" if cut else ""
 
 
 def _client_address(case: Case) -> Judgement:
-    if not case.trials or not case.ways:
-        return UNPROVED, "no connection could be tried"
-    changed = strangers(case.spec, case.evidence, case.trials)
-    unseen = [way for way in case.ways if not way.at_servers]
-    if changed and unseen:
-        seen = "; ".join(
-            f"{server} saw {source} instead of the client's address"
-            for server, source in sorted(changed)
-        )
-        return FAIL, f"{seen} ({len(unseen)} connections)"
+    if not case.ways:
+        return NOTHING_TRIED
+    changed = [way for way in case.ways if way.seen_as]
+    if changed:
+        seen = sorted({address for way in changed for address in way.seen_as})
+        servers = sorted({host for way in changed for host in way.at_servers}) or ["the director"]
+        text = f"{', '.join(servers)} saw {', '.join(_owned(case, a) for a in seen)} instead of"
+        return FAIL, f"{text} the client's address ({len(changed)} of {case.total} connections)"
     reached = [way for way in case.ways if way.at_servers]
     if not reached:
-        return UNPROVED, "no server was reached"
+        return UNPROVED, "no server was seen to be reached"
     addresses = sorted({way.attempt.source for way in reached}, key=int)
     shown = str(addresses[0]) if len(addresses) == 1 else f"{len(addresses)} client addresses"
-    return PASS, f"{shown} seen as they are, {len(reached)} connections"
+    text = f"{shown} seen as they are, {len(reached)} connections"
+    unseen = [way for way in case.ways if way.arrived and not way.at_servers]
+    if not unseen:
+        return PASS, text
+    blind = [host for host in case.blind if case.handed[host]]
+    if blind:
+        return UNPROVED, f"{text}; {_unwatched(blind)}"
+    return UNPROVED, f"{text}; {len(unseen)} were answered, but no server saw them as ours"
+
+
+def _owned(case: Case, address: str) -> str:
+    """Name the machine that an address belongs to, where that is known."""
+    for name, facts in case.evidence.machines.items():
+        if any(str(fact.address) == address for fact in facts.addresses):
+            return f"{address} ({name})"
+    return address
 
 
 def _direct_reply(case: Case) -> Judgement:
     directors = {mac for d in case.spec.directors for mac in case.names.macs(d.name)}
     sent: Counter[tuple[str, str]] = Counter()
     for way in case.ways:
-        sent.update(way.replies)
+        sent += way.sent()
+    crossed = sum(way.crossed for way in case.ways)
+    towards: Counter[str] = Counter()
+    for (host, mac), number in sent.items():
+        towards[host] += number if mac in directors else 0
+    towards = +towards
+    if towards or crossed:
+        shown = ", ".join(f"{n} from {host}" for host, n in sorted(towards.items()))
+        return FAIL, f"replies go to the director ({shown or crossed}): {crossed} crossed it"
     if not sent:
         return UNPROVED, "no reply was seen"
-    crossed = sum(way.crossed for way in case.ways)
-    towards = [(host, n) for (host, mac), n in sent.items() if mac in directors]
-    if towards or crossed:
-        by_host: Counter[str] = Counter()
-        for host, number in towards:
-            by_host[host] += number
-        shown = ", ".join(f"{n} from {host}" for host, n in sorted(by_host.items()))
-        return FAIL, f"replies go to the director ({shown or crossed}): {crossed} crossed it"
-    lost = [w for w in case.ways if w.answered and not w.arrived and w.attempt.result != "refused"]
+    lost = [way for way in case.ways if way.answered and _never_came(case, way)]
     if lost:
         hosts = sorted({host for way in lost for host in way.answered})
         return FAIL, f"{len(lost)} replies left {', '.join(hosts)} and never reached the client"
+    text = f"{sum(sent.values())} replies went straight back, none crossed the director"
+    blind = [host for host in case.blind if case.handed[host] or host == case.director_blind]
+    if blind:
+        return UNPROVED, f"{text} as far as was seen, but {_unwatched(blind)}"
     return (
         PASS,
-        f"{sum(sent.values())} replies went straight back, none crossed the director",
+        text,
         *(
             f"{host} -> {case.names.name(mac)}: {n} frames"
             for (host, mac), n in sorted(sent.items())
@@ -243,14 +368,39 @@ def _direct_reply(case: Case) -> Judgement:
     )
 
 
+def _never_came(case: Case, way: Way) -> bool:
+    """Say whether no reply reached the client, neither its socket nor its host."""
+    told = way.arrived or way.attempt.result == "refused"
+    return case.watched(way.client) and not told and not way.came_back
+
+
 def _distribution(case: Case) -> Judgement:
-    counts = Counter(host for way in case.ways for host in way.handed_to)
-    shown = ", ".join(f"{host} {counts[host]}" for host in sorted(counts)) or "none"
-    unwanted = sorted(counts.keys() - schedule.weights(case.service).keys())
+    if case.director_blind:
+        return UNPROVED, _unwatched([case.director_blind])
+    counts, by = case.handed, ""
+    unsent = [w for w in case.ways if w.at_director and not w.handed_to and not w.director_said]
+    if unsent:
+        if case.others() != 0:
+            return UNPROVED, f"{len(unsent)} connections were handed to nobody"
+        counts, by = case.chosen(), " by the director's own counters"
+    shown = (", ".join(f"{host} {counts[host]}" for host in sorted(counts)) or "none") + by
     if not counts:
         return UNPROVED, "no connection was handed on"
+    return _unwanted(case, counts, shown) or _fits(case, counts, shown)
+
+
+def _unwanted(case: Case, counts: Counter[str], shown: str) -> Judgement:
+    """Name those that got connections and should not; a MAC may be a server that was not seen."""
+    unwanted = sorted(counts.keys() - case.wanted.keys())
+    unknown = [host for host in unwanted if ":" in host]
+    if unknown and [host for host in case.blind if not counts[host]]:
+        return UNPROVED, f"{shown}; {_unwatched(case.blind)}, so {', '.join(unknown)} may be one"
     if unwanted:
         return FAIL, f"{', '.join(unwanted)} got connections and should get none: {shown}"
+    return ()
+
+
+def _fits(case: Case, counts: Counter[str], shown: str) -> Judgement:
     if schedule.sticks(case.service):
         return _sticky(case, shown)
     if case.service.scheduler in schedule.EXACT:
@@ -260,31 +410,17 @@ def _distribution(case: Case) -> Judgement:
 
 def _exact(case: Case, counts: Counter[str], shown: str) -> Judgement:
     wanted = schedule.expected(case.service, sum(counts.values()))
-    others = _others(case)
     if wanted is None:
         return UNPROVED, f"{shown}; not a whole number of turns"
     if dict(counts) == wanted:
         return PASS, f"{shown}, exactly as {case.service.scheduler} promises"
+    others = case.others()
+    if others is None:
+        return UNPROVED, f"{shown}; the service's counters could not be read, so only reported"
     if others:
         return UNPROVED, f"{shown}; {others} connections of others in between, so only reported"
     want = ", ".join(f"{host} {n}" for host, n in sorted(wanted.items()))
     return FAIL, f"{shown}; {case.service.scheduler} promises {want}"
-
-
-def _others(case: Case) -> int:
-    """Count other people's connections, by the service's own counter."""
-    key = (case.service.protocol, case.service.vip, case.service.port)
-
-    def counted(tables: object) -> int:
-        return sum(
-            s.counters.connections
-            for services in getattr(tables, "values", tuple)()
-            for s in services
-            if (s.protocol, s.vip, s.port) == key
-        )
-
-    grown = counted(case.evidence.after) - counted(case.evidence.before)
-    return grown - sum(1 for way in case.ways if way.handed_to)
 
 
 def _sticky(case: Case, shown: str) -> Judgement:
@@ -297,9 +433,10 @@ def _sticky(case: Case, shown: str) -> Judgement:
     return PASS, f"{shown}; each of {len(chosen)} client addresses kept its server"
 
 
-RULES = (
-    ("path.every_destination", _every_destination),
-    ("path.client_address", _client_address),
-    ("path.direct_reply", _direct_reply),
-    ("path.distribution", _distribution),
+# The third: verdicts that lean on what was not seen, so that lost frames leave them unproved.
+RULES: tuple[tuple[str, Callable[[Case], Judgement], tuple[str, ...]], ...] = (
+    ("path.every_destination", _every_destination, (FAIL,)),
+    ("path.client_address", _client_address, ()),
+    ("path.direct_reply", _direct_reply, (PASS,)),
+    ("path.distribution", _distribution, (FAIL,)),
 )
