@@ -12,6 +12,7 @@ ARP_REQUEST, ARP_REPLY = 1, 2
 PACKET_HOST, PACKET_OUTGOING = 0, 4  # include/uapi/linux/if_packet.h
 ETHERNET_BYTES = 14
 _TRANSPORTS = {1: "icmp", 6: "tcp", 17: "udp"}
+_ICMP_ERRORS = (3, 4, 5, 11, 12)  # RFC 792: these quote the packet that they are about
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
 _ARP_HEAD = (1, ETH_P_IP, 6, 4)  # RFC 826: Ethernet and IPv4
 _ARP_KINDS = {ARP_REQUEST: "arp-request", ARP_REPLY: "arp-reply"}
@@ -22,8 +23,9 @@ class Frame:
     """One frame as a host saw it: `outgoing` when it left, `to_us` when it came to our MAC.
 
     `kind` is tcp, udp, icmp, arp-request, arp-reply or other. For ARP `source` and `target` are the
-    protocol addresses, `claimed_mac` the one that the sender claims. `length` is the frame's own,
-    in bytes, though only its head is kept; `time_s` the kernel's clock at that moment (epoch).
+    protocol addresses, `claimed_mac` the one that the sender claims. An ICMP error has the ports of
+    the flow that it is about, as an answer in that flow would. `length` is the frame's own, in
+    bytes, though only its head is kept; `time_s` the kernel's clock at that moment (epoch).
     """
 
     link: str
@@ -105,9 +107,22 @@ def _ipv6(base: Frame, data: bytes) -> Optional[Frame]:
 def _transport(base: Frame, kind: str, data: bytes) -> Frame:
     """Add what the transport header tells; a header cut short leaves its fields at 0."""
     if kind == "icmp" and len(data) >= 2:
-        return replace(base, kind=kind, icmp_type=data[0], icmp_code=data[1])
+        found = replace(base, kind=kind, icmp_type=data[0], icmp_code=data[1])
+        return _quoted(found, data[8:]) if data[0] in _ICMP_ERRORS else found
     if kind in ("tcp", "udp") and len(data) >= 4:
         source, target = struct.unpack_from("!HH", data)
         flags = data[13] if kind == "tcp" and len(data) >= 14 else 0
         return replace(base, kind=kind, source_port=source, target_port=target, tcp_flags=flags)
     return replace(base, kind=kind)
+
+
+def _quoted(base: Frame, data: bytes) -> Frame:
+    """Add the ports of the packet that an ICMP error quotes, in the direction of the error."""
+    if len(data) < 20 or data[0] >> 4 != 4 or _TRANSPORTS.get(data[9]) not in ("tcp", "udp"):
+        return base
+    ports = data[(data[0] & 15) * 4 :][:4]
+    later_fragment = (data[6] << 8 | data[7]) & 0x1FFF
+    if later_fragment or len(ports) < 4:
+        return base
+    source, target = struct.unpack("!HH", ports)
+    return replace(base, source_port=target, target_port=source)
