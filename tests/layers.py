@@ -36,7 +36,8 @@ LAYERS = (
     Layer("kernel.*", "errors model facts kernel.*", **NODE, kernel=True),
     Layer("places.neutron", "errors model facts"),
     Layer("bundle", "errors"),
-    Layer("places.conversation", "bundle errors wire model facts"),
+    Layer("places.child", ""),
+    Layer("places.conversation", "places.child bundle errors wire model facts"),
     Layer(
         "places.remote*",
         "places.conversation places.look kernel.frames traffic errors wire model facts",
@@ -64,7 +65,7 @@ LAYERS = (
     Layer("schedule", "model spec", **PURE),
     Layer("evidence", "model facts spec errors traffic kernel.frames"),
     Layer("flows", "facts spec evidence kernel.frames traffic"),
-    Layer("verify", "model spec desire preflight schedule evidence flows"),
+    Layer("verify", "model facts spec desire preflight schedule evidence flows"),
     Layer(
         "probe",
         "model facts spec errors each preflight reach schedule session evidence traffic"
