@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,12 +33,16 @@ class RemotePlace:
 
     def look(self, question: Question) -> HostFacts:
         """Gather the facts of the host."""
-        parts: list[Any] = []
-        data = self._ask("look", parts.append, question=wire.encode(question))
-        for part in parts:
-            for name, rows in part.items():
-                data.setdefault(name, []).extend(rows)
-        facts: HostFacts = wire.decode(HostFacts, data)
+        found: dict[str, list[Any]] = {}
+
+        def part(data: Any) -> None:
+            for name, rows in _object(data).items():
+                found.setdefault(name, []).extend(_list(rows))
+
+        data = self._ask("look", part, question=wire.encode(question))
+        with self._naming():
+            facts: HostFacts = wire.decode(HostFacts, _object(data) | found)
+            _check(facts)
         return replace(facts, services=joined(facts.services))
 
     def observe(self, wanted: State) -> dict[Key, Seen]:
@@ -53,11 +58,12 @@ class RemotePlace:
         refused: dict[Action, PlaceError] = {}
 
         def part(data: Any) -> None:
-            if "done" in data:
-                done(batch[wire.decode(int, data["done"])])
+            said = _object(data)
+            if "done" in said:
+                done(_pick(batch, said["done"]))
             else:
-                text = wire.decode(dict[str, str], data["error"])["text"]
-                refused[batch[wire.decode(int, data["refused"])]] = PlaceError(text)
+                error = wire.decode(dict[str, str], said.get("error"))
+                refused[_pick(batch, said.get("refused"))] = PlaceError(error.get("text", ""))
 
         self._ask("apply", part, batch, name=self._name)
         return refused
@@ -79,14 +85,16 @@ class RemotePlace:
     def forget(self, addresses: Iterable[Address]) -> list[NeighbourFact]:
         """Delete learned neighbour entries of these addresses; list those that were there."""
         data = self._ask("forget", addresses=[str(a) for a in addresses])
-        return list(wire.decode(tuple[NeighbourFact, ...], data))
+        with self._naming():
+            return list(wire.decode(tuple[NeighbourFact, ...], data))
 
     def who_has(self, link: str, address: Address, sender: Address, seconds: float) -> list[str]:
         """Ask in ARP for an address; list the MACs that answer."""
         data = self._ask(
             "who_has", link=link, address=str(address), sender=str(sender), seconds=seconds
         )
-        return list(wire.decode(tuple[str, ...], data))
+        with self._naming():
+            return list(wire.decode(tuple[str, ...], data))
 
     def capture(self, name: str, vips: Iterable[Address]) -> None:
         """Record every frame that has to do with the VIPs, until `captured`."""
@@ -96,13 +104,22 @@ class RemotePlace:
         """End a capture: its frames in order, and how many the kernel had to drop."""
         found: list[Frame] = []
         data = self._ask("captured", _collect(tuple[Frame, ...], found), name=name)
-        return found, wire.decode(int, data["lost"])
+        with self._naming():
+            return found, wire.decode(int, _object(data).get("lost"))
 
     def connect(self, errand: Errand) -> list[Attempt]:
         """Open real connections from there."""
         found: list[Attempt] = []
         self._ask("connect", _collect(tuple[Attempt, ...], found), errand=wire.encode(errand))
         return found
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Let an error in what came back say which host sent it."""
+        try:
+            yield
+        except wire.WireError as error:
+            raise PlaceError(f"{self.host}: {error}") from error
 
     def _ask(
         self,
@@ -112,6 +129,32 @@ class RemotePlace:
         **fields: Any,
     ) -> Any:
         return self._conversation.ask({"do": verb, **fields}, rows, part or _no_part)
+
+
+def _object(data: Any) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise wire.WireError("the node sent no object where one belongs")
+    return data
+
+
+def _list(data: Any) -> list[Any]:
+    if not isinstance(data, list):
+        raise wire.WireError("the node sent no list where one belongs")
+    return data
+
+
+def _pick(batch: Sequence[Action], index: Any) -> Action:
+    number: int = wire.decode(int, index)
+    if not 0 <= number < len(batch):
+        raise wire.WireError(f"the node speaks of action {number}, which nobody sent")
+    return batch[number]
+
+
+def _check(facts: HostFacts) -> None:
+    """Refuse what has the right type and cannot be."""
+    for fact in facts.addresses:
+        if not 0 <= fact.prefix_length <= fact.address.max_prefixlen:
+            raise wire.WireError(f"{fact.address} has a prefix length of {fact.prefix_length}")
 
 
 def _collect(hint: Any, found: list[Any]) -> Callable[[Any], None]:
