@@ -10,6 +10,8 @@ from onearm.facts import DestinationFact, Facts, HostFacts
 from onearm.model import Destination, Key, Mark, Service
 from onearm.spec import Spec, VirtualService
 
+LONGEST_S = 24 * 3600  # as in a spec; a mark that says more was not written by us
+
 
 def live(protocol: str, fact: DestinationFact) -> int:
     """Count the connections that a removal would cut.
@@ -60,11 +62,20 @@ def _keep(
     fact = destination_fact(host, gone)
     if service is None or fact is None or not service.drain_s:
         return None
-    since = gone.draining_since or now.isoformat()
-    deadline = datetime.fromisoformat(since) + timedelta(seconds=service.drain_s)
-    if not live(gone.protocol, fact) or now >= deadline:
+    since = _since(gone, now)
+    patience = timedelta(seconds=min(service.drain_s, LONGEST_S))
+    if not live(gone.protocol, fact) or now >= since + patience:
         return None
-    return service, replace(gone, weight=0, draining_since=since)
+    return service, replace(gone, weight=0, draining_since=since.isoformat())
+
+
+def _since(gone: Destination, now: datetime) -> datetime:
+    """Read when draining began; what is no such moment, by whoever wrote the mark, is now."""
+    try:
+        since = datetime.fromisoformat(gone.draining_since or "")
+        return since if abs(since - now) < timedelta(days=365) else now
+    except (ValueError, TypeError):  # TypeError: a time without its zone
+        return now
 
 
 def _service_of(spec: Spec, host: HostFacts, gone: Destination) -> Service | None:

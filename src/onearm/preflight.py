@@ -205,7 +205,7 @@ def _silence_possible(spec: Spec, facts: Facts) -> Iterator[Finding]:
         if host in spec.directors or host.arp != "sysctl":
             continue
         value = seen.sysctls.get("net/ipv4/conf/all/arp_ignore", "0")
-        if value.isdigit() and int(value) > STRICTEST_IGNORE:
+        if value.isdecimal() and int(value) > STRICTEST_IGNORE:
             yield Finding(
                 "arp.ignore_too_strict",
                 ERROR,

@@ -21,6 +21,7 @@ from onearm import model
 from onearm.errors import PlaceError
 
 LINE_LIMIT = 1 << 20  # bytes of one JSON line, newline included
+HIGHEST = 1e15  # of a number with a fraction: what is above is no time and no rate
 TAG = "is"  # names the type where several are possible; no field is called so
 BULK_BYTES = LINE_LIMIT // 2  # where a line of many rows ends, so that one row more still fits
 
@@ -105,7 +106,7 @@ def _exact(kind: type, name: str) -> Callable[[Any], Any]:
 
 
 def _number(data: Any) -> float:
-    if type(data) not in (int, float):
+    if type(data) not in (int, float) or not abs(data) <= HIGHEST:  # NaN is not <= anything
         raise _bad("a number", data)
     return float(data)
 
@@ -119,7 +120,8 @@ def _parsed(parse: Callable[[str], Any], name: str) -> Callable[[Any], Any]:
             raise _bad(name, data) from error
 
     def check(data: Any) -> Any:
-        if not isinstance(data, str):
+        # no % of RFC 4007: ipaddress takes any characters behind it, control characters too
+        if not isinstance(data, str) or "%" in data:
             raise _bad(name, data)
         return remembered(data)
 
