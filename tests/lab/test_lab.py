@@ -303,6 +303,7 @@ def test_the_responder_goes_on_whatever_it_is_told(lab):
         "GET / HTTP/9.9\r\n\r\n",
         "GET /bytes/x/y HTTP/1.0\r\n\r\n",
         "A" * 99999,
+        "GET /bytes/90000?rate=9 HTTP/1.1\r\n\r\n",  # answered over time to a half closed end
     ):
         script = "import socket, sys; s = socket.create_connection(('203.0.113.4', 80), 5)\n"
         script += (

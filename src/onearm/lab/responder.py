@@ -240,7 +240,8 @@ class Server:
     def _settle(self, talk: Talk, *, over: bool) -> None:
         """Wait for what the talk needs next, or end it."""
         self.paced.discard(talk)
-        self.selector.unregister(talk.socket)
+        with contextlib.suppress(KeyError):  # half closed and paced: it waited for time alone
+            self.selector.unregister(talk.socket)
         if over:
             talk.close()
             return
@@ -248,7 +249,8 @@ class Server:
             self.paced.add(talk)
         writing = selectors.EVENT_WRITE if talk.answer and not talk.paced else 0
         reading = selectors.EVENT_READ if talk.reading else 0
-        self.selector.register(talk.socket, reading | writing, talk)
+        if reading | writing:
+            self.selector.register(talk.socket, reading | writing, talk)
 
 
 def serve(ears: list[Ear]) -> NoReturn:
