@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import cycle, islice
 from typing import TypeVar
 
 from onearm.each import each
@@ -179,9 +178,7 @@ class Probe:
                     protocol=service.protocol,
                     vip=service.vip,
                     port=service.port,
-                    sources=tuple(
-                        islice(cycle(client.sources), sources_for(service, client.sources))
-                    ),
+                    sources=sources_for(service, client.sources),
                     request_hex=LAB_REQUEST.hex() if lab else "",
                     timeout_s=self.timeout_s,
                 ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
 
 from onearm.model import Address
 from onearm.spec import VirtualService
@@ -35,12 +36,17 @@ def shares(service: VirtualService) -> dict[str, int]:
     return {}
 
 
-def sources_for(service: VirtualService, sources: Sequence[Address]) -> int:
-    """Choose how many connections a client opens: whole turns, or twice each of its addresses."""
+def sources_for(service: VirtualService, sources: Sequence[Address]) -> tuple[Address, ...]:
+    """Choose the source address of each connection a client opens: whole turns of the scheduler.
+
+    Where it ties an address to one server, each address is used twice in a row: a scheduler that
+    takes turns instead would give it two.
+    """
     if service.scheduler in HASHING:
-        return min(AT_MOST, 2 * len(sources))
+        return tuple(source for source in sources for _ in range(2))[:AT_MOST]
     turn = sum(shares(service).values()) or len(weights(service)) or 1
-    return min(AT_MOST, turn * math.ceil(AT_LEAST / turn))
+    count = min(AT_MOST, turn * math.ceil(AT_LEAST / turn))
+    return tuple(islice(cycle(sources), count))
 
 
 def expected(service: VirtualService, total: int) -> dict[str, int] | None:

@@ -166,26 +166,32 @@ class Case:
         return [s for table in tables.values() for s in table if (s.protocol, s.vip, s.port) == key]
 
     def others(self) -> int | None:
-        """Count other people's connections by the service's own counter; None: not known."""
+        """Count other people's connections; None: not known.
+
+        Their frames show them at once; the service's counter may be 2 s late, as the kernel sums it
+        up by a timer (net/netfilter/ipvs/ip_vs_est.c), so it can only add to them.
+        """
         before, after = self.tables()
         if len(before) != 1 or len(after) != 1:
             return None
         grown = after[0].counters.connections - before[0].counters.connections
-        return grown - len([w for w in self.ways if w.at_director and not w.director_said])
+        ours = len([w for w in self.ways if w.at_director and not w.director_said])
+        return max(len(self.strange), grown - ours, 0)
 
     def chosen(self) -> Counter[str]:
-        """Count how often the director's scheduler chose each server, by its own counters."""
+        """Count how often the scheduler chose each server, by the entries it holds for each."""
         names = {server.address: server.name for server in self.spec.real_servers}
         found: Counter[str] = Counter()
         for sign, tables in zip((-1, 1), self.tables(), strict=True):
             for service in tables:
                 for d in service.destinations:
-                    found[names.get(d.server, str(d.server))] += sign * d.counters.connections
+                    held = d.active + d.inactive
+                    found[names.get(d.server, str(d.server))] += sign * held
         return +found
 
 
 Judgement = tuple[str, ...]
-NOTHING_TRIED = (UNPROVED, "no connection could be tried")
+NO_CONNECTION = "no connection could be tried"
 
 
 def _unwatched(hosts: Sequence[str]) -> str:
@@ -193,27 +199,33 @@ def _unwatched(hosts: Sequence[str]) -> str:
 
 
 def _every_destination(case: Case) -> Judgement:
-    if not case.ways:
-        return NOTHING_TRIED
-    if case.director_blind:
-        return UNPROVED, _unwatched(case.blind)
-    if not case.wanted and not case.handed:
-        return UNPROVED, "the spec gives weight to none of its real servers"
+    unknown = _unknown(case)
+    if unknown:
+        return UNPROVED, unknown
     troubles = _astray(case)
     troubles += filter(None, (_destination_fault(case, s.name) for s in case.spec.real_servers))
     if troubles:
         return (FAIL, *troubles)
     missing = [text for host in case.wanted for text in _not_shown(case, host)]
-    if case.disguised:
-        missing.append(
-            f"{len(case.disguised)} were answered, but came to the director, if at all, under"
-            " another address and port"
-        )
     if missing:
         return (UNPROVED, *missing)
     shown = ", ".join(f"{host} {case.handed[host]}" for host in case.wanted)
     reached = len(case.wanted)
     return PASS, f"{case.total} connections reached all {reached} through the director: {shown}"
+
+
+def _unknown(case: Case) -> str:
+    """Say why nothing can be said of the ways to the destinations; empty when it can."""
+    if not case.ways:
+        return NO_CONNECTION
+    if case.director_blind:
+        return _unwatched(case.blind)
+    if not case.wanted and not case.handed:
+        return "the spec gives weight to none of its real servers"
+    if case.disguised:
+        text = f"{len(case.disguised)} of {case.total} were answered, but came to the director, if"
+        return f"{text} at all, under another address and port"
+    return ""
 
 
 def _not_shown(case: Case, host: str) -> Iterator[str]:
@@ -230,7 +242,7 @@ def _not_shown(case: Case, host: str) -> Iterator[str]:
 
 def _astray(case: Case) -> list[str]:
     """Describe connections that no destination can be blamed for."""
-    nowhere = [] if case.disguised else case.nowhere
+    nowhere = case.nowhere
     own = [way for way in case.ways if way.director_said and not way.handed_to]
     unsent = [w for w in case.ways if w.at_director and not w.handed_to and not w.director_said]
     found = []
@@ -243,7 +255,7 @@ def _astray(case: Case) -> list[str]:
     if own:
         found.append(f"the director itself {_own_words(own)} {len(own)}: {_why_own(case)}")
     if unsent:
-        short = case.chosen() - case.handed if case.others() == 0 else Counter()
+        short = Counter() if case.strange else case.chosen() - case.handed
         meant = ", ".join(f"{host} (chosen for {n})" for host, n in sorted(short.items()))
         why = f": nothing was sent to {meant}" if meant else ""
         found.append(f"{len(unsent)} arrived at the director and were handed to nobody{why}")
@@ -305,7 +317,7 @@ def _silent(case: Case, host: str, handed: list[Way]) -> str:
 
 def _client_address(case: Case) -> Judgement:
     if not case.ways:
-        return NOTHING_TRIED
+        return UNPROVED, NO_CONNECTION
     changed = [way for way in case.ways if way.seen_as]
     if changed:
         seen = sorted({address for way in changed for address in way.seen_as})
@@ -313,18 +325,15 @@ def _client_address(case: Case) -> Judgement:
         text = f"{', '.join(servers)} saw {', '.join(_owned(case, a) for a in seen)} instead of"
         return FAIL, f"{text} the client's address ({len(changed)} of {case.total} connections)"
     reached = [way for way in case.ways if way.at_servers]
-    if not reached:
-        return UNPROVED, "no server was seen to be reached"
     addresses = sorted({way.attempt.source for way in reached}, key=int)
     shown = str(addresses[0]) if len(addresses) == 1 else f"{len(addresses)} client addresses"
     text = f"{shown} seen as they are, {len(reached)} connections"
-    unseen = [way for way in case.ways if way.arrived and not way.at_servers]
-    if not unseen:
-        return PASS, text
     blind = [host for host in case.blind if case.handed[host]]
-    if blind:
-        return UNPROVED, f"{text}; {_unwatched(blind)}"
-    return UNPROVED, f"{text}; {len(unseen)} were answered, but no server saw them as ours"
+    unseen = [way for way in case.ways if way.arrived and not way.at_servers]
+    if unseen:
+        why = _unwatched(blind) if blind else "no server saw them as the client's"
+        return UNPROVED, f"{text}; {len(unseen)} were answered, but {why}"
+    return (PASS, text) if reached else (UNPROVED, "no server was seen to be reached")
 
 
 def _owned(case: Case, address: str) -> str:
@@ -380,9 +389,9 @@ def _distribution(case: Case) -> Judgement:
     counts, by = case.handed, ""
     unsent = [w for w in case.ways if w.at_director and not w.handed_to and not w.director_said]
     if unsent:
-        if case.others() != 0:
+        counts, by = case.chosen(), " by the director's own table"
+        if case.strange or sum(counts.values()) != case.total:
             return UNPROVED, f"{len(unsent)} connections were handed to nobody"
-        counts, by = case.chosen(), " by the director's own counters"
     shown = (", ".join(f"{host} {counts[host]}" for host in sorted(counts)) or "none") + by
     if not counts:
         return UNPROVED, "no connection was handed on"
