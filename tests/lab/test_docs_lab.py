@@ -1,0 +1,90 @@
+"""Every command block of README and docs is run, every example planned, every JSON field found."""
+
+import json
+import re
+
+import pytest
+from labs import EXAMPLES, REFERENCE
+
+from onearm.lab import client
+from pages import PAGES, ROOT, Scratch, failures, runs
+
+pytestmark = pytest.mark.lab
+RUN = [page for page in PAGES if runs(page)]
+JSON_PAGE = ROOT / "docs/reference/json.md"
+MAPS = {"out", "directors", "vips", "vips.NAME", "forgotten", "frames", "frames_lost"}
+MAPS |= {"forgotten_neighbours"}
+WHOLE = {"actions[].before", "actions[].after"}  # resources: model.py has their fields
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_does_what_it_says(page, tmp_path):
+    scratch = Scratch(tmp_path)
+    try:
+        assert list(failures(page, scratch)) == []
+    finally:
+        scratch.down()
+
+
+def test_pages_that_show_the_way_are_among_those_run():
+    names = {page.name for page in RUN}
+    assert {"README.md", "first-load-balancer.md", "lab.md", "drain.md"} <= names
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_example_is_planned(lab, path):
+    """In the lab, however it says that its hosts are reached."""
+    text = re.sub(r"^reach:.*\n(?:[ \t]+.*\n)*", "", path.read_text(), flags=re.MULTILINE)
+    spec = lab.spec(f"{text}\nreach: lab\n", path.name)
+    done = lab.onearm("plan", spec, "--json")
+    plan = done.json()
+    errors = [f["id"] for f in plan["findings"] if f["severity"] == "error"]
+    no_nft = "arp: nft" in text and client.info(lab.name).backend == "uml"
+    assert (done.code, errors) == ((3, ["host.arp_nft"]) if no_nft else (0, []))
+    assert plan["actions"]
+
+
+def paths(data, at=""):
+    """Give the path of every field of an object, as the page writes it."""
+    if isinstance(data, list):
+        for item in data:
+            yield from paths(item, f"{at}[]")
+    elif isinstance(data, dict) and at not in WHOLE:
+        for key, value in data.items():
+            name = "NAME" if at in MAPS else key
+            here = f"{at}.{name}" if at else name
+            yield here
+            yield from paths(value, here)
+
+
+def documented(kind):
+    section = JSON_PAGE.read_text().split(f"\n## {kind}\n")[1].split("\n## ")[0]
+    return set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE))
+
+
+def written(kind, objects):
+    """Check the fields of real objects against the page: none unknown, all at the top there."""
+    found = {path for data in objects for path in paths(data)}
+    page = documented(kind)
+    as_above = re.compile(r"(.*\.counters|left\[\]|findings\[\]|\w+\.NAME)(\..*)?")
+    unknown = {path for path in found - page if not as_above.fullmatch(path)}
+    top = {path for path in page if re.fullmatch(r"\w+", path)}
+    assert unknown == set()
+    assert top <= found
+    assert all(data["onearm"] == 1 and data["kind"] == kind for data in objects)
+    assert all(list(data)[:2] == ["onearm", "kind"] for data in objects)
+
+
+def test_every_field_that_is_printed_is_documented(lab):
+    lab.sh("server-1", "ipvsadm -A -u 203.0.113.9:53 -s sh -b sh-port -p 60")  # a stranger's
+    plans = [lab.onearm("plan", REFERENCE, "--json").json()]
+    outcomes = [lab.onearm("apply", REFERENCE, "--yes", "--json").json()]
+    proofs = [lab.onearm("verify", REFERENCE, "--json").json()]
+    states = [lab.onearm("status", REFERENCE, "--json").json()]
+    outcomes.append(lab.onearm("destroy", REFERENCE, "--yes", "--json").json())
+    written("plan", plans)
+    written("outcome", outcomes)
+    written("verification", proofs)
+    written("status", states)
+    written("lab", [lab.onearm("lab", "up", "--name", lab.name, "--json").json()])
+    written("error", [json.loads(lab.onearm("plan", "nothing.yaml", "--json", code=2).out)])
