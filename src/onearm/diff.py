@@ -59,8 +59,10 @@ def diff(name: str, desired: World, observed: Observed, *, adopt: bool = False) 
                 actions += _change(name, place, sighting.get(key), wanted.get(key), adopt=adopt)
             except Refused as refusal:
                 refusals.append(str(refusal))
-    actions += _announcements(desired, observed, actions)
-    return Plan(_steps(_with_silence_told(desired, observed, actions)), tuple(refusals))
+    foreign = _foreign_vips(desired, observed, actions)
+    actions += _announcements(desired, observed, actions, foreign)
+    told = _with_silence_told(name, desired, observed, actions, foreign)
+    return Plan(_steps(told), tuple(refusals))
 
 
 def _change(
@@ -84,7 +86,7 @@ def _keep(name: str, place: str, seen: Seen, after: Resource, *, adopt: bool) ->
 
 def _may_replace(name: str, place: str, seen: Seen, after: Resource, *, adopt: bool) -> None:
     others = [other for other in seen.names if other != name]
-    if others and seen.marked is not None and seen.marked != after:
+    if others and seen.marked is not None and _values(seen.marked) != _values(after):
         raise Refused(
             f"{place}: {describe(after)}: the spec {others[0]!r} wants {describe(seen.marked)};"
             " let both specs say the same, or use different VIPs and ports"
@@ -95,6 +97,11 @@ def _may_replace(name: str, place: str, seen: Seen, after: Resource, *, adopt: b
             f"{place}: {describe(seen.resource)} stands there and is in no record of ours, and the"
             f" spec wants {describe(after)}; apply with --adopt to take it over, or remove it"
         )
+
+
+def _values(resource: Resource) -> Resource:
+    """Strip what only tells how far we are: no two specs can want it otherwise."""
+    return replace(resource, announced=True) if isinstance(resource, ArpSilence) else resource
 
 
 def describe(resource: Resource) -> str:
@@ -120,10 +127,27 @@ def _shown_fields(resource: Resource) -> list[tuple[str, object]]:
 # until that is done, so that a run killed in between is repaired by the next one.
 
 
-def _announcements(desired: World, observed: Observed, actions: list[Action]) -> list[Action]:
+def _foreign_vips(desired: World, observed: Observed, actions: list[Action]) -> set[Address]:
+    """List the VIPs that stand as wanted and are not ours: to announce them would take them over.
+
+    Nothing waits for them either, since whoever made them announces them.
+    """
+    changed = {state_key(a.resource) for a in actions if isinstance(a.resource, AnnouncedVip)}
+    return {
+        resource.vip
+        for place, wanted in desired.items()
+        for key, resource in wanted.items()
+        if isinstance(resource, AnnouncedVip) and key not in changed
+        if key in observed.get(place, {}) and not observed[place][key].names
+    }
+
+
+def _announcements(
+    desired: World, observed: Observed, actions: list[Action], foreign: set[Address]
+) -> list[Action]:
     vips = {
         vip for action in actions for vip in _untold_vips(action, observed.get(action.place, {}))
-    }
+    } - foreign
     fresh = {state_key(a.resource) for a in actions if isinstance(a.resource, AnnouncedVip)}
     return [
         Action(place, observed[place][key].resource, resource)
@@ -154,7 +178,9 @@ def _silent_already(silence: ArpSilence, sighting: Sighting) -> bool:
     return any(o.link == silence.link and o.deaf and o.mute for o in others)
 
 
-def _with_silence_told(desired: World, observed: Observed, actions: list[Action]) -> list[Action]:
+def _with_silence_told(
+    name: str, desired: World, observed: Observed, actions: list[Action], foreign: set[Address]
+) -> list[Action]:
     """Let every silence that must be announced be built untold first, then told at the end."""
     announcers = {
         resource.vip: place
@@ -164,21 +190,24 @@ def _with_silence_told(desired: World, observed: Observed, actions: list[Action]
     }
     told: list[Action] = []
     for action in actions:
-        vips = _untold_vips(action, observed.get(action.place, {}))
-        told += (
-            _told_chain(action, all(announcers.get(v) in observed for v in vips))
-            if vips
-            else [action]
-        )
+        vips = _untold_vips(action, observed.get(action.place, {})) - foreign
+        if vips and isinstance(action.after, ArpSilence):
+            seen = observed.get(action.place, {}).get(state_key(action.after))
+            ours = seen is not None and name in seen.names
+            there = all(announcers.get(vip) in observed for vip in vips)
+            told += _told_chain(action, action.after, ours=ours, announcer_is_there=there)
+        else:
+            told.append(action)
     return told
 
 
-def _told_chain(action: Action, announcer_is_there: bool) -> list[Action]:  # noqa: FBT001
-    silence = action.after
-    if not isinstance(silence, ArpSilence):
-        return [action]
+def _told_chain(
+    action: Action, silence: ArpSilence, *, ours: bool, announcer_is_there: bool
+) -> list[Action]:
+    """Build the silence untold, then tell. What another spec has yet to tell, we join at once."""
     untold = replace(silence, announced=False)
-    chain = [] if action.before == untold else [replace(action, after=untold)]
+    stands = action.before == untold
+    chain = [] if stands and (ours or announcer_is_there) else [replace(action, after=untold)]
     return [*chain, Action(action.place, untold, silence)] if announcer_is_there else chain
 
 
