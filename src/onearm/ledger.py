@@ -31,7 +31,9 @@ class Ledger:
 
     def _read(self) -> None:
         try:
-            text = self._path.read_text(encoding="utf-8")
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with os.fdopen(descriptor, encoding="utf-8") as file:
+                text = file.read()
         except FileNotFoundError:
             return
         except (OSError, UnicodeDecodeError) as error:
@@ -44,7 +46,7 @@ class Ledger:
             _check_kind(data)
             marks = wire.decode(tuple[Mark, ...], data["marks"])
             self.hosts = wire.decode(dict[str, tuple[str, ...]], data["hosts"])
-        except (ValueError, KeyError, TypeError, wire.WireError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, wire.WireError) as error:
             raise self._unreadable(error) from error
         self.marks = {state_key(mark.resource): mark for mark in marks}
 
@@ -63,54 +65,67 @@ class Ledger:
         self, name: str, resources: Iterable[Resource], was: Mapping[Key, dict[str, str]]
     ) -> None:
         """Mark things before they are made. What was there before is recorded once."""
+        marks = dict(self.marks)
         for resource in resources:
             key = state_key(resource)
-            old = self.marks.get(key)
+            old = marks.get(key)
             names = tuple(sorted({*(old.names if old else ()), name}))
             before: Optional[dict[str, str]] = old.was if old else was.get(key)
-            self.marks[key] = Mark(resource, names, before)
-        self._write()
+            marks[key] = Mark(resource, names, before)
+        self._keep(marks, self.hosts)
 
     def unmark(self, name: str, keys: Iterable[Key]) -> None:
         """Forget things after they are gone, for this spec; others that share them keep them."""
+        marks = dict(self.marks)
         for key in keys:
-            mark = self.marks.get(key)
+            mark = marks.get(key)
             if mark is None:
                 continue
             rest = mark.without(name)
             if rest.names:
-                self.marks[key] = rest
+                marks[key] = rest
             else:
-                del self.marks[key]
-        self._write()
+                del marks[key]
+        self._keep(marks, self.hosts)
 
     def remember_hosts(self, name: str, hosts: Iterable[str]) -> None:
         """Keep the host names of the last apply; none of them forgets the spec here."""
         found = tuple(sorted(hosts))
         if self.hosts.get(name, ()) == found:
             return
-        self.hosts[name] = found
-        if not found:
-            del self.hosts[name]
-        self._write()
+        hosts = {other: kept for other, kept in self.hosts.items() if other != name}
+        self._keep(self.marks, {**hosts, name: found} if found else hosts)
 
-    def _write(self) -> None:
-        if not self.marks and not self.hosts:
+    def _keep(self, marks: dict[Key, Mark], hosts: dict[str, tuple[str, ...]]) -> None:
+        """Write, then remember: what could not be written counts as never said."""
+        try:
+            self._write(marks, hosts)
+        except OSError as error:
+            raise Denied(
+                f"{self._path} cannot be written ({error.strerror or error}), and nothing is"
+                " changed here that is not noted there: make room or mend it, and run it again"
+            ) from error
+        self.marks, self.hosts = marks, hosts
+
+    def _write(self, marks: dict[Key, Mark], hosts: dict[str, tuple[str, ...]]) -> None:
+        if not marks and not hosts:
             self._path.unlink(missing_ok=True)
             return
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = self._path.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        fresh.unlink(missing_ok=True)  # of a run that was killed
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(self._data(), file, indent=1)
+            json.dump(_data(marks, hosts), file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._path)
         _sync_folder(self._path.parent)
 
-    def _data(self) -> dict[str, Any]:
-        marks = [wire.encode(mark) for mark in self.marks.values()]
-        return {"onearm": 1, "kind": "ledger", "marks": marks, "hosts": wire.encode(self.hosts)}
+
+def _data(marks: dict[Key, Mark], hosts: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+    kept = [wire.encode(mark) for mark in marks.values()]
+    return {"onearm": 1, "kind": "ledger", "marks": kept, "hosts": wire.encode(hosts)}
 
 
 def _check_kind(data: dict[str, Any]) -> None:

@@ -80,7 +80,7 @@ class HostPlace:
         try:
             return self._apply(batch, done)
         except OSError as error:
-            raise translate(error, "writing the ledger") from error
+            raise translate(error, "reading what stands here") from error
 
     def _apply(
         self, batch: Sequence[Action], done: Callable[[Action], None]
@@ -122,23 +122,17 @@ class HostPlace:
     def _unmark(
         self, batch: Sequence[Action], refused: dict[Action, PlaceError], unmarked: set[Key]
     ) -> None:
-        """Forget what is gone, and what was marked now but could not be made."""
+        """Forget what is gone, and what was marked now but is still as it was before."""
         gone = [state_key(a.resource) for a in batch if a.after is None and a not in refused]
-        failed = [
-            state_key(a.resource)
-            for a in refused
-            if a.before is None and state_key(a.resource) in unmarked
-        ]
-        if gone or failed:
-            standing = self._read([a.resource for a in refused if a.before is None])
-            self._ledger.unmark(self._name, gone + [k for k in failed if k not in standing])
+        tried = [a for a in refused if a.after and state_key(a.resource) in unmarked]
+        if gone or tried:
+            standing = self._read([a.resource for a in tried])
+            same = [a for a in tried if standing.get(state_key(a.resource)) == a.before]
+            self._ledger.unmark(self._name, gone + [state_key(a.resource) for a in same])
 
     def remember_hosts(self, hosts: Iterable[str]) -> None:
         """Keep the names of all hosts of this apply, so that one that leaves is visited again."""
-        try:
-            self._ledger.remember_hosts(self._name, hosts)
-        except OSError as error:
-            raise translate(error, "writing the ledger") from error
+        self._ledger.remember_hosts(self._name, hosts)
 
 
 def identity() -> dict[str, Any]:
