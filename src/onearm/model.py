@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any, Optional, Union
+from typing import Any, Optional, Union, get_args
 
 Address = Union[IPv4Address, IPv6Address]
 Network = Union[IPv4Network, IPv6Network]
@@ -140,15 +140,128 @@ class AnnouncedVip:
         return (self.vip, self.link)
 
 
-Resource = Union[Sysctl, Link, ArpSilence, HeldVip, Service, Destination, AnnouncedVip]
-KINDS: dict[str, type[Resource]] = {
-    kind.__name__: kind
-    for kind in (Sysctl, Link, ArpSilence, HeldVip, Service, Destination, AnnouncedVip)
-}
+NEUTRON = "neutron"  # the place that is no host; no host may be called so where a cloud is used
+
+
+@dataclass(frozen=True)
+class SecurityGroup:
+    """A group of ours, by its name in the project. A group in use cannot change `stateful`, so it
+    belongs to the key (neutron/db/securitygroups_db.py).
+    """
+
+    name: str
+    stateful: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.name, self.stateful)
+
+
+@dataclass(frozen=True)
+class VipPort:
+    """The unbound port that reserves a VIP, so that nobody else is given the address."""
+
+    network_id: str
+    address: Address
+
+    @property
+    def key(self) -> Key:
+        return (self.network_id, self.address)
+
+
+@dataclass(frozen=True)
+class GroupRule:
+    """One rule of a group of ours; Neutron has no update for rules, so all of it is the key.
+
+    `protocol` None is any; ports None are all; for ICMP they are type and code. `remote` is a
+    prefix, never a group: a rule by remote group does not see forwarded or VIP-sourced packets.
+    """
+
+    group: str
+    stateful: bool
+    direction: str
+    ethertype: str = "IPv4"
+    protocol: Optional[str] = None
+    port_min: Optional[int] = None
+    port_max: Optional[int] = None
+    remote: Optional[Network] = None
+    description: str = field(default="", compare=False)
+
+    @property
+    def key(self) -> Key:
+        fixed = (self.group, self.stateful, self.direction, self.ethertype, self.protocol)
+        return (*fixed, self.port_min, self.port_max, self.remote)
+
+
+@dataclass(frozen=True)
+class AddressPair:
+    """An allowed address pair of a port, with the port's own MAC.
+
+    `bare` tells `203.0.113.2` from `203.0.113.2/32`: OVN makes a port with the bare form a parent
+    of the VIP's virtual port, which the director must be and a real server must not.
+    """
+
+    port_id: str
+    network: Network
+    bare: bool = False
+    host: str = field(default="", compare=False)
+
+    @property
+    def key(self) -> Key:
+        return (self.port_id, self.network)
+
+
+@dataclass(frozen=True)
+class GroupMembership:
+    """A port in a group of ours; `only`: in no other, the former ones being kept in the mark."""
+
+    port_id: str
+    group: str
+    stateful: bool
+    only: bool = False
+    host: str = field(default="", compare=False)
+
+    @property
+    def key(self) -> Key:
+        return (self.port_id, self.group, self.stateful)
+
+
+@dataclass(frozen=True)
+class PortSecurity:
+    """Whether Neutron filters a port at all; off takes its pairs and groups with it."""
+
+    port_id: str
+    enabled: bool = False
+    host: str = field(default="", compare=False)
+
+    @property
+    def key(self) -> Key:
+        return (self.port_id,)
+
+
+Resource = Union[
+    SecurityGroup,
+    VipPort,
+    GroupRule,
+    AddressPair,
+    GroupMembership,
+    PortSecurity,
+    Sysctl,
+    Link,
+    ArpSilence,
+    HeldVip,
+    Service,
+    Destination,
+    AnnouncedVip,
+]
+KINDS: dict[str, type[Resource]] = {kind.__name__: kind for kind in get_args(Resource)}
 
 # Steps. Within one, all places at once and in any order; between two, a barrier. Built in this
 # order, then taken down in reverse: each step leans on those before it.
 ORDER: tuple[tuple[type[Resource], ...], ...] = (
+    (SecurityGroup, VipPort),  # the cloud comes first on the way up, last on the way down
+    (GroupRule,),
+    (AddressPair, GroupMembership, PortSecurity),
     (Sysctl, Link, ArpSilence),  # a real server is silent before ...
     (HeldVip,),  # ... it holds the VIP, and holds it before ...
     (Service,),

@@ -51,6 +51,26 @@ class Reach:
 
 
 @dataclass(frozen=True)
+class Cloud:
+    """The cloud's part: where its API is (as the openstack client takes it), and what is allowed.
+
+    `cloud` None means OS_* variables. `network` is a name or id; None where every port is named in
+    `ports` (host -> port id or name). `firewall` is auto, iptables_hybrid, openvswitch or ovn.
+    Consents: `director_groups` "replace" lets the director's other groups go (kept, put back),
+    `director_port_security` "off" lets its filtering be turned off (openvswitch).
+    """
+
+    cloud: str | None = None
+    network: str | None = None
+    ports: dict[str, str] = field(default_factory=dict)
+    firewall: str = "auto"
+    manage_security_groups: bool = True
+    reserve_vip: bool = True
+    director_groups: str = "keep"
+    director_port_security: str = "on"
+
+
+@dataclass(frozen=True)
 class Spec:
     """The whole file, checked. `text` is its source, for digests and plan files."""
 
@@ -61,6 +81,7 @@ class Spec:
     clients: tuple[Network, ...] = ()
     reach: Reach = field(default_factory=Reach)
     shared_director: bool = False
+    openstack: Cloud | None = None
     text: str = field(default="", compare=False)
 
 

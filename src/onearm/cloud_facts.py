@@ -1,0 +1,120 @@
+"""What Neutron shows of a cloud: ports, networks, groups, driver and rights, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from onearm.model import Address, Mark, Network
+
+
+@dataclass(frozen=True)
+class PairFact:
+    """An allowed address pair as Neutron stores it: the text is kept, for its form matters."""
+
+    text: str
+    mac: str
+
+    @property
+    def bare(self) -> bool:
+        """Say whether it is written without a prefix length."""
+        return "/" not in self.text
+
+
+@dataclass(frozen=True)
+class PortFact:
+    """A Neutron port; `host` is the spec's name for it, empty for ports that are not the spec's."""
+
+    id: str
+    name: str
+    host: str
+    mac: str
+    network_id: str
+    addresses: tuple[Address, ...] = ()
+    subnets: tuple[str, ...] = ()
+    pairs: tuple[PairFact, ...] = ()
+    groups: tuple[str, ...] = ()  # ids
+    port_security: bool | None = True  # None: the extension is not there
+    device_id: str = ""
+    device_owner: str = ""
+    status: str = ""
+    revision: int = 0
+    tags: tuple[str, ...] = ()
+    vif_details: dict[str, str] | None = None  # None: not visible with these rights
+    host_id: str | None = None
+
+
+@dataclass(frozen=True)
+class RuleFact:
+    """A security group rule as Neutron stores it."""
+
+    id: str
+    group_id: str
+    direction: str
+    ethertype: str
+    protocol: str | None = None
+    port_min: int | None = None
+    port_max: int | None = None
+    remote: Network | None = None
+    remote_group_id: str | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class GroupFact:
+    """A security group; `stateful` None where the API does not know of it."""
+
+    id: str
+    name: str
+    project_id: str
+    stateful: bool | None = True
+    rules: tuple[RuleFact, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NetworkFact:
+    """The network of the VIPs."""
+
+    id: str
+    name: str
+    project_id: str
+    shared: bool = False
+    external: bool = False
+    mtu: int = 0
+    segments: int = 1
+    subnets: dict[str, Network] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CloudFacts:
+    """The cloud at one moment, as far as these rights show it.
+
+    `pairs_right`: whether this identity may set pairs on the network (None: could not be told).
+    `marks` are our tags, read as marks. `members` names, by group id, the visible ports in it.
+    `referenced_by` lists the visible rules whose remote group it is.
+    """
+
+    project_id: str = ""
+    roles: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
+    network: NetworkFact | None = None
+    ports: tuple[PortFact, ...] = ()
+    groups: tuple[GroupFact, ...] = ()
+    members: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    referenced_by: dict[str, tuple[RuleFact, ...]] = field(default_factory=dict)
+    vip_ports: tuple[PortFact, ...] = ()  # ports that own a VIP as a fixed IP
+    firewall: str = ""  # what was found: iptables_hybrid, openvswitch, ovn, or empty for unknown
+    pairs_right: bool | None = None
+    port_security_right: bool | None = None
+    max_pairs: int = 10
+    quota: dict[str, int] = field(default_factory=dict)  # free security_group, ..._rule, port
+    routers: tuple[str, ...] = ()  # sentences on routers in the path (distributed, SNAT, FIP)
+    marks: tuple[Mark, ...] = ()
+
+    def port(self, host: str) -> PortFact | None:
+        """Find the port of a host of the spec."""
+        return next((port for port in self.ports if port.host == host), None)
+
+    def group(self, group_id: str) -> GroupFact | None:
+        """Find a group by its id."""
+        return next((group for group in self.groups if group.id == group_id), None)
