@@ -51,14 +51,32 @@ YES = click.option("--yes", is_flag=True, help="Do not ask.")
 @main.command()
 @SPEC
 @click.option("--commands", is_flag=True, help="Print the well-known commands instead.")
+@click.option(
+    "--as-admin", is_flag=True, help="Print only the commands that the cloud would not let you do."
+)
 @click.option("--check", is_flag=True, help="Exit 5 if anything would change.")
 @click.option("-o", "output", type=click.Path(path_type=Path), help="Keep the plan in a file.")
 @JSON
-def plan(*, spec: Path, commands: bool, check: bool, output: Path | None, as_json: bool) -> int:
+def plan(
+    *,
+    spec: Path,
+    commands: bool,
+    as_admin: bool,
+    check: bool,
+    output: Path | None,
+    as_json: bool,
+) -> int:
     """Show what would change, in order, per place; change nothing."""
     from onearm.operate import plan_command
 
-    return plan_command(spec, commands=commands, check=check, output=output, as_json=as_json)
+    return plan_command(
+        spec,
+        commands=commands,
+        as_admin=as_admin,
+        check=check,
+        output=output,
+        as_json=as_json,
+    )
 
 
 @main.command()

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from onearm.model import Address, Mark, Network
 
+VIP_OWNER = "onearm:vip"  # the device_owner of the port that reserves a VIP
+
 
 @dataclass(frozen=True)
 class PairFact:
@@ -56,6 +58,7 @@ class RuleFact:
     port_max: int | None = None
     remote: Network | None = None
     remote_group_id: str | None = None
+    remote_address_group_id: str | None = None
     description: str = ""
 
 
@@ -83,6 +86,7 @@ class NetworkFact:
     mtu: int = 0
     segments: int = 1
     subnets: dict[str, Network] = field(default_factory=dict)
+    subnet_segments: dict[str, str] = field(default_factory=dict)  # segment by subnet, if visible
 
 
 @dataclass(frozen=True)
@@ -118,3 +122,12 @@ class CloudFacts:
     def group(self, group_id: str) -> GroupFact | None:
         """Find a group by its id."""
         return next((group for group in self.groups if group.id == group_id), None)
+
+    def by_id(self, port_id: str) -> PortFact | None:
+        """Find any visible port by its id."""
+        return next((port for port in self.ports if port.id == port_id), None)
+
+    def named_group(self, name: str, *, stateful: bool) -> GroupFact | None:
+        """Find a group of this project by what identifies one of ours."""
+        own = (g for g in self.groups if self.project_id in ("", g.project_id))
+        return next((g for g in own if (g.name, g.stateful is not False) == (name, stateful)), None)

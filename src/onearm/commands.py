@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
+from onearm.cloud_facts import CloudFacts
+from onearm.commands_cloud import CLOUD_TYPED
 from onearm.model import (
     Action,
     AnnouncedVip,
@@ -22,15 +24,21 @@ Argv = list[str]
 FORWARDING = {"direct": "-g", "tunnel": "-i", "masq": "-m"}
 
 
-def commands(action: Action, mark: Mark | None = None) -> list[Argv]:
+def commands(
+    action: Action, mark: Mark | None = None, cloud: CloudFacts | None = None
+) -> list[Argv]:
     """List the well-known commands that do what the action does.
 
     `mark` is that of the thing: where the action restores what was there before, it says what. An
     action that only changes a mark has none: one that keeps a thing, or releases a shared one.
+    `cloud` knows the ids by which Neutron's commands name what they delete.
     """
     if action.after is None and mark is not None and len(mark.names) > 1:
         return []
-    return _TYPED[type(action.resource)](action, mark)
+    kind = type(action.resource)
+    if kind in CLOUD_TYPED:
+        return CLOUD_TYPED[kind](action, mark, cloud)
+    return _TYPED[kind](action, mark)
 
 
 def shell_line(argv: Argv) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
+from onearm.cloud import wanted
+from onearm.cloud_facts import CloudFacts
 from onearm.drain import draining, service_resource
 from onearm.facts import Facts, HostFacts
 from onearm.model import (
+    NEUTRON,
     VIP_LINK,
     Address,
     AnnouncedVip,
@@ -38,7 +41,7 @@ DIRECTOR_SYSCTLS = {
 Pairs = list[tuple[Service, Destination]]
 
 
-def desire(spec: Spec, facts: Facts, now: datetime) -> World:
+def desire(spec: Spec, facts: Facts, now: datetime, cloud: CloudFacts | None = None) -> World:
     """Say what should stand in every place of which there are facts.
 
     A host with facts that the spec does not name should hold nothing of ours, but for what a
@@ -55,6 +58,8 @@ def desire(spec: Spec, facts: Facts, now: datetime) -> World:
         pairs = _pairs(spec, place) + leftovers.get(place, [])
         if pairs:
             world[place] |= state(_director(spec, facts[place], pairs))
+    if cloud is not None:
+        world[NEUTRON] = state(wanted(spec, cloud, [destination for _, destination in kept]))
     return world
 
 

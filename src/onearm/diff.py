@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from onearm.errors import Refused
 from onearm.model import (
+    NEUTRON,
     ORDER,
     STEP,
     Action,
@@ -17,6 +18,7 @@ from onearm.model import (
     HeldVip,
     Key,
     Observed,
+    PortSecurity,
     Resource,
     Seen,
     Sysctl,
@@ -48,7 +50,8 @@ def diff(name: str, desired: World, observed: Observed, *, adopt: bool = False) 
     """List every change that the places we can see need, in a safe order. Pure.
 
     What is not marked as ours and differs is refused unless `adopt`; so is what another spec wants
-    otherwise. Sysctls and silences are replaced in any case: what was there is kept in the mark.
+    otherwise. Sysctls, silences and port security are replaced in any case: what was there is kept
+    in the mark.
     """
     actions: list[Action] = []
     refusals: list[str] = []
@@ -91,7 +94,7 @@ def _may_replace(name: str, place: str, seen: Seen, after: Resource, *, adopt: b
             f"{place}: {describe(after)}: the spec {others[0]!r} wants {describe(seen.marked)};"
             " let both specs say the same, or use different VIPs and ports"
         )
-    replaceable = isinstance(after, (Sysctl, ArpSilence))
+    replaceable = isinstance(after, (Sysctl, ArpSilence, PortSecurity))
     if not seen.names and not replaceable and not adopt:
         raise Refused(
             f"{place}: {describe(seen.resource)} stands there and is in no record of ours, and the"
@@ -246,6 +249,13 @@ def _steps(actions: list[Action]) -> tuple[Step, ...]:
 
 
 def _within_batch(action: Action) -> tuple[int, str]:
-    """Order a batch for the reader, and so that two directors get the same table."""
+    """Order a batch for the reader, and so that two directors get the same table.
+
+    In the cloud a port is in its group before it has a wide pair, and loses that before it goes
+    back: one request does both, but somebody may type it as commands.
+    """
     kinds = ORDER[STEP[type(action.resource)]]
-    return kinds.index(type(action.resource)), str([str(k) for k in action.resource.key])
+    rank = kinds.index(type(action.resource))
+    if action.place == NEUTRON and builds(action):
+        rank = -rank
+    return rank, str([str(k) for k in action.resource.key])

@@ -20,10 +20,10 @@ from rich.text import Text
 from onearm import planfile, render, wire
 from onearm import spec as spec_module
 from onearm.diff import Plan
-from onearm.errors import Differs, Refused, UsageError
+from onearm.errors import Denied, Differs, Refused, UsageError
 from onearm.facts import Facts, mark_of
-from onearm.model import Action
-from onearm.preflight import ERROR, Finding
+from onearm.finding import Finding, forbidding, lacking_rights
+from onearm.model import NEUTRON, Action
 from onearm.reconcile import Outcome
 from onearm.session import Session, without_services
 from onearm.spec import Spec
@@ -39,21 +39,30 @@ def _print_json(data: dict[str, Any]) -> None:
 
 
 def plan_command(
-    path: Path, *, commands: bool, check: bool, output: Path | None, as_json: bool
+    path: Path,
+    *,
+    commands: bool,
+    check: bool,
+    output: Path | None,
+    as_json: bool,
+    as_admin: bool = False,
 ) -> int:
-    """Show what would change; change nothing."""
+    """Show what would change; change nothing. `as_admin`: only what somebody else has to do."""
     spec = spec_module.load(path)
     with Session(spec) as session:
-        session.open()
+        session.open(cloud=True)
         findings = session.findings()
         plan = session.plan()
-        data = planfile.to_data(spec, plan, session.facts, findings, session.out)
+        data = planfile.to_data(
+            spec, plan, session.marked, findings, session.out, cloud=session.cloud
+        )
         if output:
             output.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
         if as_json:
             _print_json(data)
-        elif commands:
-            render.show_commands(render.screen(), plan, session.facts)
+        elif commands or as_admin:
+            shown = session.for_an_admin(plan) if as_admin else list(plan)
+            render.show_commands(render.screen(), shown, session.marked, session.cloud)
             _show_troubles(render.screen(stderr=True), session, plan, findings)
         else:
             _show(render.screen(), path, session, plan, findings)
@@ -61,9 +70,9 @@ def plan_command(
 
 
 def _verdict(plan: Plan, findings: list[Finding], *, out: bool, check: bool) -> int:
-    if plan.refusals or any(finding.severity == ERROR for finding in findings):
+    if plan.refusals or forbidding(findings):
         return REFUSED
-    if out:
+    if out or lacking_rights(findings):
         return OUT
     return DIFFERS if check and len(plan) else FINE
 
@@ -71,7 +80,7 @@ def _verdict(plan: Plan, findings: list[Finding], *, out: bool, check: bool) -> 
 def _show(
     screen: Console, path: Path, session: Session, plan: Plan, findings: list[Finding]
 ) -> None:
-    render.show_plan(screen, plan, session.facts, session.cut(plan))
+    render.show_plan(screen, plan, session.marked, session.cut(plan))
     _show_troubles(screen, session, plan, findings)
     if not session.facts:
         screen.print(f"{path}: no host could be looked at")
@@ -163,6 +172,7 @@ def _needs_yes(*, yes: bool, what: str) -> None:
 
 def _check_limit(spec: Spec, limit: tuple[str, ...]) -> None:
     names = {host.name for host in (*spec.directors, *spec.real_servers)}
+    names |= {NEUTRON} if spec.openstack else set()
     for name in limit:
         if name not in names:
             known = ", ".join(sorted(names))
@@ -182,9 +192,8 @@ class Change:
     def run(self, limit: frozenset[str], expected: planfile.Listed | None) -> int:
         """Do it; returns the exit code."""
         with Session(self.spec, limit) as session:
-            session.open(lock=True)
-            # the rules guard what is built; nothing may keep anyone from taking it down
-            findings = session.findings() if self.spec.services else []
+            session.open(lock=True, cloud=True)
+            findings = session.findings()
             plan = session.plan(adopt=self.adopt)
             self._may_go_on(session, plan, findings)
             if expected is not None and planfile.listed(plan) != expected:
@@ -201,10 +210,13 @@ class Change:
         return render.screen(stderr=True) if self.as_json else render.screen()
 
     def _may_go_on(self, session: Session, plan: Plan, findings: list[Finding]) -> None:
-        errors = [finding for finding in findings if finding.severity == ERROR]
+        errors = forbidding(findings)
         if errors or plan.refusals:
             said = [f"{f.id}: {f.observed}; {f.cure}" for f in errors] + list(plan.refusals)
             raise Refused("\n".join(["nothing was changed:", *said]))
+        denied = [f"{f.observed}; {f.cure}" for f in lacking_rights(findings)]
+        if denied:
+            raise Denied("\n".join(["nothing was changed:", *denied]))
         if not session.facts:
             raise next(iter(session.out.values()))
 
@@ -216,7 +228,7 @@ class Change:
         return click.confirm(f"Do this on {hosts}?", err=self.as_json)
 
     def _do(self, session: Session, plan: Plan) -> Outcome:
-        with Watcher(len(plan), dict(session.facts)) as watcher:
+        with Watcher(len(plan), session.marked) as watcher:
             outcome = session.run(
                 plan, adopt=self.adopt, progress=watcher.progress, stop=watcher.stop
             )
@@ -256,7 +268,7 @@ class Change:
         if self.as_json:
             _print_json(_outcome_data(outcome, findings, session, code))
         else:
-            render.show_outcome(render.screen(), outcome, session.facts, session.forgotten)
+            render.show_outcome(render.screen(), outcome, session.marked, session.forgotten)
             if outcome.interrupted:
                 render.screen().print("interrupted: run it again to go on from here")
         return code
@@ -287,7 +299,7 @@ def _outcome_data(
 
 
 def _action_data(action: Action, session: Session) -> dict[str, Any]:
-    text = describe(action, mark_of(session.facts, action))
+    text = describe(action, mark_of(session.marked, action))
     return {"place": action.place, "verb": action.verb, "text": text}
 
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import onearm
 from onearm import spec as spec_module
 from onearm import wire
+from onearm.cloud_facts import CloudFacts
 from onearm.commands import commands, shell_line
 from onearm.diff import Plan, turn
 from onearm.errors import UsageError
 from onearm.facts import Facts, mark_of
+from onearm.finding import Finding
 from onearm.model import Action, Resource
-from onearm.preflight import Finding
 from onearm.spec import Reach, Spec
 from onearm.words import describe
 
@@ -30,7 +31,13 @@ def header(kind: str) -> dict[str, Any]:
 
 
 def to_data(
-    spec: Spec, plan: Plan, facts: Facts, findings: list[Finding], out: Mapping[str, Exception]
+    spec: Spec,
+    plan: Plan,
+    facts: Facts,
+    findings: list[Finding],
+    out: Mapping[str, Exception],
+    *,
+    cloud: CloudFacts | None = None,
 ) -> dict[str, Any]:
     """Turn a plan into its object. Command prefixes never enter it: they are the operator's own."""
     text = portable_text(spec)
@@ -41,7 +48,7 @@ def to_data(
         "spec_digest": digest(text),
         "spec": text,
         "reach_omitted": bool(spec.reach.prefixes),
-        "actions": [_action(action, facts) for action in plan],
+        "actions": [_action(action, facts, cloud) for action in plan],
         "refusals": list(plan.refusals),
         "findings": [wire.encode(finding) for finding in findings],
         "out": {name: str(error) for name, error in out.items()},
@@ -49,7 +56,7 @@ def to_data(
     }
 
 
-def _action(action: Action, facts: Facts) -> dict[str, Any]:
+def _action(action: Action, facts: Facts, cloud: CloudFacts | None) -> dict[str, Any]:
     mark = mark_of(facts, action)
     return {
         "place": action.place,
@@ -58,7 +65,7 @@ def _action(action: Action, facts: Facts) -> dict[str, Any]:
         "text": describe(action, mark),
         "before": wire.encode(action.before),
         "after": wire.encode(action.after),
-        "commands": [shell_line(argv) for argv in commands(action, mark)],
+        "commands": [shell_line(argv) for argv in commands(action, mark, cloud)],
     }
 
 
@@ -83,7 +90,14 @@ def _plain(spec: Spec) -> dict[str, Any]:
         "services": [_plain_service(service) for service in spec.services],
         "clients": [str(network) for network in spec.clients],
     }
+    if spec.openstack is not None:
+        data["openstack"] = _plain_cloud(spec.openstack)
     return data | ({"shared_director": True} if spec.shared_director else {})
+
+
+def _plain_cloud(cloud: spec_module.Cloud) -> dict[str, Any]:
+    """Write the cloud's part: names and consents, and no secret, for a spec has none."""
+    return {name: value for name, value in asdict(cloud).items() if value not in (None, {})}
 
 
 def _plain_service(service: spec_module.VirtualService) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from onearm.desire import director_link, unshared
 from onearm.facts import Facts, HostFacts
+from onearm.finding import ERROR, WARNING, Finding, by_severity
 from onearm.model import (
     VIP_LINK,
     Address,
@@ -19,19 +19,7 @@ from onearm.model import (
 from onearm.silence import speaks_arp
 from onearm.spec import Host, Spec
 
-ERROR, WARNING, NOTE = "error", "warning", "note"
 STRICTEST_IGNORE = 2  # arp_ignore above 2 also hides addresses that must answer (net/ipv4/arp.c)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing wrong or worth knowing: a stable id, where, what was seen, and the cure."""
-
-    id: str
-    severity: str
-    party: str
-    observed: str
-    cure: str
 
 
 Rule = Callable[[Spec, Facts], Iterator[Finding]]
@@ -40,7 +28,7 @@ Rule = Callable[[Spec, Facts], Iterator[Finding]]
 def preflight(spec: Spec, facts: Facts) -> list[Finding]:
     """Try every rule on the hosts of which there are facts; errors forbid the plan."""
     found = [finding for rule in RULES for finding in rule(spec, facts)]
-    return sorted(found, key=lambda f: (ERROR, WARNING, NOTE).index(f.severity))
+    return by_severity(found)
 
 
 def _hosts(spec: Spec, facts: Facts) -> Iterator[tuple[Host, HostFacts]]:

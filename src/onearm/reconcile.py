@@ -11,6 +11,7 @@ from onearm.diff import Plan, Step, builds, diff
 from onearm.each import each
 from onearm.errors import Differs, PlaceError, Refused
 from onearm.model import (
+    NEUTRON,
     Action,
     AnnouncedVip,
     ArpSilence,
@@ -51,8 +52,9 @@ class Outcome:
 def held(action: Action, out: Mapping[str, object], observed: Observed, desired: World) -> bool:
     """Say whether an action must wait because a place is out.
 
-    No VIP moves, no VIP, silence or link is removed, no packet starts towards a server that is
-    itself out. Taking traffic away goes on while its service keeps another destination with weight.
+    No VIP moves; no VIP, silence, link, pair, group, rule or reservation is removed; no packet
+    starts towards a server that is itself out, or to any while the cloud is: a pair may be missing.
+    Taking traffic away goes on while its service keeps another destination with weight.
     """
     if not out or isinstance(action.resource, Sysctl):
         return False
@@ -67,7 +69,7 @@ def _building_held(action: Action, out: Mapping[str, object], observed: Observed
         return _stands_elsewhere(resource, action.place, observed)
     if isinstance(resource, Destination):
         fed = isinstance(before, Destination) and before.weight > 0
-        return resource.weight > 0 and not fed and resource.host in out
+        return resource.weight > 0 and not fed and (resource.host in out or NEUTRON in out)
     return False
 
 

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from onearm.cloud_facts import CloudFacts
 from onearm.commands import commands, shell_line
 from onearm.diff import Plan
 from onearm.facts import Facts, ServiceFact, mark_of
+from onearm.finding import Finding
 from onearm.model import Action, Mark
-from onearm.preflight import Finding
 from onearm.reconcile import Outcome
 from onearm.spec import Spec
 from onearm.words import SIGNS, describe, reason
@@ -65,11 +66,13 @@ def _show_action(console: Console, action: Action, mark: Mark | None, cut: int) 
         indented(console, Text(why, "bold red" if cut else "dim"), 9)
 
 
-def show_commands(console: Console, plan: Plan, facts: Facts) -> None:
+def show_commands(
+    console: Console, actions: Iterable[Action], facts: Facts, cloud: CloudFacts | None = None
+) -> None:
     """Print what an engineer would have typed, in order; places as comments. Never wrapped."""
     last = ""
-    for action in plan:
-        typed = commands(action, mark_of(facts, action))
+    for action in actions:
+        typed = commands(action, mark_of(facts, action), cloud)
         if typed and action.place != last:
             last = action.place
             console.out(f"# {shlex.quote(last)}", highlight=False)

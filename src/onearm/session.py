@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from onearm.cloud_checks import cloud_findings, for_an_admin
+from onearm.cloud_facts import CloudFacts
 from onearm.desire import desire
 from onearm.diff import Plan, diff
 from onearm.drain import destination_fact, draining, live
 from onearm.each import each
 from onearm.errors import Denied, PlaceError, Unreachable
 from onearm.facts import Facts, HostFacts
-from onearm.model import Action, Destination, Resource, World
+from onearm.finding import Finding, by_severity
+from onearm.model import NEUTRON, Action, Destination, Resource, World
 from onearm.places.look import Question
 from onearm.places.remote import RemotePlace
-from onearm.preflight import Finding, preflight, vips_of
+from onearm.preflight import preflight, vips_of
 from onearm.reach import prefix
-from onearm.reconcile import Outcome, Run, observe
+from onearm.reconcile import Outcome, Place, Run, observe
 from onearm.spec import NAME, Spec
 
 if TYPE_CHECKING:
@@ -28,9 +32,19 @@ if TYPE_CHECKING:
 DEADLINE_S = 20.0  # per request and host
 
 
+class CloudPlace(Place, Protocol):
+    """The place that is no host."""
+
+    def look(self) -> CloudFacts:
+        """Say what is there, and what this identity may do."""
+
+    def close(self) -> None:
+        """End the connection."""
+
+
 @dataclass
 class Session:
-    """The hosts of a spec, looked at once. Close it: each host has one node process."""
+    """The hosts of a spec and its cloud, looked at once. Close it: each host has a node process."""
 
     spec: Spec
     limit: frozenset[str] = frozenset()
@@ -39,17 +53,27 @@ class Session:
     facts: Facts = field(default_factory=dict)
     out: dict[str, PlaceError] = field(default_factory=dict)
     forgotten: dict[str, PlaceError] = field(default_factory=dict)
+    neutron: CloudPlace | None = None
+    cloud: CloudFacts | None = None
 
     def __enter__(self) -> Self:
         """Return it; nothing is reached yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End all node processes."""
+        """End all node processes, and the connection to the cloud."""
         each({name: place.close for name, place in self.places.items()})
+        if self.neutron is not None:
+            self.neutron.close()
 
-    def open(self, *, lock: bool = False) -> None:
-        """Look at every host of the spec, then at those that left it since the last apply."""
+    def open(self, *, lock: bool = False, cloud: bool = False) -> None:
+        """Look at every host of the spec, then at those that left it since the last apply.
+
+        `cloud`: at Neutron first, where the spec has one. What it denies at this point ends the
+        run before anything is changed.
+        """
+        if cloud and self.spec.openstack is not None:
+            self._open_cloud()
         names = [host.name for host in (*self.spec.directors, *self.spec.real_servers)]
         for name in names:
             if self.limit and name not in self.limit:
@@ -58,6 +82,18 @@ class Session:
         gone = self._left_behind(names)
         if not self.limit:
             self.forgotten = self._visit(gone, lock=lock)
+
+    def _open_cloud(self) -> None:
+        if self.limit and NEUTRON not in self.limit:
+            self.out[NEUTRON] = Unreachable(f"{NEUTRON}: left aside by --limit")
+            return
+        self.neutron = _neutron(self.spec)
+        seen, lost = each({NEUTRON: self.neutron.look})
+        for error in lost.values():
+            if not isinstance(error, Unreachable):
+                raise error
+        self.cloud = seen.get(NEUTRON)
+        self.out |= lost
 
     def _left_behind(self, names: Iterable[str]) -> list[str]:
         """List the hosts that ledgers name; a host wrote them, so only names become arguments."""
@@ -108,24 +144,50 @@ class Session:
 
     @property
     def reached(self) -> dict[str, RemotePlace]:
-        """The places of which there are facts."""
+        """The hosts of which there are facts."""
         return {name: self.places[name] for name in self.facts}
+
+    def _all_places(self) -> dict[str, Place]:
+        """Give the hosts and the cloud, where there are facts of them."""
+        found: dict[str, Place] = dict(self.reached)
+        if self.neutron is not None and self.cloud is not None:
+            found[NEUTRON] = self.neutron
+        return found
+
+    @property
+    def marked(self) -> Facts:
+        """Where marks are looked up: the hosts' facts, and for the cloud its marks alone."""
+        marks = self.cloud.marks if self.cloud else ()
+        return self.facts | ({NEUTRON: HostFacts(marks=marks)} if self.cloud else {})
 
     def desired(self) -> World:
         """Say what should stand on the hosts that were reached."""
-        return desire(self.spec, self.facts, _now())
+        return desire(self.spec, self.facts, _now(), self.cloud)
 
     def findings(self) -> list[Finding]:
-        """Try the preflight rules."""
-        return preflight(self.spec, self.facts)
+        """Try the preflight rules.
+
+        They guard what is built; nothing may keep anyone from taking it down, but that somebody
+        else's thing in the cloud would go with it.
+        """
+        found = preflight(self.spec, self.facts) if self.spec.services else []
+        if self.cloud is not None:
+            found += cloud_findings(self.spec, self.facts, self.cloud)
+        return by_severity(found)
+
+    def for_an_admin(self, plan: Plan) -> list[Action]:
+        """List the actions that this identity may not do in the cloud."""
+        return [a for a in plan if self.cloud is not None and for_an_admin(a, self.cloud)]
 
     def plan(self, *, adopt: bool = False) -> Plan:
         """Observe and diff; a host that fails now is out."""
         desired = self.desired()
-        observed, lost = observe(desired, self.reached, self.out)
+        observed, lost = observe(desired, self._all_places(), self.out)
         self.out |= lost
         for name in lost:
             self.facts.pop(name, None)
+        if NEUTRON in lost:
+            self.cloud = None
         return diff(self.spec.name, desired, observed, adopt=adopt)
 
     def run(
@@ -141,7 +203,7 @@ class Session:
         outcome = Run(
             name=self.spec.name,
             desired=self.desired(),
-            places=self.reached,
+            places=self._all_places(),
             adopt=adopt,
             shown=shown,
             out=dict(self.out),
@@ -154,7 +216,7 @@ class Session:
 
     def _names(self) -> set[str]:
         """Name the hosts that hold something of ours, now that the spec is as it is."""
-        return {name for name, wanted in self.desired().items() if wanted}
+        return {name for name, wanted in self.desired().items() if wanted} - {NEUTRON}
 
     def _known(self) -> set[str]:
         known = [facts.known_hosts.get(self.spec.name, ()) for facts in self.facts.values()]
@@ -180,6 +242,12 @@ class Session:
 
 def _differs(facts: HostFacts, name: str, hosts: set[str]) -> bool:
     return set(facts.known_hosts.get(name, ())) != hosts
+
+
+def _neutron(spec: Spec) -> CloudPlace:
+    """Open the cloud's place. It is found by name: only a spec that has a cloud may load it."""
+    place: CloudPlace = importlib.import_module("onearm.places.neutron").NeutronPlace(spec)
+    return place
 
 
 def without_services(spec: Spec) -> Spec:

@@ -18,6 +18,7 @@ from onearm.model import (
     Service,
     Sysctl,
 )
+from onearm.words_cloud import CLOUD_NAMES, cloud_reason
 
 SIGNS = {"create": "+", "update": "~", "delete": "-", "keep": "="}
 
@@ -106,6 +107,7 @@ _NAMES: dict[type, Callable[[Any], str]] = {
     Service: lambda r: f"virtual service {endpoint(r)}",
     Destination: lambda r: f"destination {r.host or r.server} of {endpoint(r)}",
     AnnouncedVip: lambda r: f"VIP {r.vip}/{r.prefix_length} on {r.link}, announced",
+    **CLOUD_NAMES,
 }
 
 
@@ -120,7 +122,7 @@ def reason(action: Action) -> str:
         return "accepts packets for the VIP, in silence"
     if isinstance(resource, AnnouncedVip) and action.verb == "create":
         return "last of all: clients come when all the rest stands"
-    return ""
+    return cloud_reason(action)
 
 
 _SYSCTL_REASONS = {

@@ -11,6 +11,7 @@ import yaml
 
 from onearm.spec import Reach, Spec
 from onearm.spec_load import fields
+from onearm.spec_load.cloud import cloud
 from onearm.spec_load.document import compose
 from onearm.spec_load.hosts import Hosts
 from onearm.spec_load.notes import SECTIONS, Complaints, Fields, entries, known, shown
@@ -25,6 +26,7 @@ TOP = (
     "clients",
     "reach",
     "shared_director",
+    "openstack",
 )
 KEYWORDS = ("ssh", "local", "lab")
 EVERYBODY = (IPv4Network("0.0.0.0/0"),)
@@ -73,6 +75,7 @@ def _spec(notes: Complaints, root: yaml.Node, top: Fields, text: str) -> Spec:
         clients=_clients(notes, top.get("clients")),
         reach=_reach(notes, top.get("reach")),
         shared_director=shared or False,
+        openstack=cloud(notes, top.get("openstack"), hosts),
         text=text,
     )
 

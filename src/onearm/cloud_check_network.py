@@ -1,0 +1,154 @@
+"""Rules about the network, its routers, the API's extensions and quotas; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from onearm.cloud import driver, unfiltered, wanted
+from onearm.cloud_check_groups import managed
+from onearm.cloud_check_ports import stands, used_hosts
+from onearm.cloud_facts import CloudFacts
+from onearm.facts import Facts
+from onearm.finding import ERROR, NOTE, WARNING, Finding
+from onearm.model import NEUTRON, GroupRule, SecurityGroup, VipPort
+from onearm.spec import Spec
+
+
+def extensions(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
+    """What the plan needs of the API is there. No list at all says nothing."""
+    needs = {"allowed-address-pairs": "pairs cannot be set", "standard-attr-tag": "no marks"}
+    if managed(spec):
+        needs["security-group"] = "there are no groups"
+        if not unfiltered(spec, cloud):
+            needs["stateful-security-group"] = "the director needs a stateless group"
+    if unfiltered(spec, cloud):
+        needs["port-security"] = "a port's filtering cannot be turned off"
+    for name, why in needs.items() if cloud.extensions else ():
+        if name not in cloud.extensions:
+            yield Finding(
+                "ext.present",
+                ERROR,
+                NEUTRON,
+                f"this Neutron lacks the extension {name}: {why}",
+                "have it turned on, or use another cloud; with manage_security_groups: false no"
+                " group is touched",
+            )
+
+
+def same_segment(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
+    """All hosts are in one L2: direct routing hands frames to a MAC."""
+    ports = {h.name: port for h in used_hosts(spec) if (port := cloud.port(h.name))}
+    networks = {port.network_id for port in ports.values()}
+    cure = "put all of them into one segment: direct routing hands frames to a MAC address"
+    if len(networks) > 1:
+        said = ", ".join(f"{name} in {port.network_id}" for name, port in sorted(ports.items()))
+        text = f"the ports are in different networks: {said}"
+        yield Finding("same_segment", ERROR, NEUTRON, text, cure)
+    network = cloud.network
+    if network is None or network.segments <= 1:
+        return
+    segments = {
+        network.subnet_segments.get(subnet, "")
+        for port in ports.values()
+        for subnet in port.subnets or ("",)
+    }
+    if len(segments) != 1 or "" in segments:
+        text = f"{network.name} has {network.segments} segments, and the ports may be in several"
+        yield Finding("same_segment", ERROR, NEUTRON, text, cure)
+    else:
+        text = f"{network.name} has {network.segments} segments, and all ports are in one of them"
+        cure = "let hosts that come later be in the same one"
+        yield Finding("same_segment", NOTE, NEUTRON, text, cure)
+
+
+def mtu(spec: Spec, facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
+    """No host sends larger packets than the network takes, or than the others do."""
+    seen: dict[str, int] = {}
+    for host in used_hosts(spec):
+        known = facts.get(host.name)
+        links = [fact.link for fact in known.holds(host.address)] if known else []
+        link = known.link(links[0]) if known and links else None
+        if link is not None and link.mtu:
+            seen[host.name] = link.mtu
+    limit = cloud.network.mtu if cloud.network else 0
+    said = ", ".join(f"{name} {number}" for name, number in sorted(seen.items()))
+    if len(set(seen.values())) > 1 or any(limit and number > limit for number in seen.values()):
+        allowed = f", and the network's is {limit}" if limit else ""
+        yield Finding(
+            "net.mtu_equal",
+            WARNING,
+            NEUTRON,
+            f"the MTUs differ: {said}{allowed}; larger packets are lost or sent back",
+            f"ip link set dev LINK mtu {min([*seen.values(), *([limit] if limit else [])])}",
+        )
+
+
+def routers(_spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
+    """Tell what a router in the path does to replies that go straight back."""
+    for text in cloud.routers:
+        said = text.lower()
+        if "floating" in said:
+            yield Finding(
+                "fip.on_vip_port",
+                WARNING,
+                NEUTRON,
+                text,
+                "associate the floating IP with the port that reserves the VIP, and with no other",
+            )
+        elif "distributed" in said:
+            yield Finding(
+                "router.distributed",
+                WARNING,
+                NEUTRON,
+                text,
+                "use a router that is not distributed, or a provider network: else a router may"
+                " send to a real server what is for the director",
+            )
+        else:
+            yield Finding(
+                "router.nat",
+                WARNING,
+                NEUTRON,
+                text,
+                "all replies pass one router's namespace then; a provider network avoids it",
+            )
+
+
+def quotas(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
+    """Count what is to be made against what is free."""
+    missing = [r for r in wanted(spec, cloud) if not stands(cloud, r)]
+    kinds = {"security_group": SecurityGroup, "security_group_rule": GroupRule, "port": VipPort}
+    for name, kind in kinds.items():
+        need = sum(isinstance(resource, kind) for resource in missing)
+        free = cloud.quota.get(name, -1)
+        if 0 <= free < need:
+            yield Finding(
+                "quota.free",
+                ERROR,
+                NEUTRON,
+                f"{need} more of {name} are needed, and the quota leaves {free}",
+                f"have the project's quota for {name} raised, or remove what is not used",
+            )
+
+
+def firewall(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
+    """Say which firewall driver the plan is for, where that is not certain."""
+    said = spec.openstack.firewall if spec.openstack else "auto"
+    if said != "auto" and cloud.firewall not in ("", said):
+        yield Finding(
+            "firewall.driver",
+            WARNING,
+            NEUTRON,
+            f"the spec says firewall: {said}, and this cloud shows {cloud.firewall}",
+            "say firewall: auto, or correct it",
+        )
+    elif not driver(spec, cloud) and not unfiltered(spec, cloud) and managed(spec):
+        yield Finding(
+            "firewall.driver",
+            NOTE,
+            NEUTRON,
+            "which firewall driver filters the ports is not shown to this identity, so the director"
+            " gets a stateless group, which the openvswitch driver ignores",
+            "run `onearm verify` after apply: where clients connect and the first data hangs, it is"
+            " that driver, and director_port_security: off is the way",
+        )
