@@ -1,0 +1,1 @@
+"""A real Neutron beside the lab: its API, database, policy, quotas, tags and revisions."""

@@ -1,0 +1,1 @@
+"""What runs in Neutron's own virtual environment, never in ours."""
