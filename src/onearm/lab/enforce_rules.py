@@ -69,14 +69,19 @@ def _tracking(mode: str, here: Mapping[str, PortState], *, followed: bool) -> It
 
 
 def _guarded(mode: str, host: str, state: PortState) -> dict[str, list[str]]:
-    """Build the chains of a port with port security."""
+    """Build the chains of a port with port security.
+
+    What a bridge floods to a port that it is not for is dropped uncounted: nobody sent it there.
+    """
     chains = {"src": list(_sources(mode, host, state)), "dst": list(_targets(host, state))}
     for way, direction, extra in (("out", "egress", SOLICIT), ("in", "ingress", ADVERTISE)):
-        first = f"jump {host}-src" if way == "out" else f"jump {host}-dst"
+        mine = f"ether daddr & 01:00:00:00:00:00 == 0 ether daddr != {{ {', '.join(state.macs)} }}"
+        first = {"out": [f"jump {host}-src"], "in": [f"{mine} drop"]}[way]
+        first += [f"jump {host}-dst"] if way == "in" and mode == OVN else []
         before, after = _states(mode, host, state)
         matches = [m for r in state.rules if r.direction == direction for m in match.rule(mode, r)]
         chains[way] = [
-            *([first] if way == "out" or mode == OVN else []),
+            *first,
             "ether type arp return",
             f"ether type ip6 icmpv6 type {{ {DISCOVERY}, {extra} }} return",
             *(f"ether type {{ ip, ip6 }} {line}" for line in before),
@@ -125,9 +130,6 @@ def _sources(mode: str, host: str, state: PortState) -> Iterator[str]:
 def _targets(host: str, state: PortState) -> Iterator[str]:
     """Let a frame through that goes to where the port is (OVN)."""
     yield "ether type arp return"
-    yield f"ether daddr & 01:00:00:00:00:00 == 0 ether daddr != {{ {', '.join(state.macs)} }} " + (
-        _drop(host, "spoof-in")
-    )
     for _, network in match.own(state):
         yield f"{match.ip(network, 'daddr')} return"
     yield from (f"ether type ip ip daddr {group} return" for group in GROUP_IPV4)

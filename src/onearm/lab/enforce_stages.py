@@ -145,7 +145,8 @@ def _flood(wanted: Plan) -> Iterator[str]:
     """
     if not wanted.flooded:
         return
-    yield f"bridge link set dev {ROUTER} learning off\nbridge fdb flush dev {ROUTER}\n"
+    yield f"bridge link set dev {ROUTER} learning off\n"
+    yield f"ip link set dev {ROUTER} type bridge_slave fdb_flush\n"
     for stage, hosts in wanted.hosts.items():
         if stage in wanted.flooded:
             yield _inside(stage, f"bridge link set dev {UPLINK} learning off") + "\n"
