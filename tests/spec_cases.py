@@ -34,6 +34,11 @@ def in_service(more):
     return service(f"{{vip: 203.0.113.2, port: 80/tcp, {more}}}")
 
 
+def cloud(more):
+    network = "" if more.startswith("net") else "network: n, "
+    return f"{GOOD}openstack: {{{network}{more}}}"
+
+
 def servers(more):
     return f"directors: {{d: 203.0.113.3}}\nreal_servers: {more}\n{SERVICE}"
 
@@ -56,7 +61,7 @@ REFUSED = [  # text, line, fragments
     ("a: 1", 1, "directors is missing", "real_servers is missing", "services is missing"),
     (GOOD + "real_server: {}", 9, "'real_server'", "did you mean 'real_servers'?"),
     (GOOD + "wholly_else: 1", 9, "'wholly_else'", "known are name, directors"),
-    (GOOD + "openstack: {cloud: x}", 9, "unknown key 'openstack'"),
+    (GOOD + "openstck: {cloud: x}", 9, "did you mean 'openstack'?"),
     (GOOD + "<<: {}", 9, "reads as a merge"),
     (GOOD + "5: 1", 9, "key 5 reads as a number"),
     (GOOD + "[a]: 1", 9, "key is a list"),
@@ -169,4 +174,24 @@ REFUSED = [  # text, line, fragments
     (GOOD + "reach: {default: [ssh]}", 9, "reach is a list"),
     (GOOD + "reach: {server-1: {a: b}}", 9, "reach is a map"),
     (GOOD + "reach: {a b: ssh}", 9, "host name 'a b'"),
+    # the cloud
+    (cloud("netwerk: n"), 9, "unknown key 'netwerk' in openstack; did you mean 'network'?"),
+    (GOOD + "openstack: lab", 9, "openstack is 'lab'"),
+    (GOOD + "openstack:", 9, "openstack is nothing"),
+    (GOOD + "openstack: {cloud: x}", 9, "no network, and no port for server-1, server-2, server-3"),
+    (GOOD + "openstack: {ports: {server-1: p}}", 9, "no port for server-2, server-3"),
+    (cloud("ports: {server-9: p}"), 9, "no host of this spec; did you mean 'server-"),
+    (cloud("ports: {server-1: }"), 9, "port of 'server-1' is nothing"),
+    (cloud("ports: [p]"), 9, "ports is a list"),
+    (cloud("cloud: 5"), 9, "cloud 5 reads as a number"),
+    (cloud("cloud: ''"), 9, "cloud '' is no name"),
+    (cloud("firewall: ovs"), 9, "unknown firewall 'ovs'; did you mean 'ovn'?"),
+    (cloud("firewall: iptables"), 9, "did you mean 'iptables_hybrid'?"),
+    (cloud("manage_security_groups: 'no'"), 9, "write true or false"),
+    (cloud("reserve_vip: 1"), 9, "reserve_vip is 1: write true or false"),
+    (cloud("director_groups: replaced"), 9, "did you mean 'replace'?"),
+    (cloud("director_groups: true"), 9, "reads as true or false"),
+    (cloud("director_port_security: no"), 9, "write on or off"),
+    (cloud("director_port_security: [off]"), 9, "is a list: write on or off"),
+    (cloud("network: n").replace("server-2", "neutron"), 9, "'neutron'", "call it otherwise"),
 ]

@@ -65,6 +65,35 @@ services:
     assert (web.flags, web.drain_s) == (("sh-port",), 0)
 
 
+def test_the_cloud_and_its_defaults():
+    found = spec.parse(GOOD + "openstack: {network: public}", "web.yaml").openstack
+    assert found == spec.Cloud(network="public")
+    assert spec.parse(GOOD, "web.yaml").openstack is None
+    found = spec.parse(
+        GOOD
+        + """openstack:
+  cloud: lab
+  ports: {server-1: a, server-2: b b, server-3: 6d0c}
+  firewall: ovn
+  manage_security_groups: false
+  reserve_vip: false
+  director_groups: replace
+  director_port_security: off
+""",
+        "web.yaml",
+    ).openstack
+    assert found == spec.Cloud(
+        "lab",
+        None,
+        {"server-1": "a", "server-2": "b b", "server-3": "6d0c"},
+        "ovn",
+        manage_security_groups=False,
+        reserve_vip=False,
+        director_groups="replace",
+        director_port_security="off",
+    )
+
+
 @pytest.mark.parametrize("row", REFUSED, ids=lambda row: " ".join(row[2].split()[-4:]))
 def test_refused_with_line_value_and_cure(row):
     text, line, *fragments = row

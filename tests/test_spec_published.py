@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from onearm import spec, spec_load
-from onearm.spec_load import fields, hosts, services
+from onearm.spec_load import cloud, fields, hosts, services
 from spec_cases import GOOD, complaints
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +36,11 @@ def test_the_schema_has_the_keys_and_words_that_the_loader_knows():
     assert set(parts["director"]["properties"]) == set(hosts.DIRECTOR)
     assert set(parts["real_server"]["properties"]) == set(hosts.REAL_SERVER)
     assert set(parts["member"]["properties"]) == set(services.MEMBER)
+    section = parts["openstack"]["properties"]
+    assert set(section) == set(cloud.CLOUD)
+    assert section["firewall"]["enum"] == [*cloud.FIREWALLS]
+    assert section["director_groups"]["enum"] == [*cloud.GROUPS]
+    assert set(section["director_port_security"]["enum"]) == {*cloud.SWITCH, True, False}
     assert set(parts["arp"]["enum"]) == set(hosts.POLICIES)
     assert set(parts["keyword"]["enum"]) == set(spec_load.KEYWORDS)
     assert set(parts["flag"]["enum"]) == {
@@ -56,6 +61,10 @@ def test_the_reference_page_names_every_key_and_word():
         *hosts.POLICIES,
         *spec_load.KEYWORDS,
         *services.SCHEDULERS,
+        *cloud.CLOUD,
+        *cloud.FIREWALLS,
+        *cloud.GROUPS,
+        *cloud.SWITCH,
     ):
         assert f"`{word}`" in page, word
 

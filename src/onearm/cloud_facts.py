@@ -9,6 +9,13 @@ from onearm.model import Address, Mark, Network
 VIP_OWNER = "onearm:vip"  # the device_owner of the port that reserves a VIP
 
 
+def former_groups(mark: Mark | None) -> list[str]:
+    """List the groups, by id, that a port was in before us, as its mark keeps them."""
+    was = (mark.was if mark else None) or {}
+    tagged = [value for key, value in was.items() if "was-group" in key]
+    return [group for group in (*was.get("groups", "").split(","), *tagged) if group]
+
+
 @dataclass(frozen=True)
 class PairFact:
     """An allowed address pair as Neutron stores it: the text is kept, for its form matters."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from onearm.cloud_facts import CloudFacts, GroupFact, PortFact, RuleFact
+from onearm.cloud_facts import CloudFacts, GroupFact, PortFact, RuleFact, former_groups
 from onearm.cloud_prefixes import anywhere, is_wide, pair_networks, single, union
 from onearm.cloud_rules import EGRESS, ICMP, ICMPS, INGRESS, Owner, rule
 from onearm.model import GroupMembership, GroupRule, Network, PortSecurity, SecurityGroup
@@ -66,8 +66,8 @@ def former(spec: Spec, facts: CloudFacts, port: PortFact) -> list[str]:
         for mark in facts.marks
         if isinstance(mark.resource, (GroupMembership, PortSecurity))
         if mark.resource.port_id == port.id
-        for group in (mark.was or {}).get("groups", "").split(",")
-        if group and not is_ours(spec, facts, group)
+        for group in former_groups(mark)
+        if not is_ours(spec, facts, group)
     ]
     return list(dict.fromkeys([*kept, *others(spec, facts, port)]))
 
@@ -126,7 +126,7 @@ def _members(facts: CloudFacts, port: PortFact, group_id: str) -> Iterator[Netwo
     hole that this must not hand on.
     """
     _all_members_are_seen(facts, group_id)
-    for member_id in facts.members[group_id]:
+    for member_id in facts.members.get(group_id, ()):
         member = facts.by_id(member_id)
         if member is None:
             raise CannotCarryError(
@@ -143,7 +143,7 @@ def _members(facts: CloudFacts, port: PortFact, group_id: str) -> Iterator[Netwo
 def _all_members_are_seen(facts: CloudFacts, group_id: str) -> None:
     group = facts.group(group_id)
     foreign = group is None or (facts.project_id not in ("", group.project_id))
-    if group_id not in facts.members or (foreign and "admin" not in facts.roles):
+    if foreign and "admin" not in facts.roles:
         raise CannotCarryError(
             f"its remote is the group {label(facts, group_id)}, whose members cannot all be seen"
         )

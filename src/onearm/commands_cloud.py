@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from onearm.cloud_facts import VIP_OWNER, CloudFacts
+from onearm.cloud_facts import VIP_OWNER, CloudFacts, former_groups
 from onearm.model import (
     Action,
     AddressPair,
@@ -110,8 +110,7 @@ def _address_pair(action: Action, _mark: Mark | None, _cloud: CloudFacts | None)
 
 
 def _former(mark: Mark | None) -> list[str]:
-    groups = ((mark.was if mark else None) or {}).get("groups", "").split(",")
-    return [word for group in groups if group for word in ("--security-group", group)]
+    return [word for group in former_groups(mark) for word in ("--security-group", group)]
 
 
 def _membership(action: Action, mark: Mark | None, cloud: CloudFacts | None) -> list[Argv]:

@@ -31,9 +31,12 @@ def test_pages_that_show_the_way_are_among_those_run():
     assert {"README.md", "first-load-balancer.md", "lab.md", "drain.md"} <= names
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+HERE = [p for p in sorted(EXAMPLES.glob("*.yaml")) if "openstack:" not in p.read_text()]
+
+
+@pytest.mark.parametrize("path", HERE, ids=lambda path: path.name)
 def test_every_example_is_planned(lab, path):
-    """In the lab, however it says that its hosts are reached."""
+    """In the lab, however it says that its hosts are reached; with a cloud, in test_cloud_cases."""
     text = re.sub(r"^reach:.*\n(?:[ \t]+.*\n)*", "", path.read_text(), flags=re.MULTILINE)
     spec = lab.spec(f"{text}\nreach: lab\n", path.name)
     done = lab.onearm("plan", spec, "--json")

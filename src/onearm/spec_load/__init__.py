@@ -11,7 +11,7 @@ import yaml
 
 from onearm.spec import Reach, Spec
 from onearm.spec_load import fields
-from onearm.spec_load.cloud import cloud
+from onearm.spec_load.cloud import read_cloud
 from onearm.spec_load.document import compose
 from onearm.spec_load.hosts import Hosts
 from onearm.spec_load.notes import SECTIONS, Complaints, Fields, entries, known, shown
@@ -75,7 +75,7 @@ def _spec(notes: Complaints, root: yaml.Node, top: Fields, text: str) -> Spec:
         clients=_clients(notes, top.get("clients")),
         reach=_reach(notes, top.get("reach")),
         shared_director=shared or False,
-        openstack=cloud(notes, top.get("openstack"), hosts),
+        openstack=read_cloud(notes, top.get("openstack"), hosts),
         text=text,
     )
 

@@ -26,16 +26,18 @@ SWITCH = ("on", "off")
 LONGEST_NAME = 255  # of anything in Neutron
 
 
-def cloud(notes: Complaints, node: yaml.Node | None, hosts: Hosts) -> Cloud | None:
+def read_cloud(notes: Complaints, node: yaml.Node | None, hosts: Hosts) -> Cloud | None:
     """Read the section; None when the spec has none."""
     if node is None:
         return None
+    before = len(notes.found)
     given = known(notes, node, "openstack", CLOUD)
     if given is None:
         return None
     _no_host_is_the_cloud(notes, node, hosts)
     ports = _ports(notes, given.get("ports"), hosts)
-    if "network" not in given and hosts.names.keys() - ports.keys():
+    typo = len(notes.found) > before  # which may be that of `network`
+    if "network" not in given and not typo and hosts.names.keys() - ports.keys():
         missing = ", ".join(sorted(hosts.names.keys() - ports.keys()))
         notes.add(
             node,
