@@ -56,6 +56,10 @@ class Proof:
         self.bystanders, lost = probe.bystand(self.session, router)
         assert not self.session.out and not out and not lost
 
+    def change(self, path):
+        """Turn to another spec over the same hosts."""
+        self.spec = self.session.spec = spec_module.load(path)
+
     def look_at_clients(self):
         """Look at the clients again, as a new run would."""
         question = Question(near=tuple(vips_of(self.spec)))
