@@ -203,7 +203,7 @@ class Change:
     def _may_go_on(self, session: Session, plan: Plan, findings: list[Finding]) -> None:
         errors = [finding for finding in findings if finding.severity == ERROR]
         if errors or plan.refusals:
-            said = [f"{f.id}: {f.observed}; {f.cure}" for f in errors] + list(plan.refusals)
+            said = [f"{f.id}: {f.said}; {f.cure}" for f in errors] + list(plan.refusals)
             raise Refused("\n".join(["nothing was changed:", *said]))
         if not session.facts:
             raise next(iter(session.out.values()))
