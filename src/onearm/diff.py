@@ -220,7 +220,8 @@ def builds(action: Action) -> bool:
         return not (before.weight and not after.weight)
     if isinstance(after, ArpSilence) and isinstance(before, ArpSilence):
         loses = (before.deaf and not after.deaf) or (before.mute and not after.mute)
-        return not loses and before.announced == after.announced
+        tells = after.announced and not before.announced  # the last thing of all
+        return not loses and not tells
     return True
 
 
