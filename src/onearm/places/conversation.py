@@ -39,13 +39,23 @@ class Conversation:
         self._digest, self._data = bundle.build()
         self._file = f"/run/onearm/node-{self._digest}.pyz"
 
+    def open(self) -> None:
+        """Start the node if it does not run yet, so that the next request costs one round trip."""
+        self._within(lambda deadline: self._child or self._start(deadline))
+
     def ask(self, request: dict[str, Any], rows: Iterable[Any], part: Callable[[Any], None]) -> Any:
         """Send one request and hand over the parts of its reply; return what ends it."""
-        deadline = time.monotonic() + self._deadline_s
-        try:
+
+        def talk(deadline: float) -> Any:
             child = self._child or self._start(deadline)
             child.feed(_lines(request, rows))
             return self._reply(part, deadline)
+
+        return self._within(talk)
+
+    def _within(self, talk: Callable[[float], Any]) -> Any:
+        try:
+            return talk(time.monotonic() + self._deadline_s)
         except TimeoutError:
             self.close()
             raise Unreachable(f"{self._host}: no answer within {self._deadline_s:g} s") from None

@@ -68,6 +68,10 @@ class RemotePlace:
         self._ask("apply", part, batch, name=self._name)
         return refused
 
+    def open(self) -> None:
+        """Start the node process."""
+        self._conversation.open()
+
     def lock(self) -> None:
         """Hold the host's lock until close."""
         self._ask("lock", wait_s=LOCK_WAIT_S)
