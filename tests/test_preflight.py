@@ -68,7 +68,12 @@ FAULTS = [
         ERROR,
         "d",
         change(
-            "d", addresses=(AddressFact("eth0", VIP, 32), AddressFact("eth1", DIRECTOR.address, 27))
+            "d",
+            addresses=(
+                AddressFact("eth0", VIP, 32),
+                AddressFact("eth0", ip_address("fe80::3"), 64, 253),
+                AddressFact("eth1", DIRECTOR.address, 27),
+            ),
         ),
     ),
     ("vip.free", ERROR, "d", change("d", claims=(ClaimFact(VIP, "eth0", MAC),))),
