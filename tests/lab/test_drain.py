@@ -87,3 +87,20 @@ def test_destroy_drains_too(lab):
         out, err = run.communicate(timeout=60)
         assert run.returncode == 0, (out, err)
     assert all(_nothing_of_ours(lab, host) for host in ("server-1", "server-2", "server-3"))
+
+
+def test_a_long_transfer_goes_on_whatever_happens_to_others(lab):
+    members = "{server-2: {weight: 1}, server-3: {weight: 5}}"
+    heavy = reference(**{"rr": "wrr", "[server-2, server-3]": members})
+    more = (
+        "  - {vip: 203.0.113.2, port: 8080/tcp}\n  - {vip: 203.0.113.9, port: 80/tcp}\nreach: lab"
+    )
+    more = reference(**{"reach: lab": more})
+    lab.onearm("apply", lab.spec(reference()), "--yes", code=0)
+    with transfers(lab, 41011, 41012) as open_:
+        long = open_["server-2"]
+        for text in (heavy, reference(**ALONE), more, reference()):
+            lab.onearm("apply", lab.spec(text), "--yes", code=0)
+            assert long.server_now() == "server-2"
+            long.goes_on()
+    lab.onearm("destroy", lab.spec(reference()), "--yes", code=0)
