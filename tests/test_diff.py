@@ -160,8 +160,8 @@ def test_a_new_vip_is_announced_by_its_making():
     ]
 
 
-def test_a_foreign_vip_is_not_taken_over_to_announce_it():
-    assert changes(chain(announcer=((VIPS, ()),))) == [(None, SILENCE)]
+def test_a_foreign_vip_is_announced_too():
+    assert changes(chain(announcer=((VIPS, ()),))) == TOLD
 
 
 def test_two_vips_are_both_told_of():

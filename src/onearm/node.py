@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
 from onearm import traffic, wire
-from onearm.errors import Denied, OnearmError, PlaceError
+from onearm.errors import Busy, Denied, OnearmError, PlaceError
 from onearm.facts import split
 from onearm.kernel import packets
 from onearm.kernel.faults import translate
@@ -44,7 +44,7 @@ class Node:
         self._verbs: dict[str, tuple[Callable[[dict[str, Any], Rows], Any], str]] = {
             "look": (self._look, "question"),
             "observe": (self._observe, "name"),
-            "apply": (self._apply, "name"),
+            "apply": (self._apply, "name adopt"),
             "lock": (self._take_lock, "wait_s"),
             "hosts": (self._hosts, "name hosts"),
             "services": (self._services, ""),
@@ -97,7 +97,8 @@ class Node:
             raise Denied("apply without the lock of this host")
         batch = wire.decode(tuple[Action, ...], rows)
         turn = {id(action): n for n, action in enumerate(batch)}
-        refused = _place(request).apply(
+        adopt = wire.decode(bool, request.get("adopt", False))
+        refused = _place(request, adopt=adopt).apply(
             batch, lambda action: self._emit({"part": {"done": turn[id(action)]}})
         )
         for action, error in refused.items():
@@ -112,7 +113,7 @@ class Node:
         while not _locked(descriptor):
             if time.monotonic() >= deadline:
                 os.close(descriptor)
-                raise Denied("another run holds the lock of this host (/run/onearm/lock): wait")
+                raise Busy("another run holds the lock of this host (/run/onearm/lock): wait")
             time.sleep(0.05)
         self._lock = descriptor
         return None
@@ -167,8 +168,8 @@ class Node:
         self._parts(traffic.run(wire.decode(traffic.Errand, request.get("errand"))))
 
 
-def _place(request: dict[str, Any]) -> HostPlace:
-    return HostPlace(wire.decode(str, request.get("name")))
+def _place(request: dict[str, Any], *, adopt: bool = False) -> HostPlace:
+    return HostPlace(wire.decode(str, request.get("name")), adopt=adopt)
 
 
 def _locked(descriptor: int) -> bool:

@@ -49,7 +49,7 @@ def plan_command(
         plan = session.plan()
         data = planfile.to_data(spec, plan, session.facts, findings, session.out)
         if output:
-            output.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+            _keep(output, data)
         if as_json:
             _print_json(data)
         elif commands:
@@ -58,6 +58,15 @@ def plan_command(
         else:
             _show(render.screen(), path, session, plan, findings)
     return _verdict(plan, findings, out=bool(session.out), check=check)
+
+
+def _keep(output: Path, data: dict[str, Any]) -> None:
+    try:
+        output.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{output}: the plan cannot be kept there ({error.strerror}): choose another file"
+        ) from error
 
 
 def _verdict(plan: Plan, findings: list[Finding], *, out: bool, check: bool) -> int:
@@ -193,7 +202,8 @@ class Change:
                     " was changed: make the plan again"
                 )
             if not self._agreed(session, plan, findings):
-                return FINE
+                sys.stderr.write("nothing was changed\n")
+                return self._report(session, Outcome(left=plan, out=session.out), findings)
             outcome = self._do(session, plan)
             return self._report(session, outcome, findings)
 

@@ -12,7 +12,7 @@ from onearm.desire import desire
 from onearm.diff import Plan, diff
 from onearm.drain import destination_fact, draining, live
 from onearm.each import each
-from onearm.errors import Denied, PlaceError, Unreachable
+from onearm.errors import Busy, PlaceError, Unreachable
 from onearm.facts import Facts, HostFacts
 from onearm.model import Action, Destination, Resource, World
 from onearm.places.look import Question
@@ -136,6 +136,8 @@ class Session:
     ) -> Outcome:
         """Carry out what was shown; every host keeps the names of all hosts of this apply."""
         self._remember({*self._known(), *self._names()})
+        for place in self.reached.values():
+            place.adopt = adopt
         outcome = Run(
             name=self.spec.name,
             desired=self.desired(),
@@ -185,7 +187,7 @@ def _locked(places: Mapping[str, RemotePlace], first: set[str]) -> dict[str, Pla
     for turn in (first, places.keys() - first):
         jobs = {n: p.lock for n, p in places.items() if n in turn and n not in lost}
         _, failed = each(jobs)
-        busy = [error for error in failed.values() if isinstance(error, Denied)]
+        busy = [error for error in failed.values() if isinstance(error, Busy)]
         if busy:
             raise busy[0]
         lost |= failed

@@ -161,7 +161,7 @@ def test_a_real_server_is_silent_and_yet_fills_its_cold_cache(sides, policy):
     assert set(asked) == {str(OWN)}
     assert got == "refused"  # a reply: the cache was filled in the server's own name
     tool = arp_tables.working() if policy == "arptables" else policy
-    print(f"arp: {policy} ({tool}) proved on this machine's kernel {platform.release()}")
+    print(f"proved: arp {policy} ({tool}) on the running kernel {platform.release()}")
     assert apply(near, silence, None) == {}
     assert near.sh("nft list tables arp").count("onearm") == 0
     assert provoke(near, far)[0] == [MAC]

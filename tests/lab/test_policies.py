@@ -53,7 +53,7 @@ def test_every_policy_is_proved_after_a_live_change(lab, prove, policies):
     assert (found.code(strict=True), len(found.ids("pass"))) == (0, 5), str(found)
     kernel = lab.on("server-2", "uname", "-r").strip()
     where = zip(SERVERS, policies, strict=True)
-    print(f"proved cold on guest kernel {kernel}: {', '.join(map('='.join, where))}")
+    print(f"proved: arp {', '.join(map('='.join, where))} on the lab's kernel {kernel}, cold")
     for host, policy in zip(SERVERS, policies, strict=True):
         found = rules(lab, host)
         deaf = [rule for rule in found if "-j DROP" in rule]

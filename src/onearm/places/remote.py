@@ -24,7 +24,7 @@ class RemotePlace:
 
     def __init__(self, host: str, prefix: Sequence[str], name: str, deadline_s: float) -> None:
         """Reach `host` by `prefix`; each request ends within `deadline_s` seconds."""
-        self.host, self._name = host, name
+        self.host, self._name, self.adopt = host, name, False
         self._conversation = Conversation(host, prefix, deadline_s)
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class RemotePlace:
                 error = wire.decode(dict[str, str], said.get("error"))
                 refused[_pick(batch, said.get("refused"))] = PlaceError(error.get("text", ""))
 
-        self._ask("apply", part, batch, name=self._name)
+        self._ask("apply", part, batch, name=self._name, adopt=self.adopt)
         return refused
 
     def open(self) -> None:
