@@ -11,7 +11,9 @@ from ipaddress import ip_address
 import pytest
 
 from onearm import bundle, wire
+from onearm.kernel.frames import Frame
 from onearm.model import HeldVip, Link
+from onearm.node import _of_interest
 
 DIGEST, DATA = bundle.build()
 USER = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
@@ -220,3 +222,13 @@ def test_what_the_kernel_refuses_is_told_and_not_marked(tmp_path):
         assert (said["refused"], reply) == (0, {"ok": None})
         assert "no such link" in said["error"]["text"]
         assert "marks" not in {name for part in running.ask({"do": "look"})[0] for name in part}
+
+
+def test_a_capture_tells_of_others_by_their_first_frame_alone():
+    def frame(port, kind="tcp"):
+        ends = {"source": "198.51.100.9", "target": "203.0.113.2", "target_port": 80}
+        return Frame("eth0", outgoing=False, to_us=True, kind=kind, source_port=port, **ends)
+
+    others = [frame(9), frame(9), frame(10), frame(9)]
+    found = list(_of_interest([frame(7), *others, frame(7), frame(0, "arp-reply")], frozenset({7})))
+    assert [f.source_port for f in found] == [7, 9, 10, 7, 0]

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
@@ -19,6 +19,7 @@ from onearm.errors import Busy, Denied, OnearmError, PlaceError
 from onearm.facts import split
 from onearm.kernel import packets
 from onearm.kernel.faults import translate
+from onearm.kernel.frames import Frame
 from onearm.kernel.links import Links
 from onearm.model import Action, Address, Resource
 from onearm.places import look
@@ -27,6 +28,7 @@ from onearm.places.host import HostPlace, identity
 LOCK = Path("/run/onearm/lock")
 PERMANENT = 0x80 | 0x40  # NUD_PERMANENT | NUD_NOARP: not learned, so not to be forgotten
 MOST_ROWS = 2_000_000
+MOST_FLOWS = 5000  # of other people, that a capture tells of
 MANY = ("services", "marks", "routes", "neighbours", "addresses")  # facts sent row by row
 
 Rows = list[Any]
@@ -51,7 +53,7 @@ class Node:
             "forget": (self._forget, "addresses"),
             "who_has": (self._who_has, "link address sender seconds"),
             "capture": (self._capture, "name vips"),
-            "captured": (self._captured, "name"),
+            "captured": (self._captured, "name ports"),
             "connect": (self._connect, "errand"),
         }
 
@@ -154,18 +156,39 @@ class Node:
         self._captures[name] = packets.Capture(vips)
 
     def _captured(self, request: dict[str, Any], _rows: Rows) -> Any:
-        """Hand over what was captured so far and end the capture."""
+        """Hand over what was captured so far and end the capture.
+
+        `ports` are those of connections that the asker follows; none: everything is of interest.
+        """
         name = wire.decode(str, request.get("name"))
         if name not in self._captures:
             raise PlaceError(f"there is no capture {name!r}")
         capture = self._captures.pop(name)
         frames, lost = capture.drain()
         capture.close()
-        self._parts(frames)
+        ports = frozenset(wire.decode(tuple[int, ...], request.get("ports", [])))
+        self._parts(_of_interest(frames, ports) if ports else frames)
         return {"lost": lost}
 
     def _connect(self, request: dict[str, Any], _rows: Rows) -> Any:
         self._parts(traffic.run(wire.decode(traffic.Errand, request.get("errand"))))
+
+
+def _of_interest(frames: Iterable[Frame], ports: frozenset[int]) -> Iterator[Frame]:
+    """Keep every frame of the ports; of other connections, which may be very many, only the first.
+
+    That one shows that others are there, and that is all that is asked of them.
+    """
+    seen: set[tuple[str, int, str, int, bool]] = set()
+    for frame in frames:
+        if frame.kind not in ("tcp", "udp") or {frame.source_port, frame.target_port} & ports:
+            yield frame
+            continue
+        ends = (frame.source, frame.source_port, frame.target, frame.target_port)
+        flow = (*ends, frame.outgoing)
+        if flow not in seen and len(seen) < MOST_FLOWS:
+            seen.add(flow)
+            yield frame
 
 
 def _place(request: dict[str, Any], *, adopt: bool = False) -> HostPlace:

@@ -104,10 +104,14 @@ class RemotePlace:
         """Record every frame that has to do with the VIPs, until `captured`."""
         self._ask("capture", name=name, vips=[str(vip) for vip in vips])
 
-    def captured(self, name: str) -> tuple[list[Frame], int]:
-        """End a capture: its frames in order, and how many the kernel had to drop."""
+    def captured(self, name: str, ports: Iterable[int] = ()) -> tuple[list[Frame], int]:
+        """End a capture: its frames in order, and how many the kernel had to drop.
+
+        With the client's `ports` of connections to follow, others show their first frame only.
+        """
         found: list[Frame] = []
-        data = self._ask("captured", _collect(tuple[Frame, ...], found), name=name)
+        collect = _collect(tuple[Frame, ...], found)
+        data = self._ask("captured", collect, name=name, ports=sorted(ports))
         with self._naming():
             return found, wire.decode(int, _object(data).get("lost"))
 
