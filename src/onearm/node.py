@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
+import importlib
 import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -267,10 +266,17 @@ def main() -> None:
             channel.emit(_error(error))
             return
         except Exception:  # noqa: BLE001 - a bug of ours must reach the operator whole
+            import traceback
+
             channel.emit({"error": {"kind": "bug", "text": traceback.format_exc()[-8000:]}})
             return
 
 
 def _build() -> str:
     """Name this build by the digest of the very file that runs."""
-    return hashlib.sha256(Path(sys.argv[0]).read_bytes()).hexdigest()
+    data = Path(sys.argv[0]).read_bytes()
+    try:  # CPython's own, because hashlib would load all of OpenSSL
+        digest = importlib.import_module("_sha256").sha256(data)
+    except ImportError:
+        digest = importlib.import_module("hashlib").sha256(data)
+    return str(digest.hexdigest())

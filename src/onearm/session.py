@@ -35,6 +35,7 @@ class Session:
     spec: Spec
     limit: frozenset[str] = frozenset()
     deadline_s: float = DEADLINE_S
+    ask_drops: bool = False  # whether foreign ARP drop rules are searched, which takes tools
     places: dict[str, RemotePlace] = field(default_factory=dict)
     facts: Facts = field(default_factory=dict)
     out: dict[str, PlaceError] = field(default_factory=dict)
@@ -94,7 +95,8 @@ class Session:
             return Question(role="director", near=near, probe=vips)
         for host in self.spec.real_servers:
             if host.name == name:
-                return Question(role="real_server", arp=host.arp, drops=vips)
+                drops = vips if self.ask_drops else ()
+                return Question(role="real_server", arp=host.arp, drops=drops)
         return Question()
 
     def again(self) -> None:

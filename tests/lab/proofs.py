@@ -49,7 +49,7 @@ class Proof:
 
     def __init__(self, path):
         self.spec = spec_module.load(path)
-        self.session = Session(self.spec)
+        self.session = Session(self.spec, ask_drops=True)
         self.session.open()
         self.clients, out = probe.meet(self.session, probe.lab_clients())
         router = {probe.LAB_ROUTER: lab_prefix(probe.LAB_ROUTER)}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import platform
 import socket
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Optional
@@ -144,7 +144,7 @@ def identity() -> dict[str, Any]:
     """Say which machine this is."""
     return {
         "hostname": socket.gethostname(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
+        "kernel": os.uname().release,
+        "python": "{}.{}.{}".format(*sys.version_info),
         "uid": os.geteuid(),
     }
