@@ -93,9 +93,8 @@ class Conversation:
         try:
             return self._greeted(deadline)
         except Ended as ended:
-            if ended.code not in NOT_THERE:
+            if ended.code not in NOT_THERE or not self._installed(deadline):
                 raise
-        self._install(deadline)
         return self._greeted(deadline)
 
     def _launch(self, *command: str) -> Child:
@@ -110,7 +109,8 @@ class Conversation:
             ) from error
         return self._child
 
-    def _install(self, deadline: float) -> None:
+    def _installed(self, deadline: float) -> bool:
+        """Put the node's file there; False when that fails without a word, as the start did."""
         child = self._launch("install", "-D", "-m", "0700", "/dev/stdin", self._file)
         child.feed([self._data], last=True)
         while child.read(deadline):
@@ -118,8 +118,9 @@ class Conversation:
         code = child.wait(deadline)
         said = child.complaint()
         self.close()
-        if code:
+        if code and said:
             raise Unreachable(f"{self._host}: {self._file} could not be put there: {said}")
+        return not code
 
     def _greeted(self, deadline: float) -> Child:
         """Start the node and read its hello."""
