@@ -425,7 +425,7 @@ def test_of_a_server_that_is_out_nothing_is_claimed(lab, prove):
         CLIENT: "unproved",
         DIRECT: "unproved",
         SHARES: "pass",
-    }
+    }, report
     shares = next(p["evidence"] for p in report["properties"] if p["id"] == SHARES)
     assert "server-2 8, server-3 8" in shares
     assert list(report["out"]) == ["server-3"]
