@@ -15,3 +15,18 @@ def pytest_runtest_makereport(item, call):
         report.outcome = "failed"
         report.longrepr = f"skipped in CI, where every test must run: {report.longrepr}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what was proved where: on which kernel a policy ran, which back end a lab had."""
+    reports = terminalreporter.getreports("passed")
+    lines = {
+        line.removeprefix("proved: ")
+        for report in reports
+        for line in report.capstdout.splitlines()
+        if line.startswith("proved: ")
+    }
+    if lines:
+        terminalreporter.section("proved where")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)

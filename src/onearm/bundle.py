@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import importlib.util
 import io
+import marshal
+import os
+import struct
 import zipfile
 from pathlib import Path
 
@@ -37,14 +42,67 @@ def sources() -> list[Path]:
 
 @functools.cache
 def build() -> tuple[str, bytes]:
-    """Return the digest (SHA-256, hex) of the file and the file; the same sources give the same."""
+    """Return the digest (SHA-256, hex) of the file and the file; the same sources give the same.
+
+    It holds each module as source and as the bytecode of this Python, which hosts with the same
+    bytecode (one minor version) take without compiling: most of what a start costs.
+    """
+    modules = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in sources()}
+    key = hashlib.sha256(importlib.util.MAGIC_NUMBER + repr(modules).encode()).hexdigest()[:16]
+    data = _cached(key)
+    if data is None:
+        data = pack(modules)
+        _keep(key, data)
+    return hashlib.sha256(data).hexdigest(), data
+
+
+def pack(modules: dict[str, bytes]) -> bytes:
+    """Write the file from the modules' sources."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, "__main__.py", MAIN.encode())
-        for path in sources():
-            _add(archive, f"onearm/{path.relative_to(ROOT).as_posix()}", path.read_bytes())
-    data = buffer.getvalue()
-    return hashlib.sha256(data).hexdigest(), data
+        for name, source in modules.items():
+            _add(archive, f"onearm/{name}", source)
+            _add(archive, f"onearm/{name}c", _bytecode(f"onearm/{name}", source))
+    return buffer.getvalue()
+
+
+def _bytecode(name: str, source: bytes) -> bytes:
+    """Compile a module into an unchecked hash-based .pyc (PEP 552), which zipimport prefers."""
+    code = compile(source, name, "exec", dont_inherit=True)
+    head = importlib.util.MAGIC_NUMBER + struct.pack("<I", 1) + importlib.util.source_hash(source)
+    try:
+        return head + marshal.dumps(code, 2)  # without references, whose form depends on the run
+    except ValueError:  # a constant that only a newer form can hold
+        return head + marshal.dumps(code)
+
+
+def _folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onearm"
+
+
+def _cached(key: str) -> bytes | None:
+    """Find the file in the cache; its name tells its digest, so a damaged one is no match."""
+    with contextlib.suppress(OSError, RuntimeError):
+        for path in _folder().glob(f"node-{key}-*.pyz"):
+            data = path.read_bytes()
+            if path.stem.rpartition("-")[2] == hashlib.sha256(data).hexdigest():
+                return data
+    return None
+
+
+def _keep(key: str, data: bytes) -> None:
+    """Keep the file for the next run and drop older builds; a cache that cannot be is no error."""
+    with contextlib.suppress(OSError, RuntimeError):
+        folder = _folder()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        old = [path for path in folder.glob("node-*.pyz") if key not in path.name]
+        fresh = folder / f"node-{key}-{hashlib.sha256(data).hexdigest()}.pyz"
+        part = fresh.with_suffix(f".{os.getpid()}")
+        part.write_bytes(data)
+        part.replace(fresh)
+        for path in old:
+            path.unlink(missing_ok=True)
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -217,60 +219,100 @@ def print_json(data: dict[str, Any]) -> None:
     click.echo(json.dumps(data, indent=1))
 
 
+class Patient:
+    """An output whose reader may go away, as `head` does: the rest is then written to nobody.
+
+    So a command that changes hosts goes on to its end, and its exit code stays true.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        """Write to `stream` as long as somebody reads."""
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the stream in all other things."""
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write some text."""
+        with self._unread():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is still held back."""
+        with self._unread():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _unread(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            nobody = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nobody, self._stream.fileno())
+            os.close(nobody)
+
+
 def run(argv: list[str]) -> int:
     """Run the command line and translate every error into a sentence and an exit code."""
+    streams: Any = (sys.stdout, sys.stderr)
+    patient: Any = tuple(map(Patient, streams))
+    sys.stdout, sys.stderr = patient
+    try:
+        return _run(argv)
+    finally:
+        for stream in patient:
+            stream.flush()
+        sys.stdout, sys.stderr = streams
+
+
+def _run(argv: list[str]) -> int:
     try:
         code = main.main(argv, prog_name="onearm", standalone_mode=False)
-    except BrokenPipeError:
-        return _reader_gone()
     except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("onearm: interrupted", err=True)
-        return INTERRUPTED
+        return _told("interrupted", INTERRUPTED, argv)
     except click.ClickException as error:
         error.show()
+        _as_object(error.format_message(), UsageError.exit_code, argv)
         return UsageError.exit_code
     except OnearmError as error:
-        return _say(error, argv)
+        if type(error) is OnearmError:
+            return _bug(error, argv)
+        return _told(str(error), error.exit_code, argv)
     except Exception as error:  # noqa: BLE001 - nobody sees a traceback
         return _bug(error, argv)
     return code if isinstance(code, int) else 0
 
 
-def _reader_gone() -> int:
-    """End as if all was read when a pipe's reader, such as `head`, is gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
-
-
-def _say(error: OnearmError, argv: list[str]) -> int:
-    if type(error) is OnearmError:
-        return _bug(error, argv)
-    click.echo(f"onearm: {error}", err=True)
-    _as_object(str(error), error.exit_code, argv)
-    return error.exit_code
+def _told(text: str, code: int, argv: list[str]) -> int:
+    click.echo(f"onearm: {text}", err=True)
+    _as_object(text, code, argv)
+    return code
 
 
 def _as_object(text: str, code: int, argv: list[str]) -> None:
-    if "--json" in argv:
+    """Print an error as the one object, where an object was asked for."""
+    if "--json" in argv[: argv.index("--") if "--" in argv else None]:
         print_json({"onearm": 1, "kind": "error", "error": text, "exit_code": code})
 
 
 def _bug(error: Exception, argv: list[str]) -> int:
     """Keep the traceback in a file; ask for a report."""
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "onearm"
+    said = next(iter(str(error).splitlines()), "")
+    what = f"{type(error).__name__}: {said}"
+    sentence = f"this is a bug of onearm ({what}); {_kept(error)}: please report it"
+    return _told("".join(c if c.isprintable() else "?" for c in sentence), BUG, argv)
+
+
+def _kept(error: Exception) -> str:
     stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    file = state / f"traceback-{stamp}-{os.getpid()}.txt"
     text = "".join(traceback.format_exception(error))
     try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-        where = f"the traceback is in {file}"
-    except OSError:
-        where = "its traceback could not be kept"
-    click.echo(
-        f"onearm: this is a bug of onearm ({type(error).__name__}: {str(error).splitlines()[:1]});"
-        f" {where}: please report it",
-        err=True,
-    )
-    _as_object("a bug of onearm", BUG, argv)
-    return BUG
+        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        file = state / "onearm" / f"traceback-{stamp}-{os.getpid()}.txt"
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except (OSError, RuntimeError):  # RuntimeError: nobody's home is known
+        return "its traceback could not be kept"
+    return f"the traceback is in {file}"

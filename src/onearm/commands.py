@@ -109,25 +109,30 @@ def _arptables(silence: ArpSilence, *, built: bool) -> list[Argv]:
 
 
 def _nft(silence: ArpSilence, *, built: bool) -> list[Argv]:
-    if not built:
-        return [["nft", "delete", "table", "arp", "onearm"]]
-    return [argv for words in _nft_texts(silence) for argv in [["nft", words]]]
+    chains = [name for name, ours in (("input", silence.deaf), ("output", silence.mute)) if ours]
+    if built:
+        rules = [["nft", f"add rule arp onearm {_nft_rule(silence, c)}"] for c in chains]
+        return [["nft", text] for text in _NFT_TABLE] + rules
+    # nftables deletes by handle, which only the first of these commands can tell
+    table = ["arp", "onearm"]
+    look = ["nft", "-a", "list", "table", *table]
+    return [look, *(["nft", "delete", "rule", *table, c, "handle", "HANDLE"] for c in chains)]
 
 
-def _nft_texts(silence: ArpSilence) -> list[str]:
-    texts = ["add table arp onearm"]
-    for chain, wanted in (("input", silence.deaf), ("output", silence.mute)):
-        if wanted:
-            texts.append(f"add chain arp onearm {chain} {{ type filter hook {chain} priority 0; }}")
+_NFT_TABLE = (
+    "add table arp onearm",
+    "add chain arp onearm input { type filter hook input priority 0; policy accept; }",
+    "add chain arp onearm output { type filter hook output priority 0; policy accept; }",
+)
+
+
+def _nft_rule(silence: ArpSilence, chain: str) -> str:
     vip, link = silence.vip, silence.link
-    if silence.deaf:
-        texts.append(f'add rule arp onearm input iifname "{link}" arp daddr ip {vip} drop')
-    if silence.mute:
-        texts.append(
-            f'add rule arp onearm output oifname "{link}" arp saddr ip {vip}'
-            f" arp saddr ip set {silence.source}"
-        )
-    return texts
+    remark = f'comment "onearm {vip} {link}"'
+    if chain == "input":
+        return f'input iifname "{link}" arp daddr ip {vip} drop {remark}'
+    renamed = f"arp saddr ip set {silence.source}"
+    return f'output oifname "{link}" arp saddr ip {vip} {renamed} {remark}'
 
 
 def _address(action: Action, _mark: Mark | None) -> list[Argv]:

@@ -62,9 +62,8 @@ def diff(name: str, desired: World, observed: Observed, *, adopt: bool = False) 
                 actions += _change(name, place, sighting.get(key), wanted.get(key), adopt=adopt)
             except Refused as refusal:
                 refusals.append(str(refusal))
-    foreign = _foreign_vips(desired, observed, actions)
-    actions += _announcements(desired, observed, actions, foreign)
-    told = _with_silence_told(name, desired, observed, actions, foreign)
+    actions += _announcements(desired, observed, actions)
+    told = _with_silence_told(name, desired, observed, actions)
     return Plan(_steps(told), tuple(refusals))
 
 
@@ -130,27 +129,11 @@ def _shown_fields(resource: Resource) -> list[tuple[str, object]]:
 # until that is done, so that a run killed in between is repaired by the next one.
 
 
-def _foreign_vips(desired: World, observed: Observed, actions: list[Action]) -> set[Address]:
-    """List the VIPs that stand as wanted and are not ours: to announce them would take them over.
-
-    Nothing waits for them either, since whoever made them announces them.
-    """
-    changed = {state_key(a.resource) for a in actions if isinstance(a.resource, AnnouncedVip)}
-    return {
-        resource.vip
-        for place, wanted in desired.items()
-        for key, resource in wanted.items()
-        if isinstance(resource, AnnouncedVip) and key not in changed
-        if key in observed.get(place, {}) and not observed[place][key].names
-    }
-
-
-def _announcements(
-    desired: World, observed: Observed, actions: list[Action], foreign: set[Address]
-) -> list[Action]:
+def _announcements(desired: World, observed: Observed, actions: list[Action]) -> list[Action]:
+    """List the VIPs to announce again; one that is not ours is announced, but not marked."""
     vips = {
         vip for action in actions for vip in _untold_vips(action, observed.get(action.place, {}))
-    } - foreign
+    }
     fresh = {state_key(a.resource) for a in actions if isinstance(a.resource, AnnouncedVip)}
     return [
         Action(place, observed[place][key].resource, resource)
@@ -182,7 +165,7 @@ def _silent_already(silence: ArpSilence, sighting: Sighting) -> bool:
 
 
 def _with_silence_told(
-    name: str, desired: World, observed: Observed, actions: list[Action], foreign: set[Address]
+    name: str, desired: World, observed: Observed, actions: list[Action]
 ) -> list[Action]:
     """Let every silence that must be announced be built untold first, then told at the end."""
     announcers = {
@@ -193,7 +176,7 @@ def _with_silence_told(
     }
     told: list[Action] = []
     for action in actions:
-        vips = _untold_vips(action, observed.get(action.place, {})) - foreign
+        vips = _untold_vips(action, observed.get(action.place, {}))
         if vips and isinstance(action.after, ArpSilence):
             seen = observed.get(action.place, {}).get(state_key(action.after))
             ours = seen is not None and name in seen.names
@@ -223,7 +206,8 @@ def builds(action: Action) -> bool:
         return not (before.weight and not after.weight)
     if isinstance(after, ArpSilence) and isinstance(before, ArpSilence):
         loses = (before.deaf and not after.deaf) or (before.mute and not after.mute)
-        return not loses and before.announced == after.announced
+        tells = after.announced and not before.announced  # the last thing of all
+        return not loses and not tells
     return True
 
 

@@ -60,7 +60,7 @@ def _keep(
 ) -> tuple[Service, Destination] | None:
     service = _service_of(spec, host, gone)
     fact = destination_fact(host, gone)
-    if service is None or fact is None or not service.drain_s:
+    if service is None or fact is None or service.drain_s <= 0:
         return None
     since = _since(gone, now)
     patience = timedelta(seconds=min(service.drain_s, LONGEST_S))

@@ -6,7 +6,8 @@ OnearmError                 1   a bug of ours, when raised bare
 ├── Refused                 3   unsafe or not ours; says the numbers and the flag that forces it
 ├── PlaceError              4   a place failed
 │   ├── Unreachable         4   no answer, or none in time (retry)
-│   ├── Denied              4   the place says no: rights, busy, invalid
+│   ├── Denied              4   the place says no: rights, invalid
+│   ├── Busy                4   another run holds the place (retry)
 │   └── Missing             4   a kernel feature, module or tool is not there
 └── Differs                 5   not converged, not verified, or not as planned
 """
@@ -62,6 +63,12 @@ class Denied(PlaceError):  # noqa: N818
     """A place answered no."""
 
 
+class Busy(PlaceError):  # noqa: N818
+    """Another run holds the place; wait for its end."""
+
+    retry = True
+
+
 class Missing(PlaceError):  # noqa: N818
     """A place lacks a kernel feature, module or tool."""
 
@@ -73,7 +80,8 @@ class Differs(OnearmError):  # noqa: N818
 
 
 KINDS: dict[str, type[OnearmError]] = {
-    kind.__name__: kind for kind in (Refused, PlaceError, Unreachable, Denied, Missing, Differs)
+    kind.__name__: kind
+    for kind in (Refused, PlaceError, Unreachable, Denied, Busy, Missing, Differs)
 }
 
 

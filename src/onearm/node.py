@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
+import importlib
 import os
 import signal
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
 from onearm import traffic, wire
-from onearm.errors import Denied, OnearmError, PlaceError
+from onearm.errors import Busy, Denied, OnearmError, PlaceError
 from onearm.facts import split
 from onearm.kernel import packets
 from onearm.kernel.faults import translate
+from onearm.kernel.frames import Frame
 from onearm.kernel.links import Links
 from onearm.model import Action, Address, Resource
 from onearm.places import look
@@ -27,6 +27,7 @@ from onearm.places.host import HostPlace, identity
 LOCK = Path("/run/onearm/lock")
 PERMANENT = 0x80 | 0x40  # NUD_PERMANENT | NUD_NOARP: not learned, so not to be forgotten
 MOST_ROWS = 2_000_000
+MOST_FLOWS = 5000  # of other people, that a capture tells of
 MANY = ("services", "marks", "routes", "neighbours", "addresses")  # facts sent row by row
 
 Rows = list[Any]
@@ -44,14 +45,14 @@ class Node:
         self._verbs: dict[str, tuple[Callable[[dict[str, Any], Rows], Any], str]] = {
             "look": (self._look, "question"),
             "observe": (self._observe, "name"),
-            "apply": (self._apply, "name"),
+            "apply": (self._apply, "name adopt"),
             "lock": (self._take_lock, "wait_s"),
             "hosts": (self._hosts, "name hosts"),
             "services": (self._services, ""),
             "forget": (self._forget, "addresses"),
             "who_has": (self._who_has, "link address sender seconds"),
             "capture": (self._capture, "name vips"),
-            "captured": (self._captured, "name"),
+            "captured": (self._captured, "name ports"),
             "connect": (self._connect, "errand"),
         }
 
@@ -97,7 +98,8 @@ class Node:
             raise Denied("apply without the lock of this host")
         batch = wire.decode(tuple[Action, ...], rows)
         turn = {id(action): n for n, action in enumerate(batch)}
-        refused = _place(request).apply(
+        adopt = wire.decode(bool, request.get("adopt", False))
+        refused = _place(request, adopt=adopt).apply(
             batch, lambda action: self._emit({"part": {"done": turn[id(action)]}})
         )
         for action, error in refused.items():
@@ -112,7 +114,7 @@ class Node:
         while not _locked(descriptor):
             if time.monotonic() >= deadline:
                 os.close(descriptor)
-                raise Denied("another run holds the lock of this host (/run/onearm/lock): wait")
+                raise Busy("another run holds the lock of this host (/run/onearm/lock): wait")
             time.sleep(0.05)
         self._lock = descriptor
         return None
@@ -153,22 +155,43 @@ class Node:
         self._captures[name] = packets.Capture(vips)
 
     def _captured(self, request: dict[str, Any], _rows: Rows) -> Any:
-        """Hand over what was captured so far and end the capture."""
+        """Hand over what was captured so far and end the capture.
+
+        `ports` are those of connections that the asker follows; none: everything is of interest.
+        """
         name = wire.decode(str, request.get("name"))
         if name not in self._captures:
             raise PlaceError(f"there is no capture {name!r}")
         capture = self._captures.pop(name)
         frames, lost = capture.drain()
         capture.close()
-        self._parts(frames)
+        ports = frozenset(wire.decode(tuple[int, ...], request.get("ports", [])))
+        self._parts(_of_interest(frames, ports) if ports else frames)
         return {"lost": lost}
 
     def _connect(self, request: dict[str, Any], _rows: Rows) -> Any:
         self._parts(traffic.run(wire.decode(traffic.Errand, request.get("errand"))))
 
 
-def _place(request: dict[str, Any]) -> HostPlace:
-    return HostPlace(wire.decode(str, request.get("name")))
+def _of_interest(frames: Iterable[Frame], ports: frozenset[int]) -> Iterator[Frame]:
+    """Keep every frame of the ports; of other connections, which may be very many, only the first.
+
+    That one shows that others are there, and that is all that is asked of them.
+    """
+    seen: set[tuple[str, int, str, int, bool]] = set()
+    for frame in frames:
+        if frame.kind not in ("tcp", "udp") or {frame.source_port, frame.target_port} & ports:
+            yield frame
+            continue
+        ends = (frame.source, frame.source_port, frame.target, frame.target_port)
+        flow = (*ends, frame.outgoing)
+        if flow not in seen and len(seen) < MOST_FLOWS:
+            seen.add(flow)
+            yield frame
+
+
+def _place(request: dict[str, Any], *, adopt: bool = False) -> HostPlace:
+    return HostPlace(wire.decode(str, request.get("name")), adopt=adopt)
 
 
 def _locked(descriptor: int) -> bool:
@@ -243,10 +266,17 @@ def main() -> None:
             channel.emit(_error(error))
             return
         except Exception:  # noqa: BLE001 - a bug of ours must reach the operator whole
+            import traceback
+
             channel.emit({"error": {"kind": "bug", "text": traceback.format_exc()[-8000:]}})
             return
 
 
 def _build() -> str:
     """Name this build by the digest of the very file that runs."""
-    return hashlib.sha256(Path(sys.argv[0]).read_bytes()).hexdigest()
+    data = Path(sys.argv[0]).read_bytes()
+    try:  # CPython's own, because hashlib would load all of OpenSSL
+        digest = importlib.import_module("_sha256").sha256(data)
+    except ImportError:
+        digest = importlib.import_module("hashlib").sha256(data)
+    return str(digest.hexdigest())

@@ -57,7 +57,7 @@ def plan_command(
             spec, plan, session.marked, findings, session.out, cloud=session.cloud
         )
         if output:
-            output.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+            _keep(output, data)
         if as_json:
             _print_json(data)
         elif commands or as_admin:
@@ -67,6 +67,15 @@ def plan_command(
         else:
             _show(render.screen(), path, session, plan, findings)
     return _verdict(plan, findings, out=bool(session.out), check=check)
+
+
+def _keep(output: Path, data: dict[str, Any]) -> None:
+    try:
+        output.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{output}: the plan cannot be kept there ({error.strerror}): choose another file"
+        ) from error
 
 
 def _verdict(plan: Plan, findings: list[Finding], *, out: bool, check: bool) -> int:
@@ -202,7 +211,8 @@ class Change:
                     " was changed: make the plan again"
                 )
             if not self._agreed(session, plan, findings):
-                return FINE
+                sys.stderr.write("nothing was changed\n")
+                return self._report(session, Outcome(left=plan, out=session.out), findings)
             outcome = self._do(session, plan)
             return self._report(session, outcome, findings)
 
@@ -212,7 +222,7 @@ class Change:
     def _may_go_on(self, session: Session, plan: Plan, findings: list[Finding]) -> None:
         errors = forbidding(findings)
         if errors or plan.refusals:
-            said = [f"{f.id}: {f.observed}; {f.cure}" for f in errors] + list(plan.refusals)
+            said = [f"{f.id}: {f.said}; {f.cure}" for f in errors] + list(plan.refusals)
             raise Refused("\n".join(["nothing was changed:", *said]))
         denied = [f"{f.observed}; {f.cure}" for f in lacking_rights(findings)]
         if denied:

@@ -71,7 +71,7 @@ def _action(action: Action, facts: Facts, cloud: CloudFacts | None) -> dict[str,
 
 def digest(text: str) -> str:
     """Name a spec's text by its digest."""
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def portable_text(spec: Spec) -> str:
@@ -132,8 +132,8 @@ def read(path: Path, reach: Reach | None) -> tuple[Spec, Listed]:
         raise UsageError(f"{path}: the spec in this plan was edited: make the plan again")
     if data.get("version") != onearm.__version__:
         raise UsageError(
-            f"{path}: made by onearm {data.get('version')}, this is {onearm.__version__}:"
-            " make the plan again"
+            f"{path}: made by onearm {ascii(data.get('version'))[:40]}, this is"
+            f" {onearm.__version__!r}: make the plan again"
         )
     if data.get("reach_omitted") and reach is None:
         raise UsageError(
@@ -141,13 +141,18 @@ def read(path: Path, reach: Reach | None) -> tuple[Spec, Listed]:
             " add --reach-from SPEC"
         )
     spec = spec_module.parse(text, str(path))
+    if spec.reach.prefixes:
+        raise UsageError(
+            f"{path}: somebody wrote command prefixes into this plan, and they are yours alone to"
+            " choose: make the plan again"
+        )
     return (replace(spec, reach=reach) if reach else spec), _actions(path, data)
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a readable plan file ({error}): make it again") from error
     if not isinstance(data, dict) or data.get("kind") != "plan":
         raise UsageError(f"{path}: no plan of onearm: make one with `onearm plan SPEC -o FILE`")

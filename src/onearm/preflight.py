@@ -16,7 +16,7 @@ from onearm.model import (
     HeldVip,
     Service,
 )
-from onearm.silence import speaks_arp
+from onearm.silence import arp_addresses, speaks_arp
 from onearm.spec import Host, Spec
 
 STRICTEST_IGNORE = 2  # arp_ignore above 2 also hides addresses that must answer (net/ipv4/arp.c)
@@ -108,7 +108,7 @@ def _second_address(spec: Spec, facts: Facts) -> Iterator[Finding]:
     vips = set(vips_of(spec))
     for director, seen in _directors(spec, facts):
         link = director_link(spec, seen)
-        own = [a for a in seen.on_link(link) if a.address not in vips]
+        own = [a for a in arp_addresses(seen, link) if a.address not in vips]
         if link and not own:
             yield Finding(
                 "director.second_address",

@@ -86,8 +86,9 @@ class Probe:
             self._try(service)
         time.sleep(SETTLE_S)
         found.after = self._tables()
+        ports = {attempt.source_port for trial in found.trials for attempt in trial.attempts}
         for name, (frames, lost) in self._each(
-            self._watched, lambda place: place.captured(CAPTURE)
+            self._watched, lambda place: place.captured(CAPTURE, ports)
         ).items():
             found.frames[name], found.lost[name] = frames, lost
         return found

@@ -84,7 +84,7 @@ def show_findings(console: Console, findings: Iterable[Finding]) -> None:
     """Print findings: what was seen, and the cure."""
     for finding in findings:
         head = Text.assemble(
-            (finding.severity, SEVERITIES[finding.severity]), f" {finding.id}: {finding.observed}"
+            (finding.severity, SEVERITIES[finding.severity]), f" {finding.id}: {finding.said}"
         )
         console.print(head)
         indented(console, Text.assemble(("cure: ", "dim"), finding.cure), 2)

@@ -34,7 +34,7 @@ def verify_command(
     """Prove by traffic; 5 when a property fails, with `strict` also when one is unproved."""
     spec = spec_module.load(path)
     lab = spec.reach.default == "lab"
-    with Session(spec) as session:
+    with Session(spec, ask_drops=True) as session:
         session.open()
         met, out = meet(session, _reached(clients, lab=lab))
         if not session.facts or not met:

@@ -12,6 +12,7 @@ from onearm.spec import VirtualService
 
 AT_LEAST = 8  # connections per client and service
 AT_MOST = 256
+BY_CHANCE = 16  # connections per server; of two servers one is then missed once in 2**31
 HASHING = ("sh", "mh")
 EXACT = ("rr", "wrr")
 
@@ -42,8 +43,11 @@ def sources_for(service: VirtualService, sources: Sequence[Address]) -> tuple[Ad
     Where it ties an address to one server, each address is used twice in a row: a scheduler that
     takes turns instead would give it two.
     """
-    if service.scheduler in HASHING:
+    if sticks(service):
         return tuple(source for source in sources for _ in range(2))[:AT_MOST]
+    if service.scheduler in HASHING:  # by port as well: so many that each server is met by chance
+        count = max(len(sources), BY_CHANCE * len(weights(service)))
+        return tuple(islice(cycle(sources), min(AT_MOST, count)))
     turn = sum(shares(service).values()) or len(weights(service)) or 1
     count = min(AT_MOST, turn * math.ceil(AT_LEAST / turn))
     return tuple(islice(cycle(sources), count))

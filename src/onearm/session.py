@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -15,7 +15,7 @@ from onearm.desire import desire
 from onearm.diff import Plan, diff
 from onearm.drain import destination_fact, draining, live
 from onearm.each import each
-from onearm.errors import Denied, PlaceError, Unreachable
+from onearm.errors import Busy, PlaceError, Unreachable
 from onearm.facts import Facts, HostFacts
 from onearm.finding import Finding, by_severity
 from onearm.model import NEUTRON, Action, Destination, Resource, World
@@ -49,6 +49,7 @@ class Session:
     spec: Spec
     limit: frozenset[str] = frozenset()
     deadline_s: float = DEADLINE_S
+    ask_drops: bool = False  # whether foreign ARP drop rules are searched, which takes tools
     places: dict[str, RemotePlace] = field(default_factory=dict)
     facts: Facts = field(default_factory=dict)
     out: dict[str, PlaceError] = field(default_factory=dict)
@@ -107,16 +108,14 @@ class Session:
 
     def _visit(self, names: Iterable[str], *, lock: bool) -> dict[str, PlaceError]:
         fresh = {n: self.place(n) for n in names}
-        lost: dict[str, PlaceError] = {}
-        if lock:
-            _, lost = each({n: p.lock for n, p in fresh.items()})
-            busy = [error for error in lost.values() if isinstance(error, Denied)]
-            if busy:
-                raise busy[0]
+        lost = _locked(fresh, self._directors()) if lock else {}
         jobs = {n: partial(p.look, self._question(n)) for n, p in fresh.items() if n not in lost}
         seen, failed = each(jobs)
         self.facts |= seen
         return lost | failed
+
+    def _directors(self) -> set[str]:
+        return {director.name for director in self.spec.directors}
 
     def place(self, name: str) -> RemotePlace:
         """Return the place of a host by its name, the same one each time."""
@@ -127,12 +126,13 @@ class Session:
 
     def _question(self, name: str) -> Question:
         vips = tuple(vips_of(self.spec))
-        if name in {director.name for director in self.spec.directors}:
+        if name in self._directors():
             near = tuple(host.address for host in self.spec.real_servers)
             return Question(role="director", near=near, probe=vips)
         for host in self.spec.real_servers:
             if host.name == name:
-                return Question(role="real_server", arp=host.arp, drops=vips)
+                drops = vips if self.ask_drops else ()
+                return Question(role="real_server", arp=host.arp, drops=drops)
         return Question()
 
     def again(self) -> None:
@@ -200,6 +200,8 @@ class Session:
     ) -> Outcome:
         """Carry out what was shown; every host keeps the names of all hosts of this apply."""
         self._remember({*self._known(), *self._names()})
+        for place in self.reached.values():
+            place.adopt = adopt
         outcome = Run(
             name=self.spec.name,
             desired=self.desired(),
@@ -238,6 +240,22 @@ class Session:
     def draining(self) -> int:
         """Count the destinations that are still draining."""
         return sum(len(kept) for kept in draining(self.spec, self.facts, _now()).values())
+
+
+def _locked(places: Mapping[str, RemotePlace], first: set[str]) -> dict[str, PlaceError]:
+    """Start all nodes at once, then lock `first` before the rest; return the places that are lost.
+
+    Two runs that each held a host the other waits for would both give up: the director decides.
+    """
+    _, lost = each({name: place.open for name, place in places.items()})
+    for turn in (first, places.keys() - first):
+        jobs = {n: p.lock for n, p in places.items() if n in turn and n not in lost}
+        _, failed = each(jobs)
+        busy = [error for error in failed.values() if isinstance(error, Busy)]
+        if busy:
+            raise busy[0]
+        lost |= failed
+    return lost
 
 
 def _differs(facts: HostFacts, name: str, hosts: set[str]) -> bool:

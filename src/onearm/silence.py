@@ -47,7 +47,7 @@ def in_l2(spec: Spec, own: Host, host: HostFacts, link: LinkFact, vips: Sequence
     """Say whether a link may be in the VIPs' L2: an address of it shares a network with them, or it
     is up and has no address, so that nothing says where it leads.
     """
-    addresses = _addresses(host, link)
+    addresses = arp_addresses(host, link.name)
     if not addresses:
         return link.up
     known = [own.address, *vips, *(director.address for director in spec.directors)]
@@ -79,12 +79,13 @@ def _on_link(
 
 def _source(own: Host, host: HostFacts, link: LinkFact) -> Address:
     """Choose the address that stands in for the VIP in the host's own ARP requests."""
-    addresses = [fact.address for fact in _addresses(host, link)]
+    addresses = [fact.address for fact in arp_addresses(host, link.name)]
     return next(iter(addresses), own.address) if own.address not in addresses else own.address
 
 
-def _addresses(host: HostFacts, link: LinkFact) -> list[AddressFact]:
-    found = host.on_link(link.name)
+def arp_addresses(host: HostFacts, link: str) -> list[AddressFact]:
+    """List the IPv4 addresses of a link that others may know: what ARP can ask with."""
+    found = host.on_link(link)
     return [f for f in found if f.address.version == 4 and f.scope < LINK_SCOPE]  # noqa: PLR2004
 
 

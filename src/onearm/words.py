@@ -37,7 +37,7 @@ def describe(action: Action, mark: Mark | None = None) -> str:
     if after is None and mark is not None and len(mark.names) > 1:
         return f"release {name(resource)} (another spec keeps it)"
     if after is None and isinstance(resource, Sysctl) and mark is not None and mark.was:
-        return f"restore {name(resource)} to {mark.was['value']}"
+        return f"restore {name(resource)} to {', '.join(mark.was.values())}"
     if _only_told(before, after):
         return f"note that the VIP was announced since {name(resource)} stands"
     if action.verb == "keep":

@@ -14,6 +14,8 @@ def lab(request, tmp_path_factory):
     stem = request.module.__name__.rpartition(".")[2].replace("_", "-")
     name = f"lt-{stem}-{os.getpid()}"[:40]
     info = client.up(name)
-    print(f"lab {name}: {info.backend}, kernel {info.kernel}, up after {info.boot_s:.1f} s")
+    print(
+        f"proved: lab {name} up: {info.backend}, kernel {info.kernel}, up after {info.boot_s:.1f} s"
+    )
     yield Lab(name, tmp_path_factory.mktemp(stem))
     client.down(name)

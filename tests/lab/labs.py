@@ -54,12 +54,10 @@ class Lab:
         """Start `onearm WORDS` and return the process."""
         return subprocess.Popen(
             [sys.executable, "-I", "-m", "onearm", *map(str, words)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
             env=self.environment(),
-            **options,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
         )
 
     def environment(self):

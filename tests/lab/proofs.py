@@ -49,12 +49,16 @@ class Proof:
 
     def __init__(self, path):
         self.spec = spec_module.load(path)
-        self.session = Session(self.spec)
+        self.session = Session(self.spec, ask_drops=True)
         self.session.open()
         self.clients, out = probe.meet(self.session, probe.lab_clients())
         router = {probe.LAB_ROUTER: lab_prefix(probe.LAB_ROUTER)}
         self.bystanders, lost = probe.bystand(self.session, router)
         assert not self.session.out and not out and not lost
+
+    def change(self, path):
+        """Turn to another spec over the same hosts."""
+        self.spec = self.session.spec = spec_module.load(path)
 
     def look_at_clients(self):
         """Look at the clients again, as a new run would."""

@@ -48,10 +48,10 @@ class Transfer:
         url = f"http://{VIP}:{port}/bytes/1000000000?rate=20000"
         curl = f"curl -s -o {self.file} --local-port {number} '{url}'"
         self.pid = lab.sh("client", f"setsid {curl} >/dev/null 2>&1 & echo $!").strip()
-        self.server = wait_for(self._server, lambda: lab.on("server-1", "ipvsadm", "-Lcn"))
+        self.server = wait_for(self.server_now, lambda: lab.on("server-1", "ipvsadm", "-Lcn"))
         self.goes_on()
 
-    def _server(self):
+    def server_now(self):
         """Name the real server that the director keeps the connection on."""
         rows = [line.split() for line in self.lab.on("server-1", "ipvsadm", "-Lcn").splitlines()]
         for row in rows:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from labs import EXAMPLES, REFERENCE
@@ -12,18 +13,30 @@ from pages import PAGES, ROOT, Scratch, failures, runs
 pytestmark = pytest.mark.lab
 RUN = [page for page in PAGES if runs(page)]
 JSON_PAGE = ROOT / "docs/reference/json.md"
+AT_ONCE = 3
 MAPS = {"out", "directors", "vips", "vips.NAME", "forgotten", "frames", "frames_lost"}
 MAPS |= {"forgotten_neighbours"}
 WHOLE = {"actions[].before", "actions[].after"}  # resources: model.py has their fields
 
 
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """Run all pages, some at a time, each in a lab of its own; what failed, by page."""
+
+    def run(page):
+        scratch = Scratch(tmp_path_factory.mktemp(page.stem))
+        try:
+            return list(failures(page, scratch))
+        finally:
+            scratch.down()
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(RUN, pool.map(run, RUN), strict=True))
+
+
 @pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(ROOT)))
-def test_a_page_does_what_it_says(page, tmp_path):
-    scratch = Scratch(tmp_path)
-    try:
-        assert list(failures(page, scratch)) == []
-    finally:
-        scratch.down()
+def test_a_page_does_what_it_says(page, said):
+    assert said[page] == []
 
 
 def test_pages_that_show_the_way_are_among_those_run():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
-import subprocess
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,11 +19,15 @@ _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin
 
 def find(tool: str) -> str:
     """Return the path of a tool; an empty text when the host has none."""
+    import shutil
+
     return shutil.which(tool, path=_PATH) or ""
 
 
 def attempt(argv: Sequence[str], stdin: str = "") -> tuple[int, str, str]:
     """Run a tool; return exit code, output and error text. Missing: not installed; Unreachable."""
+    import subprocess  # most runs need no tool, and a start of the node is paid for every time
+
     path = find(argv[0])
     if not path:
         raise errors.Missing(f"{argv[0]} is not installed here; install its package")

@@ -39,13 +39,23 @@ class Conversation:
         self._digest, self._data = bundle.build()
         self._file = f"/run/onearm/node-{self._digest}.pyz"
 
+    def open(self) -> None:
+        """Start the node if it does not run yet, so that the next request costs one round trip."""
+        self._within(lambda deadline: self._child or self._start(deadline))
+
     def ask(self, request: dict[str, Any], rows: Iterable[Any], part: Callable[[Any], None]) -> Any:
         """Send one request and hand over the parts of its reply; return what ends it."""
-        deadline = time.monotonic() + self._deadline_s
-        try:
+
+        def talk(deadline: float) -> Any:
             child = self._child or self._start(deadline)
             child.feed(_lines(request, rows))
             return self._reply(part, deadline)
+
+        return self._within(talk)
+
+    def _within(self, talk: Callable[[float], Any]) -> Any:
+        try:
+            return talk(time.monotonic() + self._deadline_s)
         except TimeoutError:
             self.close()
             raise Unreachable(f"{self._host}: no answer within {self._deadline_s:g} s") from None
@@ -83,9 +93,8 @@ class Conversation:
         try:
             return self._greeted(deadline)
         except Ended as ended:
-            if ended.code not in NOT_THERE:
+            if ended.code not in NOT_THERE or not self._installed(deadline):
                 raise
-        self._install(deadline)
         return self._greeted(deadline)
 
     def _launch(self, *command: str) -> Child:
@@ -100,7 +109,8 @@ class Conversation:
             ) from error
         return self._child
 
-    def _install(self, deadline: float) -> None:
+    def _installed(self, deadline: float) -> bool:
+        """Put the node's file there; False when that fails without a word, as the start did."""
         child = self._launch("install", "-D", "-m", "0700", "/dev/stdin", self._file)
         child.feed([self._data], last=True)
         while child.read(deadline):
@@ -108,8 +118,9 @@ class Conversation:
         code = child.wait(deadline)
         said = child.complaint()
         self.close()
-        if code:
+        if code and said:
             raise Unreachable(f"{self._host}: {self._file} could not be put there: {said}")
+        return not code
 
     def _greeted(self, deadline: float) -> Child:
         """Start the node and read its hello."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import platform
 import socket
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Optional
@@ -12,7 +12,7 @@ from typing import Any, Optional
 from onearm.errors import PlaceError
 from onearm.kernel.faults import translate
 from onearm.ledger import Ledger
-from onearm.model import Action, Key, Resource, Seen, state_key
+from onearm.model import Action, AnnouncedVip, Key, Resource, Seen, state_key
 from onearm.places import director, real_server
 
 ROLES: dict[type, Any] = {
@@ -24,9 +24,9 @@ ROLES: dict[type, Any] = {
 class HostPlace:
     """The host we run on, for one spec by its name. Whoever applies holds the host's lock."""
 
-    def __init__(self, name: str, ledger: Optional[Ledger] = None) -> None:
-        """Read the ledger: it says what is ours here."""
-        self._name = name
+    def __init__(self, name: str, ledger: Optional[Ledger] = None, *, adopt: bool = False) -> None:
+        """Read the ledger: it says what is ours here. With `adopt`, what is kept is marked too."""
+        self._name, self._adopt = name, adopt
         self._ledger = ledger or Ledger()
 
     def observe(self, wanted: Iterable[Resource]) -> dict[Key, Seen]:
@@ -86,7 +86,7 @@ class HostPlace:
         self, batch: Sequence[Action], done: Callable[[Action], None]
     ) -> dict[Action, PlaceError]:
         unmarked = {state_key(a.resource) for a in batch if not self._marked(a.resource)}
-        built = [a.after for a in batch if a.after is not None]
+        built = [a.after for a in batch if a.after is not None and not self._only_told(a)]
         if built:
             self._ledger.mark(self._name, built, self._was(built))
         shared = [a for a in batch if a.after is None and self._shared(a.resource)]
@@ -100,6 +100,11 @@ class HostPlace:
         for action in shared:
             done(action)
         return refused
+
+    def _only_told(self, action: Action) -> bool:
+        """Say whether a VIP is merely announced again: one that is nobody's of ours stays so."""
+        standing = action.verb == "keep" and isinstance(action.resource, AnnouncedVip)
+        return standing and not self._adopt and not self._ledger.names(state_key(action.resource))
 
     def _marked(self, resource: Resource) -> bool:
         return self._name in self._ledger.names(state_key(resource))
@@ -139,7 +144,7 @@ def identity() -> dict[str, Any]:
     """Say which machine this is."""
     return {
         "hostname": socket.gethostname(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
+        "kernel": os.uname().release,
+        "python": "{}.{}.{}".format(*sys.version_info),
         "uid": os.geteuid(),
     }

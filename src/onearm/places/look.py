@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import platform
+import os
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from onearm.facts import ClaimFact, DestinationFact, HostFacts, ServiceFact
+from onearm.facts import ClaimFact, DestinationFact, HostFacts, LinkFact, ServiceFact
 from onearm.kernel import arp, packets, sysctl
 from onearm.kernel.arp_drops import output_drops
 from onearm.kernel.faults import translate
@@ -54,15 +54,16 @@ def look(question: Question) -> HostFacts:
 
 
 def _look(question: Question) -> HostFacts:
-    lacks = _lacks(question)
     ledger = Ledger()
     served = any(isinstance(m.resource, Service) for m in ledger.marks.values())
     with Links() as links:
+        seen = links.links()
+        lacks = _lacks(question, seen)
         paths = tuple(links.route_get(address) for address in question.near)
         return HostFacts(
             hostname=socket.gethostname(),
-            kernel=platform.release(),
-            links=tuple(links.links()),
+            kernel=os.uname().release,
+            links=tuple(seen),
             addresses=tuple(links.addresses()),
             routes=tuple(links.routes()),
             neighbours=tuple(links.neighbours()),
@@ -81,12 +82,12 @@ def _has_table(question: Question, lacks: dict[str, str], *, served: bool) -> bo
     return (question.role == "director" and "ip_vs" not in lacks) or served
 
 
-def _lacks(question: Question) -> dict[str, str]:
+def _lacks(question: Question, links: Iterable[LinkFact]) -> dict[str, str]:
     """Try what the role needs, in a namespace of its own, before anything is changed."""
     reasons: dict[str, str] = {}
     if question.role == "director":
         reasons["ip_vs"] = Ipvs.available()
-    if question.role == "real_server":
+    if question.role == "real_server" and not any(link.kind == "dummy" for link in links):
         reasons["dummy"] = arp.trial_dummy()
     if question.arp in arp.POLICIES:
         reasons[f"arp_{question.arp}"] = arp.trial(question.arp)

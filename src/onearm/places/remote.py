@@ -24,7 +24,7 @@ class RemotePlace:
 
     def __init__(self, host: str, prefix: Sequence[str], name: str, deadline_s: float) -> None:
         """Reach `host` by `prefix`; each request ends within `deadline_s` seconds."""
-        self.host, self._name = host, name
+        self.host, self._name, self.adopt = host, name, False
         self._conversation = Conversation(host, prefix, deadline_s)
 
     def close(self) -> None:
@@ -65,8 +65,12 @@ class RemotePlace:
                 error = wire.decode(dict[str, str], said.get("error"))
                 refused[_pick(batch, said.get("refused"))] = PlaceError(error.get("text", ""))
 
-        self._ask("apply", part, batch, name=self._name)
+        self._ask("apply", part, batch, name=self._name, adopt=self.adopt)
         return refused
+
+    def open(self) -> None:
+        """Start the node process."""
+        self._conversation.open()
 
     def lock(self) -> None:
         """Hold the host's lock until close."""
@@ -100,10 +104,14 @@ class RemotePlace:
         """Record every frame that has to do with the VIPs, until `captured`."""
         self._ask("capture", name=name, vips=[str(vip) for vip in vips])
 
-    def captured(self, name: str) -> tuple[list[Frame], int]:
-        """End a capture: its frames in order, and how many the kernel had to drop."""
+    def captured(self, name: str, ports: Iterable[int] = ()) -> tuple[list[Frame], int]:
+        """End a capture: its frames in order, and how many the kernel had to drop.
+
+        With the client's `ports` of connections to follow, others show their first frame only.
+        """
         found: list[Frame] = []
-        data = self._ask("captured", _collect(tuple[Frame, ...], found), name=name)
+        collect = _collect(tuple[Frame, ...], found)
+        data = self._ask("captured", collect, name=name, ports=sorted(ports))
         with self._naming():
             return found, wire.decode(int, _object(data).get("lost"))
 

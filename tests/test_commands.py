@@ -1,0 +1,106 @@
+"""Each change as an engineer would have typed it, quoted for a shell."""
+
+import shlex
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from onearm.commands import commands, shell_line
+from onearm.model import (
+    Action,
+    AnnouncedVip,
+    ArpSilence,
+    Destination,
+    HeldVip,
+    Link,
+    Mark,
+    Service,
+    Sysctl,
+)
+from worlds import VIP
+
+SERVER = ip_address("203.0.113.4")
+SERVICE = Service("tcp", VIP, 80, "rr")
+DEST = Destination("tcp", VIP, 80, SERVER)
+SIX = Service("udp", ip_address("2001:db8::2"), 53, "mh", ("mh-fallback", "mh-port", "ops"))
+DOTTED = ArpSilence("eth0.7")
+RULES = ArpSilence("eth0", "arptables", VIP, SERVER)
+
+
+def typed(before, after, mark=None):
+    return [shell_line(argv) for argv in commands(Action("h", before, after), mark)]
+
+
+CASES = [
+    (None, Link("eth-vip"), ["ip link add eth-vip type dummy", "ip link set eth-vip up"]),
+    (Link("eth-vip", up=False), Link("eth-vip"), ["ip link set eth-vip up"]),
+    (Link("eth-vip"), None, ["ip link del eth-vip"]),
+    (None, HeldVip(VIP), ["ip address add 203.0.113.2/32 dev eth-vip"]),
+    (HeldVip(VIP), None, ["ip address del 203.0.113.2/32 dev eth-vip"]),
+    (AnnouncedVip(VIP, "eth0"), None, ["ip address del 203.0.113.2/32 dev eth0"]),
+    (None, SERVICE, ["ipvsadm -A -t 203.0.113.2:80 -s rr"]),
+    (SERVICE, replace(SERVICE, scheduler="sh"), ["ipvsadm -E -t 203.0.113.2:80 -s sh"]),
+    (SERVICE, None, ["ipvsadm -D -t 203.0.113.2:80"]),
+    (None, SIX, ["ipvsadm -A -u '[2001:db8::2]:53' -s mh -b mh-fallback,mh-port -o"]),
+    (None, DEST, ["ipvsadm -a -t 203.0.113.2:80 -r 203.0.113.4:80 -g -w 1"]),
+    (DEST, replace(DEST, weight=0), ["ipvsadm -e -t 203.0.113.2:80 -r 203.0.113.4:80 -g -w 0"]),
+    (DEST, None, ["ipvsadm -d -t 203.0.113.2:80 -r 203.0.113.4:80"]),
+    (None, Sysctl("net/ipv4/vs/conntrack", "0"), ["sysctl -w net.ipv4.vs.conntrack=0"]),
+    (
+        None,
+        DOTTED,
+        [
+            "sysctl -w net.ipv4.conf.eth0/7.arp_ignore=1",
+            "sysctl -w net.ipv4.conf.eth0/7.arp_announce=2",
+        ],
+    ),
+    (
+        RULES,
+        None,
+        [
+            "arptables-legacy -D INPUT -i eth0 -d 203.0.113.2 -j DROP",
+            "arptables-legacy -D OUTPUT -o eth0 -s 203.0.113.2 -j mangle --mangle-ip-s 203.0.113.4",
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "lines"), CASES, ids=lambda v: str(v)[:30])
+def test_what_is_typed(before, after, lines):
+    assert typed(before, after) == lines
+
+
+def test_a_vip_is_announced_when_it_is_made_and_when_it_is_kept():
+    vip = AnnouncedVip(VIP, "eth0")
+    announce = [f"arping -{way} -c 5 -I eth0 203.0.113.2" for way in "UA"]
+    assert typed(None, vip) == ["ip address add 203.0.113.2/32 dev eth0", *announce]
+    assert typed(vip, vip) == announce
+
+
+@pytest.mark.parametrize("thing", [SERVICE, DEST, Link("eth-vip"), HeldVip(VIP), DOTTED])
+def test_what_only_changes_a_mark_is_not_typed(thing):
+    assert typed(thing, thing) == []
+    assert typed(thing, None, Mark(thing, ("a", "b"))) == []
+
+
+def test_what_was_there_is_put_back():
+    thing = Sysctl("net/ipv4/vs/conntrack", "0")
+    assert typed(thing, None, Mark(thing, ("a",), {"value": "1"})) == [
+        "sysctl -w net.ipv4.vs.conntrack=1"
+    ]
+    assert typed(DOTTED, None, Mark(DOTTED, ("a",), {"arp_ignore": "0"})) == [
+        "sysctl -w net.ipv4.conf.eth0/7.arp_ignore=0"
+    ]
+
+
+def test_every_word_survives_a_shell():
+    for argv in commands(Action("h", None, Link("a;b $(c) 'd'"))):
+        assert shlex.split(shell_line(argv)) == argv
+
+
+def test_rules_of_nft_are_one_word_for_the_shell():
+    lines = typed(None, replace(RULES, policy="nft"))
+    assert all(len(shlex.split(line)) == 2 for line in lines)
+    assert "drop" in lines[-2]
+    assert "saddr ip set 203.0.113.4" in lines[-1]

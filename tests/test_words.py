@@ -1,0 +1,68 @@
+"""Actions in people's words: every kind by every verb, in one printable line."""
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from onearm.model import (
+    Action,
+    AnnouncedVip,
+    ArpSilence,
+    Destination,
+    HeldVip,
+    Link,
+    Mark,
+    Service,
+    Sysctl,
+)
+from onearm.words import describe, reason
+from worlds import VIP
+
+THINGS = [
+    Sysctl("net/ipv4/vs/conntrack", "0"),
+    Link("eth-vip"),
+    ArpSilence("eth0"),
+    ArpSilence("eth0", "nft", VIP, VIP, mute=False),
+    HeldVip(VIP),
+    Service("udp", ip_address("2001:db8::2"), 53, "mh", ("mh-port",)),
+    Destination("tcp", VIP, 80, VIP, host="r1"),
+    AnnouncedVip(VIP, "eth0"),
+]
+
+
+@pytest.mark.parametrize("thing", THINGS, ids=lambda thing: type(thing).__name__)
+def test_each_kind_has_words(thing):
+    made = describe(Action("h", None, thing))
+    assert made.startswith("create ")
+    gone = describe(Action("h", thing, None))
+    assert gone.startswith("delete ")
+    kept = describe(Action("h", thing, thing))
+    assert kept.startswith(("note ", "announce "))
+    shared = describe(Action("h", thing, None), Mark(thing, ("a", "b")))
+    assert shared.startswith("release ")
+    for text in (made, gone, kept, shared, reason(Action("h", None, thing))):
+        assert text.isprintable()
+
+
+def test_an_update_says_what_changes():
+    before = Destination("tcp", VIP, 80, VIP, 1, host="r1")
+    action = Action("h", before, replace(before, weight=0, draining_since="2026-01-01"))
+    assert describe(action) == "update destination r1 of 203.0.113.2:80/tcp: weight 1 -> 0"
+    assert reason(action).startswith("drains")
+
+
+def test_a_restored_sysctl_says_to_what():
+    thing = THINGS[0]
+    found = describe(Action("h", thing, None), Mark(thing, ("a",), {"value": "1"}))
+    assert found == "restore sysctl net.ipv4.vs.conntrack to 1"
+
+
+def test_the_telling_of_a_silence():
+    silence = ArpSilence("eth0")
+    found = describe(Action("h", replace(silence, announced=False), silence))
+    assert found.startswith("note that the VIP was announced")
+
+
+def test_a_mark_of_another_shape_is_no_bug():
+    assert describe(Action("h", THINGS[0], None), Mark(THINGS[0], ("a",), {"x": "1"}))
