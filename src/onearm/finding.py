@@ -20,6 +20,11 @@ class Finding:
     observed: str
     cure: str
 
+    @property
+    def said(self) -> str:
+        """What was seen, with the party's name."""
+        return self.observed if self.party in self.observed else f"{self.party}: {self.observed}"
+
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:
     """Put the worst first."""

@@ -127,25 +127,22 @@ SAME, OTHER = "same node", "other node"
 WHERE = {SAME: TOGETHER, OTHER: APART}
 COLUMNS = [(mode, where) for mode in MODES for where in WHERE]
 BOTH = (EVERYTHING, Pair(ip_network(VIP)))
-NAIVE, STATELESS, OFF, NARROW, BARE = (
+NAIVE, STATELESS, OFF, BARE = (
     "stateful group + 0/0",
     "stateless group + 0/0",
     "port security off",
-    "director without 0/0",
     "servers without pair",
 )
 CHOICES = {  # the director's port, the real servers' pairs
     NAIVE: (port("server-1", EVERYTHING), (HIS,)),
     STATELESS: (port("server-1", *BOTH, stateful=False), (HIS,)),
     OFF: (port("server-1", rules=(), port_security=False), (HIS,)),
-    NARROW: (port("server-1", HIS, stateful=False), (HIS,)),
     BARE: (port("server-1", *BOTH, stateful=False), ()),
 }
 RECORDED = {  # in the order of COLUMNS; None: told by its neighbour, as no connection comes to be
     NAIVE: (WORKS, WORKS, WORKS, HANGS, HANGS, HANGS),
     STATELESS: (WORKS, WORKS, WORKS, HANGS, WORKS, WORKS),
     OFF: (WORKS, WORKS, WORKS, WORKS, OUTSIDE_ONLY, OUTSIDE_ONLY),
-    NARROW: (None, TIMEOUT, None, TIMEOUT, None, TIMEOUT),
     BARE: (None, TIMEOUT, None, TIMEOUT, None, TIMEOUT),
 }
 CHOSEN = {IPTABLES: STATELESS, OPENVSWITCH: OFF, OVN: STATELESS}
@@ -179,19 +176,18 @@ def balanced(lab):
 
 @pytest.fixture(scope="module")
 def matrix(lab, balanced):
-    """Measure every cell: what clients saw, who served them, what was dropped."""
+    """Measure every cell: what clients saw, who served them, and if not, what was dropped."""
     for host in ("client", "neighbour", "server-2", "server-3"):  # dead connections end at once
         lab.sh(host, "sysctl -qw net.ipv4.tcp_synack_retries=0 net.ipv4.tcp_orphan_retries=1")
     cells, plan, drops = {}, None, Drops(lab)
     for choice, mode, where in CELLS:
         plan = enforce.apply(lab.name, mode, cell(choice, where), plan)
         found, served = verdicts(lab, recorded(choice, mode, where))
-        cells[choice, mode, where] = found, served, drops.since(plan)
+        cells[choice, mode, where] = found, served, {} if found == WORKS else drops.since(plan)
     return cells
 
 
 def test_the_matrix_is_the_recorded_one(matrix):
-    """Drops of dead connections that try again may show in the next cell, so more is no fault."""
     for choice in CHOICES:
         for each in (each for each in CELLS if each[0] == choice):
             found, _, drops = matrix[each]
@@ -204,11 +200,8 @@ def test_the_matrix_is_the_recorded_one(matrix):
     for each, (found, served, drops) in matrix.items():
         if found == WORKS:
             assert served == {"server-2", "server-3"}
-            assert {reason for _, reason in drops} <= {"invalid"}
         if "hangs" in found:
             assert ("server-1", "invalid") in drops
-        if each[0] == NARROW:
-            assert ("server-1", "spoof-out") in drops
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 import time
+import warnings
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -71,7 +72,9 @@ class Api:
                 " section; install it with: pip install 'onearm[openstack]'"
             ) from None
         try:
-            made = openstack.connect(cloud=self._cloud, app_name="onearm")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the SDK's words to itself are not the operator's
+                made = openstack.connect(cloud=self._cloud, app_name="onearm")
             self._clean.learn(made.config.config)
             made.session.timeout = READ_S
         except (openstack.exceptions.SDKException, yaml.YAMLError, OSError, ValueError) as error:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from onearm.errors import Denied, PlaceError, Unreachable
 from onearm.model import Action, GroupRule, SecurityGroup, VipPort
 from onearm.places import neutron_tags
-from onearm.places.neutron_api import Api, Json, Reply, path
+from onearm.places.neutron_answers import Reply
+from onearm.places.neutron_api import Api, Json, path
 from onearm.places.neutron_marks import (
     Was,
     birth,
