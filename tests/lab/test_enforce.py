@@ -24,7 +24,7 @@ from enforced import (
 from labs import REFERENCE
 from proofs import FAIL, PASS, proving
 
-from onearm.lab import enforce
+from onearm.lab import enforce, enforce_stages
 from onearm.lab.enforce import IPTABLES, MODES, OPENVSWITCH, OVN, Pair, Rule
 
 pytestmark = pytest.mark.lab
@@ -179,11 +179,16 @@ def matrix(lab, balanced):
     """Measure every cell: what clients saw, who served them, and if not, what was dropped."""
     for host in ("client", "neighbour", "server-2", "server-3"):  # dead connections end at once
         lab.sh(host, "sysctl -qw net.ipv4.tcp_synack_retries=0 net.ipv4.tcp_orphan_retries=1")
-    cells, plan, drops = {}, None, Drops(lab)
+    measured, cells, plan, drops = {}, {}, None, Drops(lab)
     for choice, mode, where in CELLS:
-        plan = enforce.apply(lab.name, mode, cell(choice, where), plan)
-        found, served = verdicts(lab, recorded(choice, mode, where))
-        cells[choice, mode, where] = found, served, {} if found == WORKS else drops.since(plan)
+        states = cell(choice, where)
+        rules = str(enforce_stages.plan(mode, states))
+        if rules not in measured:
+            plan = enforce.apply(lab.name, mode, states, plan)
+            found, served = verdicts(lab, recorded(choice, mode, where))
+            measured[rules] = found, served, {} if found == WORKS else drops.since(plan)
+        cells[choice, mode, where] = measured[rules]
+    assert len(measured) == 15  # of 21: the place of a port counts in openvswitch alone
     return cells
 
 
@@ -197,7 +202,7 @@ def test_the_matrix_is_the_recorded_one(matrix):
     assert {each: found for each, (found, _, _) in matrix.items()} == {
         each: recorded(*each) for each in CELLS
     }
-    for each, (found, served, drops) in matrix.items():
+    for found, served, drops in matrix.values():
         if found == WORKS:
             assert served == {"server-2", "server-3"}
         if "hangs" in found:
@@ -232,12 +237,14 @@ def test_openvswitch_hides_it_where_a_node_is_shared(lab, balanced):
     assert served() == ["hangs", "hangs", "server-3", "server-3"]
 
 
-@pytest.mark.parametrize(("mode", "where"), COLUMNS)
+@pytest.mark.parametrize(
+    ("mode", "where"), [(IPTABLES, OTHER), (OPENVSWITCH, SAME), (OPENVSWITCH, OTHER), (OVN, OTHER)]
+)
 def test_verify_proves_the_choice_and_refutes_the_naive_one(lab, prove, mode, where):
     enforce.apply(lab.name, mode, cell(CHOSEN[mode], where))
     found = prove(cold=True)
     assert not found.ids(FAIL) and len(found.ids(PASS)) == 5, str(found)
-    if where == OTHER and recorded(NAIVE, mode, where) == HANGS:
+    if recorded(NAIVE, mode, where) == HANGS:
         enforce.apply(lab.name, mode, cell(NAIVE, where))
         found = prove()
         assert found.ids(FAIL) == {"path.every_destination"}

@@ -10,7 +10,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 
-from onearm.errors import PlaceError
+from onearm.errors import Missing, PlaceError
 from onearm.lab import client, enforce_stages
 from onearm.lab.enforce_stages import Plan
 from onearm.lab.enforce_state import (
@@ -33,6 +33,7 @@ __all__ = [
     "States", "apply", "counters", "follow", "release",
 ]  # fmt: skip
 POLL_S = 0.2
+UNTRACKED = "Protocol error"  # what nft says to `ct` on a bridge that cannot
 
 
 def apply(name: str | None, mode: str, states: States, before: Plan | None = None) -> Plan:
@@ -91,5 +92,7 @@ def _shell(name: str | None, script: str) -> str:
     code, out, complaint = client.call(name, SEGMENT, ["sh", "-es"], script.encode())
     if code:
         text = complaint.decode(errors="replace").strip()
+        if UNTRACKED in text:
+            raise Missing("the lab's kernel tracks no connections on bridges (nf_conntrack_bridge)")
         raise PlaceError(f"the lab's segment refused to enforce port security: {text}")
     return out.decode()
