@@ -116,7 +116,7 @@ def director_rules(
     yield from service_rules(spec, owner, endpoints)
     for endpoint in sorted(endpoints):
         yield rule(
-            owner, INGRESS, single(endpoint.vip), endpoint.protocol, why="replies in the VIP's name"
+            owner, INGRESS, single(endpoint.vip), endpoint.protocol, why="replies from the VIP"
         )
     protocols = sorted({"tcp", *(endpoint.protocol for endpoint in endpoints)})
     for network in union(single(server) for server in servers):

@@ -23,6 +23,14 @@ GROUP = ["openstack", "security", "group"]
 ICMPS = ("icmp", "ipv6-icmp", "icmpv6", "1", "58")
 
 
+def _project(cloud: CloudFacts | None) -> list[str]:
+    """Name the project where somebody of another one has to do it: else it would be theirs."""
+    if cloud is None or not cloud.project_id:
+        return []
+    reads_only = bool(cloud.roles) and set(cloud.roles) <= {"reader"}
+    return ["--project", cloud.project_id] if reads_only or cloud.pairs_right is False else []
+
+
 def _pair_text(resource: AddressPair) -> str:
     return str(resource.network.network_address) if resource.bare else str(resource.network)
 
@@ -36,14 +44,22 @@ def _group_word(resource: GroupRule | GroupMembership, cloud: CloudFacts | None)
     return name
 
 
-def _group(action: Action, _mark: Mark | None, _cloud: CloudFacts | None) -> list[Argv]:
+def _group(action: Action, _mark: Mark | None, cloud: CloudFacts | None) -> list[Argv]:
     resource = action.resource
     if not isinstance(resource, SecurityGroup):
         return []
     if action.after is None:
         return [[*GROUP, "delete", resource.name]]
     kind = [] if resource.stateful else ["--stateless"]
-    made = [*GROUP, "create", *kind, "--description", "made by onearm", resource.name]
+    made = [
+        *GROUP,
+        "create",
+        *_project(cloud),
+        *kind,
+        "--description",
+        "made by onearm",
+        resource.name,
+    ]
     return [made] if action.before is None else []
 
 
@@ -60,6 +76,7 @@ def _rule(action: Action, _mark: Mark | None, cloud: CloudFacts | None) -> list[
     words += ["--protocol", rule.protocol or "any", *_ports(rule)]
     words += ["--remote-ip", str(rule.remote)] if rule.remote is not None else []
     words += ["--description", rule.description] if rule.description else []
+    words += _project(cloud)
     return [[*words, _group_word(rule, cloud)]]
 
 
@@ -89,7 +106,7 @@ def _vip_port(action: Action, _mark: Mark | None, cloud: CloudFacts | None) -> l
     if action.after is None:
         owners = [p for p in cloud.vip_ports if resource.address in p.addresses] if cloud else []
         return [[*PORT, "delete", port.id] for port in owners]
-    words = [*PORT, "create", "--network", resource.network_id]
+    words = [*PORT, "create", *_project(cloud), "--network", resource.network_id]
     words += ["--fixed-ip", f"ip-address={resource.address}", "--disable"]
     words += ["--device-owner", VIP_OWNER, "--no-security-group"]
     return [[*words, f"onearm-vip-{resource.address}"]]

@@ -91,7 +91,7 @@ def _show(
 ) -> None:
     render.show_plan(screen, plan, session.marked, session.cut(plan))
     _show_troubles(screen, session, plan, findings)
-    if not session.facts:
+    if not session.facts and session.cloud is None:
         screen.print(f"{path}: no host could be looked at")
     elif not (plan.refusals and not len(plan)):
         screen.print(f"{path}: {render.summary(plan)}")
@@ -224,10 +224,10 @@ class Change:
         if errors or plan.refusals:
             said = [f"{f.id}: {f.said}; {f.cure}" for f in errors] + list(plan.refusals)
             raise Refused("\n".join(["nothing was changed:", *said]))
-        denied = [f"{f.observed}; {f.cure}" for f in lacking_rights(findings)]
+        denied = [f"{f.said}; {f.cure}" for f in lacking_rights(findings)]
         if denied:
             raise Denied("\n".join(["nothing was changed:", *denied]))
-        if not session.facts:
+        if not session.facts and session.cloud is None:
             raise next(iter(session.out.values()))
 
     def _agreed(self, session: Session, plan: Plan, findings: list[Finding]) -> bool:

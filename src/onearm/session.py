@@ -70,11 +70,9 @@ class Session:
     def open(self, *, lock: bool = False, cloud: bool = False) -> None:
         """Look at every host of the spec, then at those that left it since the last apply.
 
-        `cloud`: at Neutron first, where the spec has one. What it denies at this point ends the
-        run before anything is changed.
+        `cloud`: at Neutron as well, where the spec has one, with the hosts' locks in hand. What it
+        denies at this point ends the run before anything is changed.
         """
-        if cloud and self.spec.openstack is not None:
-            self._open_cloud()
         names = [host.name for host in (*self.spec.directors, *self.spec.real_servers)]
         for name in names:
             if self.limit and name not in self.limit:
@@ -83,6 +81,8 @@ class Session:
         gone = self._left_behind(names)
         if not self.limit:
             self.forgotten = self._visit(gone, lock=lock)
+        if cloud and self.spec.openstack is not None:
+            self._open_cloud()
 
     def _open_cloud(self) -> None:
         if self.limit and NEUTRON not in self.limit:

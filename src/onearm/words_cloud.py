@@ -50,7 +50,7 @@ def _security(resource: PortSecurity) -> str:
 
 
 def _membership(resource: GroupMembership) -> str:
-    return f"{_port(resource)} {'alone ' if resource.only else ''}in {resource.group}"
+    return f"membership of {_port(resource)} in {resource.group}{' alone' if resource.only else ''}"
 
 
 CLOUD_NAMES: dict[type, Callable[[Any], str]] = {
