@@ -79,6 +79,7 @@ def removal() -> str:
         f"rm -f {HELD}\n"
         f"fi\n"
         f"for stage in $(ls {NAMESPACES} 2>/dev/null); do\n"
+        f" ip link del up-$stage 2>/dev/null || true\n"  # a namespace's end takes it along too late
         f" ip netns del $stage\n"
         "done\n"
         f"bridge link set dev {ROUTER} learning on\n"
