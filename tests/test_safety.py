@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from dataclasses import replace
 from datetime import datetime, timezone
 from ipaddress import ip_address, ip_network
 from random import Random
@@ -10,13 +11,22 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+import clouds
 from fakes import FakeHost, Killed
 from onearm import diff as diff_module
 from onearm import reconcile
 from onearm.desire import desire
-from onearm.model import AnnouncedVip, ArpSilence, Destination, HeldVip, Service
+from onearm.model import (
+    NEUTRON,
+    AddressPair,
+    AnnouncedVip,
+    ArpSilence,
+    Destination,
+    HeldVip,
+    Service,
+)
 from onearm.reconcile import Run
-from onearm.spec import Host, Member, Spec, VirtualService
+from onearm.spec import Cloud, Host, Member, Spec, VirtualService
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "100"))  # many more: EXAMPLES=5000 make test
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -62,8 +72,9 @@ class Fleet:
 
     def __init__(self, random):
         self.hosts = {n: FakeHost(n, a) for n, a in (DIRECTORS | SERVERS).items()}
+        self.cloud = FakeHost(NEUTRON, "192.0.2.1")
         self.continued, self.both = set(), set()
-        for host in self.hosts.values():
+        for host in (*self.hosts.values(), self.cloud):
             # one of its own: hosts work in threads, whose turns hypothesis cannot repeat
             host.random, host.after_each = Random(random.getrandbits(32)), self.check  # noqa: S311
 
@@ -71,9 +82,20 @@ class Fleet:
         servers = [ip_address(a) for a in SERVERS.values()]
         return {n: h.facts(servers if n in DIRECTORS else ()) for n, h in self.hosts.items()}
 
+    @property
+    def places(self):
+        return {**self.hosts, NEUTRON: self.cloud}
+
+    def cloud_facts(self):
+        ports = [clouds.port(name, address) for name, address in (DIRECTORS | SERVERS).items()]
+        return clouds.cloud(ports, marks=tuple(self.cloud.marks.values()))
+
     def run(self, spec, **options):
-        desired = desire(spec, self.facts(), NOW)
-        return Run(spec.name, desired, self.hosts, **options).converge()
+        seen = self.cloud_facts() if spec.openstack else None
+        desired = desire(spec, self.facts(), NOW, seen)
+        places = self.places if spec.openstack else self.hosts
+        self.check_pairs = bool(spec.openstack)
+        return Run(spec.name, desired, places, **options).converge()
 
     def between(self, old, new):
         """Say what must go on from `old` to `new`: services with weight, and services at all."""
@@ -101,10 +123,17 @@ class Fleet:
                 target = next(h for h in self.hosts.values() if h.address == d.server)
                 holds = {t.vip for t in target.things.values() if isinstance(t, HeldVip)}
                 assert d.vip in holds, f"{host.name} feeds {target.name}, which lacks {d.vip}"
+                assert self.paired(target, d.vip), f"{target.name} may not answer as {d.vip}"
             self.check_announced(host, things)
         for vip in VIPS:
             holders = [h.name for h in self.hosts.values() if announces(h, ip_address(vip))]
             assert len(holders) <= 1, f"{holders} both announce {vip}"
+
+    def paired(self, host, vip):
+        """Say whether Neutron lets a host send as the VIP, where there is one."""
+        pairs = (t for t in self.cloud.things.values() if isinstance(t, AddressPair))
+        found = {(pair.port_id, pair.network) for pair in pairs}
+        return not self.check_pairs or (f"p-{host.name}", ip_network(vip)) in found
 
     def check_announced(self, host, things):
         for announced in (t for t in things if isinstance(t, AnnouncedVip)):
@@ -130,7 +159,7 @@ def announces(host, vip):
 
 
 def things(fleet):
-    return {name: host.things for name, host in fleet.hosts.items()}
+    return {name: place.things for name, place in fleet.places.items()}
 
 
 def converged(fleet, spec):
@@ -153,15 +182,14 @@ def from_any_to_any(old, new, random, fails):
     if old.directors != new.directors:
         fails = {name: n for name, n in fails.items() if name not in DIRECTORS}
     for name, n in fails.items():
-        fleet.hosts[name].fails_after = n + fleet.hosts[name].count if n else 0
+        fleet.places[name].fails_after = n + fleet.places[name].count if n else 0
     fleet.run(new)
-    for host in fleet.hosts.values():
-        host.fails_after = None
+    for place in fleet.places.values():
+        place.fails_after = None
     converged(fleet, new)
-    empty = Spec(directors=new.directors, real_servers=new.real_servers, clients=new.clients)
     fleet.continued = fleet.both = set()
-    converged(fleet, empty)
-    assert not any(host.things or host.marks for host in fleet.hosts.values())
+    converged(fleet, replace(new, services=()))
+    assert not any(place.things or place.marks for place in fleet.places.values())
 
 
 def killed_anywhere(old, new, random, fuel):
@@ -169,12 +197,12 @@ def killed_anywhere(old, new, random, fuel):
     converged(fleet, old)
     fleet.between(old, new)
     shared = [fuel]
-    for host in fleet.hosts.values():
-        host.fuel = shared
+    for place in fleet.places.values():
+        place.fuel = shared
     with contextlib.suppress(Killed):
         fleet.run(new)
-    for host in fleet.hosts.values():
-        host.fuel = None
+    for place in fleet.places.values():
+        place.fuel = None
     converged(fleet, new)
     clean = Fleet(random)
     converged(clean, new)
@@ -194,6 +222,30 @@ def test_any_to_any_with_places_failing(old, new, random, fails):
 @EVERYTHING
 @given(specs(), specs(), RANDOM, st.integers(0, 60))
 def test_killed_anywhere(old, new, random, fuel):
+    killed_anywhere(old, new, random, fuel)
+
+
+def in_a_cloud(found):
+    """Give specs of a cloud: hosts and the cloud fail and are killed alike."""
+    return found.map(
+        lambda spec: replace(spec, openstack=Cloud(network="public", director_groups="replace"))
+    )
+
+
+CLOUD_FAILS = st.dictionaries(
+    st.sampled_from([NEUTRON, *sorted(DIRECTORS | SERVERS)]), st.integers(0, 30), max_size=3
+)
+
+
+@EVERYTHING
+@given(in_a_cloud(specs()), in_a_cloud(specs()), RANDOM, CLOUD_FAILS)
+def test_any_to_any_in_a_cloud(old, new, random, fails):
+    from_any_to_any(old, new, random, fails)
+
+
+@EVERYTHING
+@given(in_a_cloud(specs()), in_a_cloud(specs()), RANDOM, st.integers(0, 120))
+def test_killed_anywhere_in_a_cloud(old, new, random, fuel):
     killed_anywhere(old, new, random, fuel)
 
 
@@ -228,18 +280,26 @@ def test_weights_change_while_others_are_out(old, data, random, sick):
     assert things(fleet) == things(clean)
 
 
-def swapped(one, other):
-    steps = diff_module.STEP
-    return steps | {one: steps[other], other: steps[one]}
+def swap(m, one, other):
+    """Let two kinds change places in the order."""
+    change = {one: other, other: one}
+    order = tuple(tuple(change.get(kind, kind) for kind in kinds) for kinds in diff_module.ORDER)
+    m.setattr(diff_module, "ORDER", order)
+    m.setattr(diff_module, "STEP", {kind: n for n, kinds in enumerate(order) for kind in kinds})
+
+
+def forget_the_cloud(m):
+    held = reconcile.held
+
+    def blind(action, out, *rest):
+        return held(action, {n: error for n, error in out.items() if n != NEUTRON}, *rest)
+
+    m.setattr(reconcile, "held", blind)
 
 
 FAULTS = {
-    "the VIP before its silence": lambda m: m.setattr(
-        diff_module, "STEP", swapped(ArpSilence, HeldVip)
-    ),
-    "destinations before the VIP": lambda m: m.setattr(
-        diff_module, "STEP", swapped(Destination, HeldVip)
-    ),
+    "the VIP before its silence": lambda m: swap(m, ArpSilence, HeldVip),
+    "destinations before the VIP": lambda m: swap(m, Destination, HeldVip),
     "a taking down in the order of building": lambda m: m.setattr(
         diff_module, "turn", lambda action: diff_module.STEP[type(action.resource)]
     ),
@@ -248,18 +308,37 @@ FAULTS = {
     ),
     "places that are out are forgotten": lambda m: m.setattr(reconcile, "held", lambda *_: False),
 }
+CLOUD_FAULTS = {
+    "pairs after destinations": lambda m: swap(m, AddressPair, Destination),
+    "a cloud that is out is forgotten": forget_the_cloud,
+}
+
+
+def broke_a_rule(error):
+    """Say whether a search ended by a broken rule, and not by what was planted going off alone."""
+    several = getattr(error, "exceptions", ())
+    return isinstance(error, AssertionError) or any(map(broke_a_rule, several))
+
+
+def caught(check, made, last):
+    search = settings(EVERYTHING, max_examples=400, phases=[Phase.generate], database=None)(
+        given(made, made, RANDOM, last)(check)
+    )
+    try:
+        search()
+    except Exception as error:  # noqa: BLE001 - several broken rules come as a group
+        return broke_a_rule(error)
+    return False
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_caught(fault, monkeypatch):
     FAULTS[fault](monkeypatch)
-    failures = 0
-    for check, last in ((from_any_to_any, FAILS), (killed_anywhere, st.integers(0, 60))):
-        search = settings(EVERYTHING, max_examples=400, phases=[Phase.generate], database=None)(
-            given(specs(), specs(), RANDOM, last)(check)
-        )
-        try:
-            search()
-        except Exception:  # noqa: BLE001 - several broken rules come as a group
-            failures += 1
-    assert failures, f"nobody noticed: {fault}"
+    checks = ((from_any_to_any, FAILS), (killed_anywhere, st.integers(0, 60)))
+    assert any(caught(check, specs(), last) for check, last in checks), f"not noticed: {fault}"
+
+
+@pytest.mark.parametrize("fault", CLOUD_FAULTS)
+def test_a_fault_planted_in_a_cloud_is_caught(fault, monkeypatch):
+    CLOUD_FAULTS[fault](monkeypatch)
+    assert caught(from_any_to_any, in_a_cloud(specs()), CLOUD_FAILS), f"not noticed: {fault}"
