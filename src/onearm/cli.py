@@ -167,17 +167,55 @@ LAB_NAME = click.option("--name", metavar="N", help="Which lab; default $ONEARM_
 
 @lab.command()
 @LAB_NAME
+@click.option("--cloud", is_flag=True, help="With a real Neutron, whose port security is enforced.")
+@click.option(
+    "--firewall",
+    type=click.Choice(("ovn", "openvswitch", "iptables_hybrid")),
+    default="ovn",
+    show_default=True,
+    help="The driver that port security is enforced as.",
+)
+@click.option(
+    "--compute",
+    type=click.Choice(("apart", "together")),
+    default="apart",
+    show_default=True,
+    help="Director and real servers on different compute nodes, or on the same.",
+)
 @JSON
-def up(*, name: str | None, as_json: bool) -> int:
+def up(*, name: str | None, cloud: bool, firewall: str, compute: str, as_json: bool) -> int:
     """Start a lab; return when it is ready."""
+    if cloud:
+        return _up_with_a_cloud(name, firewall, compute, as_json=as_json)
     from onearm.lab import client
 
     info = client.up(name)
     if as_json:
         print_json({"onearm": 1, "kind": "lab", **info._asdict()})
     else:
-        what = "was running already" if info.already else f"is ready after {info.boot_s:.1f} s"
-        click.echo(f"lab {info.name} {what}: {info.backend}, kernel {info.kernel} ({info.why})")
+        click.echo(_ready(info))
+    return 0
+
+
+def _ready(info: Any) -> str:
+    what = "was running already" if info.already else f"is ready after {info.boot_s:.1f} s"
+    return f"lab {info.name} {what}: {info.backend}, kernel {info.kernel} ({info.why})"
+
+
+def _up_with_a_cloud(name: str | None, firewall: str, compute: str, *, as_json: bool) -> int:
+    from onearm.lab.cloud import start
+
+    info, cloud = start.up(name, firewall, compute)
+    if as_json:
+        print_json({"onearm": 1, "kind": "lab", **info._asdict(), "cloud": cloud._asdict()})
+        return 0
+    click.echo(_ready(info))
+    click.echo(
+        f"its cloud answers at {cloud.url}; port security as {firewall} has it, director and real"
+        f" servers {'on one compute node' if compute == 'together' else 'on different nodes'}"
+    )
+    click.echo(f"clouds for the spec, or for --os-cloud: {', '.join(cloud.clouds)}; first run:")
+    click.echo(f"  export OS_CLIENT_CONFIG_FILE={cloud.clouds_yaml}")
     return 0
 
 

@@ -66,17 +66,21 @@ def up(name: str | None = None) -> LabInfo:
     name = paths.lab_name(name)
     if _running(name):
         return info(name)._replace(already=True)
-    command = [sys.executable, "-ISsB", str(START), "controller", name]
+    said = spawn("controller", name)
+    return info(name)._replace(already=True) if said.get("already") else _info(said)
+
+
+def spawn(module: str, name: str) -> dict[str, Any]:
+    """Run a module of the lab that detaches; return its one line, raise what it complains of."""
+    command = [sys.executable, "-ISsB", str(START), module, name]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         check=False,
     )  # fmt: skip
     said = _parse(done.stdout)
-    if said.get("already"):
-        return info(name)._replace(already=True)
     if "error" in said:
         raise _kind(said["error"])(said["text"])
-    return _info(said)
+    return said
 
 
 def _parse(output: bytes) -> dict[str, Any]:
@@ -101,6 +105,10 @@ def _info(said: dict[str, Any]) -> LabInfo:
 def down(name: str | None = None) -> bool:
     """End a lab and wait until nothing of it is left; False when there was none."""
     name = paths.lab_name(name)
+    if (paths.lab_directory(name) / "cloud").is_dir():
+        from onearm.lab.cloud import start
+
+        start.end(paths.lab_directory(name))
     until = time.monotonic() + DOWN_S
     while time.monotonic() < until:
         with contextlib.suppress(PlaceError):

@@ -1,0 +1,135 @@
+"""The one process that owns a lab's Neutron and enforces what it says, as long as the lab lives.
+
+It writes one line to standard output once it is enforced, or why it is not, and ends on SIGTERM or
+with the lab's controller; then its Neutron ends too, and its directory goes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+from onearm.errors import OnearmError
+from onearm.lab import client, enforce, paths
+from onearm.lab.cloud import files, network, watch
+from onearm.lab.cloud.api import Api
+from onearm.lab.cloud.server import Server
+from onearm.lab.controller import report
+from onearm.lab.enforce_stages import Plan
+
+POLL_S = 0.1
+LOG, WISHES = "keeper.log", "wishes.json"
+
+
+class Keeper:
+    """Neutron and the enforcement of what it says, for one lab."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        """Keep whose it is; `start` starts it."""
+        self.name, self.directory = name, directory
+        self.ended = threading.Event()
+        self.server = Server(directory)
+        self._plan: Plan | None = None
+        self._mode = ""
+
+    def start(self) -> None:
+        """Start Neutron, fill it, and enforce it once."""
+        self.server.start()
+        self.admin = Api(self.server.url, _identity("admin"))
+        network.build(self.admin, self.directory, self.wishes()["compute"])
+        self.changes = watch.Changes(self.directory / "neutron.sqlite")
+        self.once()
+
+    def wishes(self) -> dict[str, str]:
+        """Read how it is wanted just now: firewall and compute, which `start` may write anew."""
+        found: dict[str, str] = json.loads((self.directory / WISHES).read_text())
+        return found
+
+    def once(self) -> None:
+        """Enforce what there is, if it may be something else than before."""
+        mode = self.wishes()["firewall"]
+        if not self.changes.since() and mode == self._mode:
+            return
+        before = self._plan if mode == self._mode else None
+        self._plan = enforce.apply(self.name, mode, watch.states(self.admin), before)
+        self._mode = mode
+        (self.directory / "firewall").write_text(mode)
+
+    def follow(self) -> None:
+        """Enforce until the end; what fails is tried again."""
+        while not self.ended.wait(POLL_S):
+            try:
+                self.once()
+            except (OnearmError, ValueError, KeyError) as error:
+                sys.stderr.write(f"{type(error).__name__}: {error}\n")
+                self.changes.forget()
+
+    def stop(self) -> None:
+        """End Neutron and take its files along."""
+        self.ended.set()
+        self.server.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _identity(name: str) -> files.Identity:
+    return next(identity for identity in files.IDENTITIES if identity.name == name)
+
+
+def _end_with(keeper: Keeper, controller: int) -> None:
+    """End on SIGTERM, or when the controller is gone, however it went."""
+    signal.signal(signal.SIGTERM, lambda *_: keeper.ended.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    death = os.pidfd_open(controller)
+
+    def wait() -> None:
+        import select
+
+        select.select([death], [], [])
+        keeper.ended.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def run(name: str, directory: Path) -> None:
+    """Own the cloud's directory until the end."""
+    lock = paths.lock(directory)
+    if lock is None:
+        raise OnearmError(f"another process keeps the cloud of lab {name}")
+    os.dup2(os.open(directory / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2)
+    (directory / "pid").write_text(str(os.getpid()))
+    keeper = Keeper(name, directory)
+    try:
+        _end_with(keeper, client.info(name).pid)
+        keeper.start()
+        report({"url": keeper.server.url})
+        keeper.follow()
+    finally:
+        keeper.stop()
+        os.close(lock)
+
+
+def main() -> None:
+    """Detach and run; `start.py cloud.keeper NAME`."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    os.chdir("/")
+    name = sys.argv[1]
+    directory = paths.lab_directory(name) / "cloud"
+    try:
+        run(name, directory)
+    except OnearmError as error:
+        report({"error": type(error).__name__, "text": str(error)})
+    except Exception as error:  # noqa: BLE001 - the caller must hear of it: there is no terminal
+        trace = traceback.format_exc()
+        report({"error": "OnearmError", "text": f"{type(error).__name__}: {error}\n{trace}"})
+
+
+if __name__ == "__main__":
+    main()

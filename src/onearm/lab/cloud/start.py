@@ -1,0 +1,99 @@
+"""`onearm lab up --cloud`: a lab with a real Neutron beside it; what starts and ends the keeper."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from onearm.errors import PlaceError, UsageError
+from onearm.lab import client, paths
+from onearm.lab.cloud import files, install, keeper, network
+from onearm.lab.cloud.api import Api
+from onearm.lab.enforce_state import MODES
+
+HOME = "cloud"
+WAIT_S, POLL_S = 30.0, 0.02
+
+
+class CloudInfo(NamedTuple):
+    """A lab's cloud."""
+
+    url: str
+    clouds_yaml: str  # for OS_CLIENT_CONFIG_FILE
+    clouds: list[str]  # an identity each
+    network: str
+    firewall: str  # the driver whose port security is enforced
+    compute: str  # apart or together
+
+
+def up(name: str | None, firewall: str, compute: str) -> tuple[client.LabInfo, CloudInfo]:
+    """Start a lab and its cloud; one that runs is brought to this firewall and placement."""
+    if firewall not in MODES or compute not in network.PLACEMENTS:
+        raise UsageError(f"firewall is one of {MODES}, compute one of {network.PLACEMENTS}")
+    install.environment()  # may take minutes, once; before anything runs
+    lab = client.up(name)
+    directory = Path(lab.directory) / HOME
+    directory.mkdir(mode=0o700, exist_ok=True)
+    url = _running(directory)
+    if url:
+        network.place(Api(url, files.IDENTITIES[0]), compute)
+    _wish(directory, firewall, compute)
+    if not url:
+        url = _start(lab.name)
+        (directory / "url").write_text(url)
+    _wait_for(directory, firewall)
+    names = [identity.name for identity in files.IDENTITIES]
+    yaml = str(directory / "clouds.yaml")
+    return lab, CloudInfo(url, yaml, names, network.NETWORK, firewall, compute)
+
+
+def _wish(directory: Path, firewall: str, compute: str) -> None:
+    new = directory / f"{keeper.WISHES}.new"
+    new.write_text(json.dumps({"firewall": firewall, "compute": compute}))
+    new.replace(directory / keeper.WISHES)
+
+
+def _running(directory: Path) -> str:
+    """Give the address of the Neutron that runs; empty for none."""
+    lock = paths.lock(directory)
+    if lock is None:
+        with contextlib.suppress(FileNotFoundError):
+            return (directory / "url").read_text()
+        raise PlaceError(f"the cloud in {directory} is just starting or ending; try again")
+    os.close(lock)
+    return ""
+
+
+def _start(name: str) -> str:
+    said = client.spawn("cloud.keeper", name)
+    return str(said["url"])
+
+
+def _wait_for(directory: Path, firewall: str) -> None:
+    """Wait until this driver's port security is in force."""
+    until = time.monotonic() + WAIT_S
+    while time.monotonic() < until:
+        with contextlib.suppress(FileNotFoundError):
+            if (directory / "firewall").read_text() == firewall:
+                return
+        time.sleep(POLL_S)
+    raise PlaceError(f"port security is not in force; {directory}/{keeper.LOG} says why")
+
+
+def end(lab_directory: Path) -> None:
+    """End the cloud of a lab that is about to end, and wait for it."""
+    directory = lab_directory / HOME
+    until = time.monotonic() + WAIT_S
+    while directory.is_dir() and time.monotonic() < until:
+        lock = paths.lock(directory)
+        if lock is not None:
+            os.close(lock)
+            return
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int((directory / "pid").read_text()), signal.SIGTERM)
+        time.sleep(POLL_S)
