@@ -297,3 +297,11 @@ def test_several_pairs_may_be_the_world_together():
 
 def test_a_rule_fact_of_today_has_no_address_group():
     assert RuleFact("i", "g", "ingress", "IPv4").remote_address_group_id is None
+
+
+def test_a_rule_is_found_however_its_remote_is_written():
+    wants = rule(OWNER, "ingress", ANY, "tcp", (80, 80))
+    stands = RuleFact("i", "g", "ingress", "IPv4", "tcp", 80, 80)
+    assert stands.says(wants) and replace(stands, remote=ANY).says(wants)
+    assert not replace(stands, remote_group_id="g").says(wants)
+    assert not replace(stands, port_max=81).says(wants)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from onearm.cloud import OVN, driver, network_id, open_already, served, unfiltered, vips, wanted
 from onearm.cloud_check_groups import filtered_directors, foreign_form, pairs_after
-from onearm.cloud_facts import CloudFacts, PortFact, RuleFact
+from onearm.cloud_facts import CloudFacts, PortFact
 from onearm.cloud_prefixes import network_of_pair, single
 from onearm.facts import Facts
 from onearm.finding import ERROR, NOTE, WARNING, Finding
@@ -217,7 +217,7 @@ def stands(cloud: CloudFacts, resource: Resource) -> bool:
         return cloud.named_group(resource.name, stateful=resource.stateful) is not None
     if isinstance(resource, GroupRule):
         group = cloud.named_group(resource.group, stateful=resource.stateful)
-        return group is not None and any(_same(rule, resource) for rule in group.rules)
+        return group is not None and any(rule.says(resource) for rule in group.rules)
     port = cloud.by_id(str(getattr(resource, "port_id", "")))
     return port is not None and _stands_on(cloud, port, resource)
 
@@ -230,12 +230,3 @@ def _stands_on(cloud: CloudFacts, port: PortFact, resource: Resource) -> bool:
         group = cloud.named_group(resource.group, stateful=resource.stateful)
         return group is not None and group.id in port.groups
     return isinstance(resource, PortSecurity) and port.port_security == resource.enabled
-
-
-def _same(fact: RuleFact, rule: GroupRule) -> bool:
-    """Say whether a rule is the wanted one; without a remote group."""
-    if fact.remote_group_id or fact.remote_address_group_id:
-        return False
-    is_so = (fact.direction, fact.ethertype, fact.protocol, fact.port_min, fact.port_max)
-    wants = (rule.direction, rule.ethertype, rule.protocol, rule.port_min, rule.port_max)
-    return is_so == wants and fact.remote == rule.remote

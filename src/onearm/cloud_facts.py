@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from onearm.model import Address, Mark, Network
+from onearm.model import Address, GroupRule, Mark, Network
 
 VIP_OWNER = "onearm:vip"  # the device_owner of the port that reserves a VIP
 
@@ -67,6 +67,18 @@ class RuleFact:
     remote_group_id: str | None = None
     remote_address_group_id: str | None = None
     description: str = ""
+
+    def says(self, rule: GroupRule) -> bool:
+        """Say whether it admits what a rule of ours admits; a /0 is as good as no remote."""
+        if self.remote_group_id or self.remote_address_group_id:
+            return False
+        shown = (self.direction, self.ethertype, self.protocol, self.port_min, self.port_max)
+        wanted = (rule.direction, rule.ethertype, rule.protocol, rule.port_min, rule.port_max)
+        return shown == wanted and _remote(self.remote) == _remote(rule.remote)
+
+
+def _remote(network: Network | None) -> Network | None:
+    return network if network is not None and network.prefixlen else None
 
 
 @dataclass(frozen=True)

@@ -91,12 +91,7 @@ def _ports(rule: GroupRule) -> list[str]:
 
 def _rule_id(rule: GroupRule, cloud: CloudFacts | None) -> str:
     group = cloud.named_group(rule.group, stateful=rule.stateful) if cloud else None
-    wanted = (rule.direction, rule.ethertype, rule.protocol, rule.port_min, rule.port_max)
-    for fact in group.rules if group else ():
-        shown = (fact.direction, fact.ethertype, fact.protocol, fact.port_min, fact.port_max)
-        if shown == wanted and fact.remote == rule.remote and not fact.remote_group_id:
-            return fact.id
-    return ""
+    return next((fact.id for fact in group.rules if fact.says(rule)), "") if group else ""
 
 
 def _vip_port(action: Action, _mark: Mark | None, cloud: CloudFacts | None) -> list[Argv]:
