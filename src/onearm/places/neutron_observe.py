@@ -38,8 +38,8 @@ def observe(name: str, wanted: Wanted, rows: Iterable[Json], groups: Groups) -> 
     """Show all that matters to one spec."""
     found: Found = {}
     for row in rows:
-        _vip(found, name, wanted, row)
-        _port(found, name, wanted, neutron_port.state(row), groups)
+        if not _vip(found, name, wanted, row):
+            _port(found, name, wanted, neutron_port.state(row), groups)
     for home in groups.rows:
         group = SecurityGroup(home.name, home.stateful)
         asked = state_key(group) in wanted
@@ -69,13 +69,16 @@ def _rules(found: Found, name: str, wanted: Wanted, groups: Groups) -> None:
                 found[state_key(shown)] = Seen(shown, names, shown if names else None)
 
 
-def _vip(found: Found, name: str, wanted: Wanted, row: Json) -> None:
+def _vip(found: Found, name: str, wanted: Wanted, row: Json) -> bool:
+    """Show a port that reserves a VIP; False if it is none, or nobody's that matters here."""
     vip = vip_port(row)
     if vip is None:
-        return
+        return False
     names = whole_names(row.get("tags") or (), str(row.get("description") or ""))
-    if state_key(vip) in wanted or name in names:
+    shown = state_key(vip) in wanted or (name in names and not neutron_port.state(row).marks.wants)
+    if shown:
         found[state_key(vip)] = Seen(vip, names, vip if names else None)
+    return shown
 
 
 def _port(found: Found, name: str, wanted: Wanted, port: PortState, groups: Groups) -> None:
@@ -117,7 +120,12 @@ def _now(resource: Resource, port: PortState, marks: Marks, groups: Groups) -> R
         members = {r for held in marks.wants.values() for r in held.values()}
         ours = {groups.of(m) for m in members if isinstance(m, GroupMembership)} | {group}
         alone = set(port.groups) <= ours
-        return replace(resource, only=alone and resource.only)
+        said = [
+            r.only
+            for r in marks.wants.get(state_key(resource), {}).values()
+            if isinstance(r, GroupMembership)
+        ]
+        return replace(resource, only=alone and (resource.only or any(said)))
     if isinstance(resource, PortSecurity):
         return _filtering_now(resource, port)
     return None

@@ -18,6 +18,7 @@ from wsgiref import simple_server
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import sqlite_hooks  # type: ignore[import-not-found]
 import tokens  # type: ignore[import-not-found]
 
 
@@ -42,7 +43,6 @@ def neutron(directory: Path) -> Any:
     os.environ["ASGI_WORKERS"] = "1"
     os.environ["OS_NEUTRON_CONFIG_DIR"] = str(directory)
     os.environ["OS_NEUTRON_CONFIG_FILES"] = "neutron.conf;ml2.ini"
-    import sqlite_hooks  # type: ignore[import-not-found]  # noqa: F401 - it installs its hooks
     from neutron.wsgi.api import application
 
     return application
@@ -59,6 +59,7 @@ def routed(directory: Path) -> Callable[..., Iterable[bytes]]:
         if first in small:
             found: Iterable[bytes] = small[first](env, start)
             return found
+        sqlite_hooks.local.request = True
         with lock:
             return list(api(env, start))
 
