@@ -241,6 +241,15 @@ def test_a_members_wide_pair_is_no_right_to_hand_on():
     }
 
 
+def test_our_own_pairs_are_nobodys_rights():
+    ports = [port("d", "203.0.113.3"), port("r1", "203.0.113.4")]
+    before = carry(spec(), cloud(ports), ports[0], OWNER).rules
+    ports[1] = replace(ports[1], pairs=pairs(f"{VIP}/32", "198.51.100.0/24"))
+    ours = AddressPair("p-r1", ip_network("198.51.100.0/24"))
+    facts = cloud(ports, marks=(Mark(ours, ("web",)),))
+    assert carry(spec(), facts, ports[0], OWNER).rules == before
+
+
 def test_what_cannot_be_carried_over_is_listed():
     found = carried(
         SSH,

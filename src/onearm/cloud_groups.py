@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from onearm.cloud_facts import CloudFacts, GroupFact, PortFact, RuleFact, former_groups
 from onearm.cloud_prefixes import anywhere, is_wide, pair_networks, single, union
 from onearm.cloud_rules import EGRESS, ICMP, ICMPS, INGRESS, Owner, rule
-from onearm.model import GroupMembership, GroupRule, Network, PortSecurity, SecurityGroup
+from onearm.model import (
+    AddressPair,
+    GroupMembership,
+    GroupRule,
+    Network,
+    PortSecurity,
+    SecurityGroup,
+)
 from onearm.spec import Spec
 
 # Where Linux takes the ports of outgoing connections from (net.ipv4.ip_local_port_range).
@@ -88,7 +95,7 @@ def carry(spec: Spec, facts: CloudFacts, port: PortFact, owner: Owner) -> Carrie
             continue
         for fact in group.rules:
             try:
-                remotes = _remotes(facts, port, fact)
+                remotes = _remotes(spec, facts, port, fact)
                 replies = list(_replies(owner, group, fact, remotes))
             except CannotCarryError as reason:
                 found.refused.append(f"{spoken(facts, fact)} of {group.name!r}: {reason}")
@@ -109,22 +116,24 @@ def _same(
         )
 
 
-def _remotes(facts: CloudFacts, port: PortFact, fact: RuleFact) -> list[Network | None]:
+def _remotes(spec: Spec, facts: CloudFacts, port: PortFact, fact: RuleFact) -> list[Network | None]:
     if fact.remote_address_group_id:
         raise CannotCarryError("its remote is an address group, whose addresses are not read")
     if not fact.remote_group_id:
         return [fact.remote]
     version = 6 if fact.ethertype == "IPv6" else 4
-    found = _members(facts, port, fact.remote_group_id)
+    found = _members(spec, facts, port, fact.remote_group_id)
     return [network for network in union(found) if network.version == version]
 
 
-def _members(facts: CloudFacts, port: PortFact, group_id: str) -> Iterator[Network]:
+def _members(spec: Spec, facts: CloudFacts, port: PortFact, group_id: str) -> Iterator[Network]:
     """Give the addresses of a group's members, the port itself aside.
 
-    A member's pairs belong to them, as the drivers by ipset and flows have it; a wide pair is the
-    hole that this must not hand on.
+    A member's pairs belong to them, as the drivers by ipset and flows have it, but for ours, which
+    were not there when the group was left; a wide pair is the hole that this must not hand on.
     """
+    own = {mark.resource.key for mark in facts.marks if isinstance(mark.resource, AddressPair)}
+    vips = {single(service.vip) for service in spec.services}
     _all_members_are_seen(facts, group_id)
     for member_id in facts.members.get(group_id, ()):
         member = facts.by_id(member_id)
@@ -135,7 +144,7 @@ def _members(facts: CloudFacts, port: PortFact, group_id: str) -> Iterator[Netwo
         if member.id == port.id:
             continue
         yield from (single(address) for address in member.addresses)
-        pairs = pair_networks(member)
+        pairs = [n for n in pair_networks(member) if n not in vips and (member.id, n) not in own]
         if not is_wide(pairs):
             yield from pairs
 
