@@ -1,13 +1,13 @@
-"""Others write to the same ports at the same moment, and runs are killed: nothing foreign is lost."""
+"""Others write to the same ports meanwhile, and runs are killed: nothing foreign is lost."""
 
 import threading
 
 import pytest
 from neutrons import VIP, converge, settled
+from test_kinds import D, R, reference
 
 from onearm.model import PortSecurity, SecurityGroup, VipPort
 from onearm.places.neutron_api import Api
-from test_kinds import D, R, reference
 
 ROUNDS = 100
 WRITES = ("POST", "PUT", "DELETE")

@@ -6,9 +6,9 @@ import time
 
 import pytest
 from neutrons import converge, settled
+from test_kinds import R
 
 from onearm.errors import PlaceError
-from test_kinds import R
 
 SECRETS = ("lab-owner", "owner:web:member")
 STATUS = {

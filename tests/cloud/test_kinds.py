@@ -31,7 +31,15 @@ def reference(cloud):
 
 def rule(direction, protocol=None, port=None, remote=ALL):
     return GroupRule(
-        "onearm-web", False, direction, "IPv4", protocol, port, port, remote, "for the tests"
+        "onearm-web",
+        False,
+        direction,
+        "IPv4",
+        protocol,
+        port,
+        port,
+        remote,
+        "for the tests",  # noqa: FBT003
     )
 
 
@@ -220,7 +228,9 @@ def test_a_group_that_is_gone_is_not_put_back_and_said(cloud, caplog):
 def test_two_names_share_ports_groups_and_rules(cloud):
     before = cloud.snapshot()
     group = SecurityGroup("shared", stateful=False)
-    http = GroupRule("shared", False, "ingress", "IPv4", "tcp", 80, 80)
+    http = GroupRule(
+        "shared", stateful=False, direction="ingress", protocol="tcp", port_min=80, port_max=80
+    )
     tls = replace(http, port_min=443, port_max=443)
     member = cloud.member(D, "shared", stateful=False, only=True)
     common = [group, http, cloud.pair(D, "203.0.113.2/32", bare=True), member]

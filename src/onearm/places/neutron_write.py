@@ -16,7 +16,7 @@ from onearm.places.neutron_port import PortState, Target
 from onearm.places.neutron_rows import PORT_FIELDS, Groups
 
 TRIES = 8
-STALE, GONE = 412, 404
+STALE, GONE, BROKEN = 412, 404, 500
 log = logging.getLogger(__name__)
 
 
@@ -108,7 +108,8 @@ class PortWriter:
             return False
         if reply.status == GONE:
             raise _PortGoneError
-        self._unmark(port, added)
+        if reply.status < BROKEN:  # else it may have been done, and only the answer is lost
+            self._unmark(port, added)
         raise self._api.refusal(what, reply)
 
     def _unmark(self, port: PortState, added: set[str]) -> None:

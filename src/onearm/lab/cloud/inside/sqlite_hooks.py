@@ -1,9 +1,9 @@
 """SQLite good enough for one Neutron process: importing this installs the hooks.
 
-WAL, so that readers never wait; no fsync. A request's thread takes the write lock as its transaction
-begins, for one that reads first and writes later could not be upgraded once another wrote. Neutron's
-own threads begin as readers and wait briefly, or they and a request would wait for each other.
-`database is locked` becomes DBDeadlock, which Neutron's decorators try again.
+WAL, so that readers never wait; no fsync. A request's thread takes the write lock as its
+transaction begins, for one that reads first and writes later could not be upgraded once another
+wrote. Neutron's own threads begin as readers and wait briefly, or they and a request would wait for
+each other. `database is locked` becomes DBDeadlock, which Neutron's decorators try again.
 """
 
 from __future__ import annotations
