@@ -32,14 +32,14 @@ def reference(cloud):
 def rule(direction, protocol=None, port=None, remote=ALL):
     return GroupRule(
         "onearm-web",
-        False,
+        False,  # noqa: FBT003
         direction,
         "IPv4",
         protocol,
         port,
         port,
         remote,
-        "for the tests",  # noqa: FBT003
+        "for the tests",
     )
 
 

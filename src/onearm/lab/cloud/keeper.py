@@ -24,7 +24,7 @@ from onearm.lab.controller import report
 from onearm.lab.enforce_stages import Plan
 
 POLL_S = 0.1
-LOG, WISHES = "keeper.log", "wishes.json"
+LOG, WISHES, DONE = "keeper.log", "wishes.json", "done"
 
 
 class Keeper:
@@ -36,7 +36,7 @@ class Keeper:
         self.ended = threading.Event()
         self.server = Server(directory)
         self._plan: Plan | None = None
-        self._mode = ""
+        self._done: dict[str, str] = {}
 
     def start(self) -> None:
         """Start Neutron, fill it, and enforce it once."""
@@ -47,19 +47,19 @@ class Keeper:
         self.once()
 
     def wishes(self) -> dict[str, str]:
-        """Read how it is wanted just now: firewall and compute, which `start` may write anew."""
+        """Read how it is wanted just now, which `start` may write anew: firewall, compute, asked."""
         found: dict[str, str] = json.loads((self.directory / WISHES).read_text())
         return found
 
     def once(self) -> None:
         """Enforce what there is, if it may be something else than before."""
-        mode = self.wishes()["firewall"]
-        if not self.changes.since() and mode == self._mode:
-            return
-        before = self._plan if mode == self._mode else None
-        self._plan = enforce.apply(self.name, mode, watch.states(self.admin), before)
-        self._mode = mode
-        (self.directory / "firewall").write_text(mode)
+        wishes = self.wishes()
+        if self.changes.since() or wishes != self._done:
+            mode = wishes["firewall"]
+            before = self._plan if self._plan and self._plan.mode == mode else None
+            self._plan = enforce.apply(self.name, mode, watch.states(self.admin), before)
+            self._done = wishes
+            (self.directory / DONE).write_text(wishes["asked"])
 
     def follow(self) -> None:
         """Enforce until the end; what fails is tried again."""

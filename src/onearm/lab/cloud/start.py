@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+import uuid
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,20 +43,23 @@ def up(name: str | None, firewall: str, compute: str) -> tuple[client.LabInfo, C
     url = _running(directory)
     if url:
         network.place(Api(url, files.IDENTITIES[0]), compute)
-    _wish(directory, firewall, compute)
+    asked = _wish(directory, firewall, compute)
     if not url:
         url = _start(lab.name)
         (directory / "url").write_text(url)
-    _wait_for(directory, firewall)
+    _wait_for(directory, asked)
     names = [identity.name for identity in files.IDENTITIES]
     yaml = str(directory / "clouds.yaml")
     return lab, CloudInfo(url, yaml, names, network.NETWORK, firewall, compute)
 
 
-def _wish(directory: Path, firewall: str, compute: str) -> None:
+def _wish(directory: Path, firewall: str, compute: str) -> str:
+    """Tell the keeper how it is wanted; return what it writes down when it is so."""
+    asked = str(uuid.uuid4())
     new = directory / f"{keeper.WISHES}.new"
-    new.write_text(json.dumps({"firewall": firewall, "compute": compute}))
+    new.write_text(json.dumps({"firewall": firewall, "compute": compute, "asked": asked}))
     new.replace(directory / keeper.WISHES)
+    return asked
 
 
 def _running(directory: Path) -> str:
@@ -74,12 +78,12 @@ def _start(name: str) -> str:
     return str(said["url"])
 
 
-def _wait_for(directory: Path, firewall: str) -> None:
-    """Wait until this driver's port security is in force."""
+def _wait_for(directory: Path, asked: str) -> None:
+    """Wait until port security is in force as it was asked for."""
     until = time.monotonic() + WAIT_S
     while time.monotonic() < until:
         with contextlib.suppress(FileNotFoundError):
-            if (directory / "firewall").read_text() == firewall:
+            if (directory / keeper.DONE).read_text() == asked:
                 return
         time.sleep(POLL_S)
     raise PlaceError(f"port security is not in force; {directory}/{keeper.LOG} says why")

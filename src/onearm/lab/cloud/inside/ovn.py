@@ -27,7 +27,12 @@ def factory(_global_conf: dict[str, str], **_local: str) -> Callable[[App], App]
 
 def _marked(app: App, env: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
     _thread.writes = True
-    return app(env, start)
+    import faulthandler  # DEBUG
+    faulthandler.dump_traceback_later(6)  # DEBUG
+    try:
+        return list(app(env, start))
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _begin(connection: Any) -> None:
