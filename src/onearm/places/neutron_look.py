@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
 from typing import Any
@@ -33,9 +33,10 @@ def look(api: Api, spec: Spec, cloud: Cloud) -> CloudFacts:
     if errors:
         raise Denied("\n".join(str(error) for error in errors))
     by_id = {port_id: host for host, port_id in matched.items()}
+    groups = tuple(group_fact(row) for row in found["groups"])
+    rows |= _members_elsewhere(api, groups, rows)
     facts = tuple(port_fact(row, by_id.get(key, "")) for key, row in sorted(rows.items()))
     mine = [port for port in facts if port.host]
-    groups = tuple(group_fact(row) for row in found["groups"])
     network_fact = _network(network, found["subnets"]) if network else None
     rights = _rights(api, project, roles, network_fact, mine)
     vips = {service.vip for service in spec.services}
@@ -75,6 +76,23 @@ def _lists(api: Api, spec: Spec, network_id: str) -> dict[str, list[Json]]:
         return {name: future.result() for name, future in futures.items()}
 
 
+def _members_elsewhere(
+    api: Api, groups: Sequence[GroupFact], rows: Mapping[str, Json]
+) -> dict[str, Json]:
+    """Find the ports on other networks that rules by remote group admit: they are members, too.
+
+    All visible ports are listed once, for not every cloud can filter them by group.
+    """
+    remote = {rule.remote_group_id for known in groups for rule in known.rules}
+    if not remote - {None}:
+        return {}
+    return {
+        str(row["id"]): row
+        for row in ports(api, "cannot list the members of groups")
+        if str(row["id"]) not in rows and remote & set(row.get("security_groups") or ())
+    }
+
+
 def _maybe(api: Api, kind: str) -> list[Json]:
     """List what these rights may not show."""
     found = api.find(f"cannot list {kind}", f"/{kind}")
@@ -94,6 +112,11 @@ def _network(row: Json, subnets: Sequence[Json]) -> NetworkFact:
             str(subnet["id"]): ip_network(subnet["cidr"], strict=False)
             for subnet in subnets
             if subnet.get("network_id") == row["id"]
+        },
+        subnet_segments={
+            str(subnet["id"]): str(subnet["segment_id"])
+            for subnet in subnets
+            if subnet.get("segment_id")
         },
     )
 

@@ -83,6 +83,7 @@ def rule_fact(row: Json) -> RuleFact:
         port_max=row.get("port_range_max"),
         remote=ip_network(prefix, strict=False) if prefix else None,
         remote_group_id=row.get("remote_group_id"),
+        remote_address_group_id=row.get("remote_address_group_id"),
         description=str(row.get("description") or ""),
     )
 
