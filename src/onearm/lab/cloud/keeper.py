@@ -47,7 +47,7 @@ class Keeper:
         self.once()
 
     def wishes(self) -> dict[str, str]:
-        """Read how it is wanted just now, which `start` may write anew: firewall, compute, asked."""
+        """Read how it is wanted just now: firewall, compute, and the mark of who asked."""
         found: dict[str, str] = json.loads((self.directory / WISHES).read_text())
         return found
 
