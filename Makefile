@@ -6,6 +6,7 @@ help:
 	@echo "make setup   the tools and .venv; the others do it by themselves"
 	@echo "make demo    the reference load balancer in a lab on this machine, proved by traffic"
 	@echo "make test    every test; ARGS='-k spec' for some"
+	@echo "make ovn     the whole of it with real ML2/OVN between the lab's hosts, two minutes"
 	@echo "make lint    ruff, mypy, and the hosts' Python 3.9"
 	@echo "make bench   what it costs, measured in one run"
 	@echo "make docs    the generated parts of docs/reference"
@@ -18,6 +19,13 @@ demo: setup
 
 test: setup
 	$(BIN)/pytest --numprocesses=2 --dist=loadfile $(ARGS)
+
+OVN := openvswitch-switch ovn-central ovn-host
+
+ovn: setup
+	@command -v ovs-vswitchd ovn-northd ovn-controller >/dev/null || \
+	    $$([ "$$(id -u)" = 0 ] || echo sudo -n) apt-get install -qq -y --no-install-recommends $(OVN)
+	$(BIN)/pytest tests/slow/test_ovn.py $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check
@@ -33,4 +41,4 @@ docs: setup
 	@if [ -e scripts/docs ]; then $(BIN)/python scripts/docs; fi
 	$(BIN)/pytest tests/test_spec_published.py
 
-.PHONY: help setup demo test lint bench docs
+.PHONY: help setup demo test ovn lint bench docs

@@ -1,7 +1,8 @@
 """A filter before Neutron's API that tells its threads from ML2/OVN's; in Neutron's environment.
 
-While a request holds SQLite's write lock it waits for OVN, and the thread that hears OVN reads the
-database: so only a request's transaction may take that lock as it begins.
+A request holds SQLite's write lock while it waits for OVN, and the threads that hear OVN use the
+database too: so only a request's transaction takes that lock as it begins, and the others do not
+wait for it for long. A second transaction within a request's own reads what was before the first.
 """
 
 from __future__ import annotations
@@ -15,28 +16,45 @@ import sqlite_hooks  # type: ignore[import-not-found]
 from sqlalchemy.engine import Engine
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-_thread = threading.local()
+REQUEST_MS, EVENT_MS = 30000, 300
+
+
+class Thread(threading.local):
+    """What a thread is, and the connection on which it holds the write lock."""
+
+    request = False
+    writer: Any = None
+
+
+_thread = Thread()
 
 
 def factory(_global_conf: dict[str, str], **_local: str) -> Callable[[App], App]:
     """Make the paste filter."""
     sa.event.remove(Engine, "begin", sqlite_hooks._begin)  # noqa: SLF001 - put in its place
     sa.event.listen(Engine, "begin", _begin)
+    sa.event.listen(Engine, "commit", _end)
+    sa.event.listen(Engine, "rollback", _end)
     return lambda app: lambda env, start: _marked(app, env, start)
 
 
 def _marked(app: App, env: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-    _thread.writes = True
-    import faulthandler  # DEBUG
-    faulthandler.dump_traceback_later(6)  # DEBUG
-    try:
-        return list(app(env, start))
-    finally:
-        faulthandler.cancel_dump_traceback_later()
+    _thread.request, _thread.writer = True, None
+    return app(env, start)
 
 
 def _begin(connection: Any) -> None:
-    if "in_transaction" not in connection.info:
-        writes = getattr(_thread, "writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-        connection.info["in_transaction"] = True
+    if "in_transaction" in connection.info:  # as in sqlite_hooks
+        return
+    writes = _thread.request and _thread.writer is None
+    wait = REQUEST_MS if _thread.request else EVENT_MS
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={wait}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    connection.info["in_transaction"] = True
+    if writes:
+        _thread.writer = connection
+
+
+def _end(connection: Any) -> None:
+    if _thread.writer is connection:
+        _thread.writer = None
