@@ -18,7 +18,7 @@ demo: setup
 	@scripts/demo
 
 test: setup
-	$(BIN)/pytest --numprocesses=2 --dist=loadfile $(ARGS)
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 OVN := openvswitch-switch ovn-central ovn-host
 
