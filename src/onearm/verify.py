@@ -191,6 +191,7 @@ class Case:
 
 
 Judgement = tuple[str, ...]
+STATELESS_KNOWN = ("ovn", "iptables_hybrid")  # the drivers that know stateless groups
 NO_CONNECTION = "no connection could be tried"
 
 
@@ -312,7 +313,19 @@ def _silent(case: Case, host: str, handed: list[Way]) -> str:
     if case.service.protocol != "tcp":
         return ""
     cut = [way for way in handed if way.arrived and host not in way.followed]
-    return f"{host} got the SYN of {len(cut)}, but nothing that followed it" if cut else ""
+    said = f"{host} got the SYN of {len(cut)}, but nothing that followed it" if cut else ""
+    return said + _consent(case) if said else ""
+
+
+def _consent(case: Case) -> str:
+    """Name the way out where a cloud's driver may track what a stateless group should not."""
+    cloud = case.spec.openstack
+    if cloud is None or cloud.director_port_security == "off" or cloud.firewall in STATELESS_KNOWN:
+        return ""
+    return (
+        ": so the openvswitch firewall driver does, which ignores that a group is stateless; the"
+        ' consent that it needs is director_port_security: "off" in the spec'
+    )
 
 
 def _client_address(case: Case) -> Judgement:

@@ -150,6 +150,7 @@ def test_openvswitch_without_consent_connects_and_hangs_and_says_so(lab):
         lab.onearm("apply", spec, "--yes")
         said = lab.onearm("verify", spec, "--cold", code=5)
         print("proved: " + "\n".join(said.out.splitlines()[:30]))
+        assert 'director_port_security: "off"' in " ".join(said.out.split())
     finally:
         lab.onearm("destroy", spec, "--yes", code=0)
         lab.turn()
