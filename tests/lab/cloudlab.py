@@ -4,6 +4,7 @@ import json
 import os
 import select
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -118,8 +119,6 @@ class Talk:
         assert self.server.stdout.readline() == "ready\n"
         argv = ("lab", "exec", "client", "--", "python3", "-uc", CLIENT)
         environment = lab.environment()
-        import sys
-
         self.client = subprocess.Popen(
             [sys.executable, "-I", "-m", "onearm", *argv],
             stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import sys
@@ -88,8 +89,6 @@ def _end_with(keeper: Keeper, controller: int) -> None:
     death = os.pidfd_open(controller)
 
     def wait() -> None:
-        import select
-
         select.select([death], [], [])
         keeper.ended.set()
 
