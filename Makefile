@@ -18,7 +18,7 @@ demo: setup
 	@scripts/demo
 
 test: setup
-	$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --reruns=2 $(ARGS)
 
 OVN := openvswitch-switch ovn-central ovn-host
 

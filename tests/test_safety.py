@@ -321,7 +321,8 @@ def broke_a_rule(error):
 
 
 def caught(check, made, last):
-    search = settings(EVERYTHING, max_examples=400, phases=[Phase.generate], database=None)(
+    one_is_enough = {"max_examples": 2000, "report_multiple_bugs": False, "database": None}
+    search = settings(EVERYTHING, phases=[Phase.generate], **one_is_enough)(
         given(made, made, RANDOM, last)(check)
     )
     try:

