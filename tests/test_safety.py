@@ -28,7 +28,7 @@ from onearm.model import (
 from onearm.reconcile import Run
 from onearm.spec import Cloud, Host, Member, Spec, VirtualService
 
-EXAMPLES = int(os.environ.get("EXAMPLES", "100"))  # many more: EXAMPLES=5000 make test
+EXAMPLES = int(os.environ.get("EXAMPLES", "60"))  # many more: EXAMPLES=5000 make test
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 DIRECTORS = {"d1": "203.0.113.3", "d2": "203.0.113.9"}
 SERVERS = {f"r{n}": f"203.0.113.{n + 3}" for n in (1, 2, 3, 4)}
