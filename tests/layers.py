@@ -31,6 +31,7 @@ LAYERS = (
     Layer("model", "", **NODE, **PURE),
     Layer("errors", "", **NODE, **PURE),
     Layer("facts", "model", **NODE, **PURE),
+    Layer("vitals", "model facts", **NODE, **PURE),
     Layer("cloud_facts", "model", **PURE),
     Layer("finding", "", **PURE),
     Layer("cloud_prefixes", "model cloud_facts", **PURE),
