@@ -235,6 +235,25 @@ def captures_ip_and_counts_losses():
         assert other.drain() == ([], 0)
 
 
+def captures_a_reply_from_a_wrong_address():
+    """What goes between a client and anybody is kept when the client is watched too."""
+    client, wrong, other = (ip_address(f"127.0.1.{n}") for n in (1, 2, 3))
+    pair()
+    many = [ip_address(f"10.0.{n // 250}.{n % 250 + 1}") for n in range(700)]
+    for watched in ([VIP, client], [VIP, client, *many]):
+        with Capture(watched) as capture:
+            datagram(client, wrong)
+            datagram(wrong, client)
+            datagram(wrong, other)
+            announce("near", client, MAC, times=1)
+            announce("near", other, MAC, times=1)
+            frames, lost = capture.drain()
+        assert lost == 0
+        ends = {(f.source, f.target) for f in frames if f.kind == "udp"}
+        assert ends == {(str(client), str(wrong)), (str(wrong), str(client))}
+        assert {f.source for f in frames if f.kind.startswith("arp")} == {str(client)}
+
+
 def asks_who_has():
     with neighbour() as run:
         assert who_has("near", PEER, OWN, MAC, 0.5) == [PEER_MAC]

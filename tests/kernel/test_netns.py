@@ -27,6 +27,7 @@ def run(name):
         "changes_and_their_refusals",
         "captures_what_concerns_the_vip",
         "captures_ip_and_counts_losses",
+        "captures_a_reply_from_a_wrong_address",
         "asks_who_has",
         "moves_an_address_by_announcing_it",
         "silences_by_nft",
