@@ -24,6 +24,10 @@ def run(name):
     "name",
     [
         "reads_as_ip_does",
+        "ways_back_as_ip_says",
+        "listens_as_ss_says",
+        "counts_as_nstat_does",
+        "reads_firewalls_and_leaves_them",
         "changes_and_their_refusals",
         "captures_what_concerns_the_vip",
         "captures_ip_and_counts_losses",
