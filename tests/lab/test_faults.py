@@ -4,7 +4,7 @@ import re
 
 import dumps
 import pytest
-from labs import REFERENCE, reference
+from labs import reference
 
 from onearm.errors import Denied, PlaceError, UsageError
 from onearm.lab.faults import planted
@@ -149,13 +149,14 @@ def test_what_cannot_be_is_refused(lab, healthy):
     planted.clear(lab.name)
 
 
-def test_the_command_line(lab):
-    """Last: without the setup of the others."""
-    lab.onearm("apply", REFERENCE, "--yes", code=0)
-    before = dump(lab)
+@ONE
+def test_the_command_line(lab, healthy):
     words = ("lab", "fault")
+    udp = "203.0.113.2:53"
+    services = lab.sh("server-1", f"ipvsadm -Sn | grep -e {udp}; ipvsadm -D -u {udp}")
     refused = lab.onearm(*words, "add", "udp-own-address", code=4)
     assert "it needs a virtual service of the VIP for 53/udp" in " ".join(refused.err.split())
+    lab.on("server-1", "ipvsadm", "-R", stdin=services.encode())
     assert lab.onearm(*words, "add", "nothing", code=2).err.count("\n") == 1
     assert lab.onearm(*words, "add", "vip-missing", "neighbour", code=2).err
     said = lab.onearm(*words, "add", "vip-missing", "server-3", code=0).out
@@ -173,4 +174,4 @@ def test_the_command_line(lab):
         "vip-missing is over on server-3\n"
     )
     assert lab.onearm(*words, "clear", code=0).out == "no such fault was on\n"
-    assert not dumps.difference(before, dump(lab))
+    assert not dumps.difference(healthy, dump(lab))

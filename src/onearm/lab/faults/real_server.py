@@ -24,7 +24,7 @@ FAULTS: tuple[Fault, ...] = (
     real_server(
         "vip-link-down",
         "vip.link_down",
-        "the link that holds the VIP is down",
+        "the link that holds the VIP is down (in IPv4 the VIP works all the same)",
         f"{HELD}down eth-vip",
     ),
     real_server(
