@@ -252,6 +252,49 @@ def list_() -> int:
     return 0
 
 
+@lab.group(cls=Lines)
+def fault() -> None:
+    """Break the lab on purpose, to see it found."""
+
+
+@fault.command(name="list")
+@LAB_NAME
+@JSON
+def fault_list(*, name: str | None, as_json: bool) -> int:
+    """List what can be broken, the finding that names it, and what is broken now."""
+    from onearm.lab.faults import command
+    from onearm.render import screen
+
+    if as_json:
+        print_json(command.as_object(name))
+    else:
+        command.show(screen(), name)
+    return 0
+
+
+@fault.command(name="add")
+@LAB_NAME
+@click.argument("identity", metavar="ID")
+@click.argument("host", required=False)
+def fault_add(*, name: str | None, identity: str, host: str | None) -> int:
+    """Break one thing on one host of the lab."""
+    from onearm.lab.faults import command, planted
+
+    click.echo(command.planted_words(planted.add(name, identity, host)))
+    return 0
+
+
+@fault.command(name="clear")
+@LAB_NAME
+@click.argument("identity", metavar="[ID]", required=False)
+def fault_clear(*, name: str | None, identity: str | None) -> int:
+    """Mend what was broken, one fault or all, and bring back exactly what was there before."""
+    from onearm.lab.faults import command, planted
+
+    click.echo(command.cleared_words(planted.clear(name, identity)))
+    return 0
+
+
 def print_json(data: dict[str, Any]) -> None:
     """Print one object on stdout."""
     click.echo(json.dumps(data, indent=1))

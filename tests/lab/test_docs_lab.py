@@ -103,4 +103,5 @@ def test_every_field_that_is_printed_is_documented(lab):
     written("verification", proofs)
     written("status", states)
     written("lab", [lab.onearm("lab", "up", "--name", lab.name, "--json").json()])
+    written("faults", [lab.onearm("lab", "fault", "list", "--json", code=0).json()])
     written("error", [json.loads(lab.onearm("plan", "nothing.yaml", "--json", code=2).out)])
