@@ -38,8 +38,8 @@ class BackFact:
 class RulesFact:
     """All rules of one firewall as its own tool prints them, cut at a bound.
 
-    `tool` is iptables-legacy (iptables-legacy-save), iptables-nft (iptables-nft-save) or nft
-    (`nft -j list ruleset`, JSON).
+    `tool` is iptables-legacy (iptables-legacy-save), iptables-nft (iptables-nft-save), nft
+    (`nft -j list ruleset`, JSON) or arptables (its listing as `-A CHAIN ...`).
     """
 
     tool: str

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Optional
 
 from onearm import errors
-from onearm.kernel import tools
+from onearm.kernel import arp_tables, tools
 from onearm.kernel.faults import translate
 from onearm.kernel.netlink import Netlink
 from onearm.vitals import RulesFact
 
 LEGACY, IPTABLES_NFT, NFT = "iptables-legacy", "iptables-nft", "nft"
+ARPTABLES = "arptables"
 # The thread's own namespace. Missing where ip_tables is not loaded, empty where it has no tables.
 TABLES = "/proc/thread-self/net/ip_tables_names"
 TEXT_MOST = 1 << 18  # characters of one firewall
@@ -106,7 +107,18 @@ def _iptables_nft() -> Optional[RulesFact]:
     return saved(IPTABLES_NFT, tools.run([_saver(IPTABLES_NFT)])) if has_nft() else None
 
 
-READERS = {LEGACY: _legacy, NFT: _nft, IPTABLES_NFT: _iptables_nft}
+def _arp() -> Optional[RulesFact]:
+    """Read the rules for ARP of arptables; those of nft are in its own list."""
+    rules = [
+        f"-A {rule.chain} {rule.line}"
+        for tool in arp_tables.installed()
+        if tool != arp_tables.NFT
+        for rule in arp_tables.listing(tool).rules
+    ]
+    return bounded(ARPTABLES, rules) if rules else None
+
+
+READERS = {LEGACY: _legacy, NFT: _nft, IPTABLES_NFT: _iptables_nft, ARPTABLES: _arp}
 
 
 def has_legacy(names: str = TABLES) -> bool:
