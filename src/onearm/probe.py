@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import cycle, islice
 from typing import TypeVar
 
 from onearm.each import each
@@ -57,6 +58,9 @@ class Probe:
     clients: list[Client]
     cold: bool
     timeout_s: float = CONNECT_S
+    request: bytes | None = None  # what is sent once a connection stands; None: verify's own
+    also: tuple[Address, ...] = ()  # addresses whose frames are recorded besides the VIPs'
+    limit: int = 0  # connections per client; 0: what the scheduler's promise takes
     evidence: Evidence = field(default_factory=Evidence)
     bystanders: dict[str, Bystander] = field(default_factory=dict)
 
@@ -75,7 +79,8 @@ class Probe:
         found.machines = dict(self.session.facts) | {c.name: c.facts for c in self.clients}
         found.machines |= {name: facts for name, (_, facts) in self.bystanders.items()}
         vips = vips_of(self._spec)
-        self._each(self._watched, lambda place: place.capture(CAPTURE, vips))
+        recorded = [*vips, *self.also]
+        self._each(self._watched, lambda place: place.capture(CAPTURE, recorded))
         for vip in vips:
             found.answers[vip] = self._ask_for(vip)
         found.macs = self._macs_of_the_lost()
@@ -171,7 +176,8 @@ class Probe:
 
     def _try(self, service: VirtualService) -> None:
         """Open connections from all clients at once, but for one that took the VIP itself."""
-        lab = self._spec.reach.default == "lab"
+        own = LAB_REQUEST if self._spec.reach.default == "lab" else b""
+        request = own if self.request is None else self.request
         jobs = {
             client.name: partial(
                 client.place.connect,
@@ -179,8 +185,8 @@ class Probe:
                     protocol=service.protocol,
                     vip=service.vip,
                     port=service.port,
-                    sources=sources_for(service, client.sources),
-                    request_hex=LAB_REQUEST.hex() if lab else "",
+                    sources=self._sources(service, client),
+                    request_hex=request.hex(),
                     timeout_s=self.timeout_s,
                 ),
             )
@@ -190,16 +196,21 @@ class Probe:
         for name, attempts in self._do(jobs).items():
             self.evidence.trials.append(Trial(service, name, tuple(attempts)))
 
+    def _sources(self, service: VirtualService, client: Client) -> tuple[Address, ...]:
+        if self.limit:
+            return tuple(islice(cycle(client.sources), self.limit))
+        return sources_for(service, client.sources)
+
 
 def bystand(
     session: Session, reached: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, Bystander], dict[str, PlaceError]]:
     """Reach machines that are neither of the spec nor clients, but learn neighbours, as routers."""
-    places = {
-        name: RemotePlace(name, prefix, session.spec.name, DEADLINE_S)
-        for name, prefix in reached.items()
-    }
-    session.places |= places  # so that their nodes end with the session's
+    for name, words in reached.items():
+        if name not in session.places:  # kept, so that their nodes end with the session's
+            place = RemotePlace(name, words, session.spec.name, DEADLINE_S)
+            session.places[name] = place
+    places = {name: session.places[name] for name in reached}
     near = tuple(vips_of(session.spec))
     facts, failed = each({n: partial(p.look, Question(near=near)) for n, p in places.items()})
     return {name: (places[name], seen) for name, seen in facts.items()}, failed

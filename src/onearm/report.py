@@ -36,7 +36,7 @@ def verify_command(
     lab = spec.reach.default == "lab"
     with Session(spec, ask_drops=True) as session:
         session.open()
-        met, out = meet(session, _reached(clients, lab=lab))
+        met, out = meet(session, reached(clients, lab=lab))
         if not session.facts or not met:
             raise next(iter({**session.out, **out}.values()))
         make_cold = lab if cold is None else cold
@@ -59,7 +59,8 @@ def verify_command(
     return code
 
 
-def _reached(clients: Sequence[str], *, lab: bool) -> dict[str, Sequence[str]]:
+def reached(clients: Sequence[str], *, lab: bool) -> dict[str, Sequence[str]]:
+    """Say how each client is reached: as told, or the lab's, or this machine."""
     if clients:
         return {text: _words(text) for text in clients}
     return dict(lab_clients()) if lab else {"this machine": []}

@@ -50,6 +50,7 @@ class Session:
     limit: frozenset[str] = frozenset()
     deadline_s: float = DEADLINE_S
     ask_drops: bool = False  # whether foreign ARP drop rules are searched, which takes tools
+    ask_vips: bool = True  # whether a director asks in ARP for VIPs that it does not hold
     places: dict[str, RemotePlace] = field(default_factory=dict)
     facts: Facts = field(default_factory=dict)
     out: dict[str, PlaceError] = field(default_factory=dict)
@@ -81,10 +82,13 @@ class Session:
         gone = self._left_behind(names)
         if not self.limit:
             self.forgotten = self._visit(gone, lock=lock)
-        if cloud and self.spec.openstack is not None:
-            self._open_cloud()
+        if cloud:
+            self.open_cloud()
 
-    def _open_cloud(self) -> None:
+    def open_cloud(self) -> None:
+        """Look at Neutron, where the spec has a cloud; raises what it denies."""
+        if self.spec.openstack is None:
+            return
         if self.limit and NEUTRON not in self.limit:
             self.out[NEUTRON] = Unreachable(f"{NEUTRON}: left aside by --limit")
             return
@@ -128,7 +132,7 @@ class Session:
         vips = tuple(vips_of(self.spec))
         if name in self._directors():
             near = tuple(host.address for host in self.spec.real_servers)
-            return Question(role="director", near=near, probe=vips)
+            return Question(role="director", near=near, probe=vips if self.ask_vips else ())
         for host in self.spec.real_servers:
             if host.name == name:
                 drops = vips if self.ask_drops else ()
