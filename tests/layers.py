@@ -81,6 +81,26 @@ LAYERS = (
         " kernel.frames places.look places.remote*",
     ),
     Layer("report", "spec errors wire planfile silence render session evidence probe verify reach"),
+    Layer(
+        "doctor.gather",
+        "model facts spec errors finding each preflight cloud_checks reach session silence evidence"
+        " probe verify vitals doctor.observations places.look places.remote*",
+    ),
+    Layer("doctor.show", "finding render verify doctor.observations doctor.rank"),
+    Layer(
+        "doctor.command",
+        "model spec errors wire planfile finding render session report operate doctor.*",
+    ),
+    Layer(
+        "doctor*",
+        "model facts spec finding silence desire preflight evidence flows verify vitals doctor.*",
+        **PURE,
+    ),
+    Layer("ladder", "spec evidence flows kernel.frames"),
+    Layer(
+        "trace",
+        "spec errors wire planfile finding flows ladder render report session verify doctor.*",
+    ),
     Layer("lab.*", "errors model lab.*", kernel=True),
     Layer("planfile", "model facts cloud_facts spec errors diff wire words commands finding"),
     Layer("render", "model facts cloud_facts spec diff words commands finding reconcile"),

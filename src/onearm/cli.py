@@ -47,6 +47,13 @@ def main(*, verbose: bool) -> None:
 
 SPEC = click.argument("spec", type=click.Path(path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
+CLIENTS = click.option(
+    "--client",
+    "clients",
+    multiple=True,
+    metavar="PREFIX",
+    help="Command prefix that reaches a client, quoted as for a shell; default: this machine.",
+)
 YES = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
@@ -140,13 +147,7 @@ def status(*, spec: Path, watch: bool, as_json: bool) -> int:
     help="First forget learned neighbours (ARP) on the hosts reached; the default in the lab.",
 )
 @click.option("--strict", is_flag=True, help="Exit 5 when anything is unproved, too.")
-@click.option(
-    "--client",
-    "clients",
-    multiple=True,
-    metavar="PREFIX",
-    help="Command prefix that reaches a client, quoted as for a shell; default: this machine.",
-)
+@CLIENTS
 @JSON
 def verify(
     *, spec: Path, cold: bool | None, strict: bool, clients: tuple[str, ...], as_json: bool
@@ -155,6 +156,50 @@ def verify(
     from onearm.report import verify_command
 
     return verify_command(spec, cold=cold, strict=strict, clients=clients, as_json=as_json)
+
+
+@main.command()
+@SPEC
+@click.option("--passive", is_flag=True, help="Send nothing: only look.")
+@CLIENTS
+@click.option("--fix", is_flag=True, help="Then apply the spec, where that cures something.")
+@click.option("--yes", is_flag=True, help="With --fix: do not ask.")
+@JSON
+def doctor(
+    *, spec: Path, passive: bool, clients: tuple[str, ...], fix: bool, yes: bool, as_json: bool
+) -> int:
+    """Name what is wrong, where, why, and the cure; change nothing."""
+    from onearm.doctor.command import doctor_command
+
+    return doctor_command(spec, passive=passive, clients=clients, as_json=as_json, fix=fix, yes=yes)
+
+
+@main.command()
+@SPEC
+@click.option("--service", metavar="VIP:PORT/PROTOCOL", help="Which one, if there are several.")
+@CLIENTS
+@click.option("--via", metavar="HOST", help="Try until this real server was hit, in bounds.")
+@click.option(
+    "--request",
+    metavar="TEXT",
+    help="What to send; \\r and \\n are escapes. Default: in the lab only.",
+)
+@JSON
+def trace(
+    *,
+    spec: Path,
+    service: str | None,
+    clients: tuple[str, ...],
+    via: str | None,
+    request: str | None,
+    as_json: bool,
+) -> int:
+    """Follow one connection through every host; say where it is missing."""
+    from onearm.trace import trace_command
+
+    return trace_command(
+        spec, service=service, clients=clients, via=via, request=request, as_json=as_json
+    )
 
 
 @main.group(cls=Lines)

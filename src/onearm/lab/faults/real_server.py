@@ -193,7 +193,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     real_server(
         "arp-off",
-        "neigh.server",
+        "arp.off",
         "a real server's NIC speaks no ARP (arp off): nobody finds it",
         "set_link eth0 arp off on",
     ),
