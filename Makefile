@@ -20,12 +20,9 @@ demo: setup
 test: setup
 	$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --reruns=2 $(ARGS)
 
-OVN := openvswitch-switch ovn-central ovn-host
-
-ovn: setup
-	@command -v ovs-vswitchd ovn-northd ovn-controller >/dev/null || \
-	    $$([ "$$(id -u)" = 0 ] || echo sudo -n) apt-get install -qq -y --no-install-recommends $(OVN)
-	$(BIN)/pytest tests/slow/test_ovn.py $(ARGS)
+ovn:
+	@scripts/setup ovn
+	$(BIN)/pytest tests/slow/test_ovn.py --reruns=2 $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check
