@@ -86,7 +86,25 @@ def test_a_self_reference_is_a_reference():
     found = findings(spec(manage_security_groups=False), cloud(firewall="iptables_hybrid"))
     (one,) = hit(found, "sg.wide_pair_referenced")
     assert (one.severity, one.party) == ("critical", "d")
-    assert "the 3 ports in there" in one.observed
+    assert "the 3 ports in there (d, r1, r2)" in one.observed
+
+
+def test_to_manage_groups_no_more_brings_back_what_was_replaced():
+    """So the groups that count are those that the mark keeps, not those that the port is in."""
+    ours = replace(STATELESS, id="g-own", name="onearm-default-director")
+    member = GroupMembership("p-d", ours.name, stateful=False, only=True)
+    marks = (
+        Mark(SecurityGroup(ours.name, stateful=False), ("default",)),
+        Mark(member, ("default",), {"groups": "g-default"}),
+    )
+    facts = cloud(with_director(cloud(), "g-own"), (DEFAULT, ours), marks=marks)
+    facts = replace(facts, firewall="iptables_hybrid")
+    assert not hit(findings(spec(**REPLACE), facts), "sg.wide_pair_referenced")
+    found = findings(spec(manage_security_groups=False), facts)
+    (one,) = hit(found, "sg.wide_pair_referenced", "d")
+    assert one.severity == "critical" and one in forbidding(found)
+    stateful = findings(spec(manage_security_groups=False), replace(facts, firewall="ovn"))
+    assert hit(stateful, "sg.d.stateless_or_psec_off", "d")[0].severity == "error"
 
 
 def test_a_wide_pair_on_a_real_server_is_found_too():
