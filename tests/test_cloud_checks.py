@@ -77,7 +77,9 @@ def test_the_world_in_a_group_that_rules_refer_to_is_critical():
     assert hit(findings(spec(), replace(facts, firewall="ovn")), one.id)[0].severity == "note"
     halves = (ip_network("0.0.0.0/1"), ip_network("128.0.0.0/1"))
     assert hit(findings(replace(spec(), clients=halves), facts), one.id)[0].severity == "critical"
-    few = replace(spec(), clients=(ip_network("198.51.100.0/24"),))
+    two = (ip_network("198.0.0.0/9"), ip_network("198.128.0.0/9"))  # each is less than a /8
+    assert hit(findings(replace(spec(), clients=two), facts), one.id)[0].severity == "critical"
+    few = replace(spec(), clients=(two[0],))
     assert hit(findings(few, facts), one.id)[0].severity == "warning"
     assert not hit(findings(spec(**REPLACE), facts), one.id)
 

@@ -238,10 +238,10 @@ def _exposed(
 
 def _some(cloud: CloudFacts, ports: list[str]) -> str:
     """Name a few ports, as people call them."""
-    known = [cloud.by_id(port) for port in ports[:SHOWN]]
-    called = [(fact and fact.name) or port for fact, port in zip(known, ports, strict=False)]
+    found = ((port, cloud.by_id(port)) for port in ports)
+    called = sorted((fact and fact.name) or port for port, fact in found)
     more = [f"{len(ports) - SHOWN} more"] if len(ports) > SHOWN else []
-    return ", ".join([*called, *more])
+    return ", ".join([*called[:SHOWN], *more])
 
 
 def in_use(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
