@@ -124,6 +124,19 @@ def test_more_pairs_than_the_cloud_allows():
     assert not hit(findings(spec(**REPLACE), cloud(ports, marks=(mark,))), "pairs.quota")
 
 
+def test_a_pair_with_multicast_in_it_is_foreseen_where_it_is_refused():
+    """As neutron_lib.api.validators.validate_subnet_not_multicast has it."""
+    halves = (ip_network("0.0.0.0/1"), ip_network("128.0.0.0/1"))
+    newer = cloud(extensions=(*cloud().extensions, "aap-reject-multicast"))
+    wide = replace(spec(**REPLACE), clients=halves)
+    (one,) = hit(findings(wide, newer), "pairs.multicast", "d")
+    assert one.severity == "error" and "128.0.0.0/1" in one.observed
+    assert not hit(findings(wide, cloud()), "pairs.multicast")
+    assert not hit(findings(spec(**REPLACE), newer), "pairs.multicast")
+    stands = with_director(newer, "g-default", pairs=pairs("128.0.0.0/1"))
+    assert not hit(findings(wide, replace(newer, ports=tuple(stands))), "pairs.multicast")
+
+
 def test_hosts_in_different_segments_or_networks():
     many = replace(cloud().network, segments=2)
     (one,) = hit(findings(spec(**REPLACE), cloud(network=many)), "same_segment")

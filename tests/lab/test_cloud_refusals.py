@@ -119,7 +119,9 @@ def test_a_pair_for_the_world_in_a_group_that_is_referred_to(lab, mode):
         assert reached == opens
     lab.set_port("server-1", allowed_address_pairs=[])
     if mode == IPTABLES:
-        expose(lab, mode, spec(lab, mode, groups=KEEP, clients=", ".join(HALVES)))
+        path = spec(lab, mode, groups=KEEP, clients=", ".join(HALVES))
+        expose(lab, mode, path)
+        refused(lab, path, "pairs.multicast", "128.0.0.0/1", "128.0.0.0/2 and 192.0.0.0/3")
         wanted = {"port": {"allowed_address_pairs": [{"ip_address": each} for each in HALVES]}}
         status, text = lab.ask("PUT", f"/ports/{lab.ports()['server-1']}", wanted, "owner")
         assert status == 400 and "overlaps with multicast" in text
