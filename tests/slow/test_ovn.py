@@ -75,7 +75,6 @@ def lab(tmp_path_factory):
     client.down(name)
     assert not Path(made.said["directory"]).exists()
     assert mine(name) == []
-    told("the whole of it", f"{time.monotonic() - began:.1f} s")
 
 
 @pytest.fixture(scope="module")
