@@ -29,12 +29,9 @@ doctor-matrix: setup
 	ALL=1 $(BIN)/pytest --numprocesses=2 --dist=loadfile --reruns=2 \
 	    tests/lab/test_doctor.py tests/lab/test_doctor_healthy.py tests/lab/test_faults.py $(ARGS)
 
-OVN := openvswitch-switch ovn-central ovn-host
-
-ovn: setup
-	@command -v ovs-vswitchd ovn-northd ovn-controller >/dev/null || \
-	    $$([ "$$(id -u)" = 0 ] || echo sudo -n) apt-get install -qq -y --no-install-recommends $(OVN)
-	$(BIN)/pytest tests/slow/test_ovn.py $(ARGS)
+ovn:
+	@scripts/setup ovn
+	$(BIN)/pytest tests/slow/test_ovn.py --reruns=2 $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check

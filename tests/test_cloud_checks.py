@@ -77,7 +77,9 @@ def test_the_world_in_a_group_that_rules_refer_to_is_critical():
     assert hit(findings(spec(), replace(facts, firewall="ovn")), one.id)[0].severity == "note"
     halves = (ip_network("0.0.0.0/1"), ip_network("128.0.0.0/1"))
     assert hit(findings(replace(spec(), clients=halves), facts), one.id)[0].severity == "critical"
-    few = replace(spec(), clients=(ip_network("198.51.100.0/24"),))
+    two = (ip_network("198.0.0.0/9"), ip_network("198.128.0.0/9"))  # each is less than a /8
+    assert hit(findings(replace(spec(), clients=two), facts), one.id)[0].severity == "critical"
+    few = replace(spec(), clients=(two[0],))
     assert hit(findings(few, facts), one.id)[0].severity == "warning"
     assert not hit(findings(spec(**REPLACE), facts), one.id)
 
@@ -86,7 +88,25 @@ def test_a_self_reference_is_a_reference():
     found = findings(spec(manage_security_groups=False), cloud(firewall="iptables_hybrid"))
     (one,) = hit(found, "sg.wide_pair_referenced")
     assert (one.severity, one.party) == ("critical", "d")
-    assert "the 3 ports in there" in one.observed
+    assert "the 3 ports in there (d, r1, r2)" in one.observed
+
+
+def test_to_manage_groups_no_more_brings_back_what_was_replaced():
+    """So the groups that count are those that the mark keeps, not those that the port is in."""
+    ours = replace(STATELESS, id="g-own", name="onearm-default-director")
+    member = GroupMembership("p-d", ours.name, stateful=False, only=True)
+    marks = (
+        Mark(SecurityGroup(ours.name, stateful=False), ("default",)),
+        Mark(member, ("default",), {"groups": "g-default"}),
+    )
+    facts = cloud(with_director(cloud(), "g-own"), (DEFAULT, ours), marks=marks)
+    facts = replace(facts, firewall="iptables_hybrid")
+    assert not hit(findings(spec(**REPLACE), facts), "sg.wide_pair_referenced")
+    found = findings(spec(manage_security_groups=False), facts)
+    (one,) = hit(found, "sg.wide_pair_referenced", "d")
+    assert one.severity == "critical" and one in forbidding(found)
+    stateful = findings(spec(manage_security_groups=False), replace(facts, firewall="ovn"))
+    assert hit(stateful, "sg.d.stateless_or_psec_off", "d")[0].severity == "error"
 
 
 def test_a_wide_pair_on_a_real_server_is_found_too():
@@ -102,6 +122,19 @@ def test_more_pairs_than_the_cloud_allows():
     assert one.severity == "error" and "11" in one.observed and "allows 10" in one.observed
     mark = Mark(AddressPair("p-d", ip_network("10.0.0.1/32")), ("default",))
     assert not hit(findings(spec(**REPLACE), cloud(ports, marks=(mark,))), "pairs.quota")
+
+
+def test_a_pair_with_multicast_in_it_is_foreseen_where_it_is_refused():
+    """As neutron_lib.api.validators.validate_subnet_not_multicast has it."""
+    halves = (ip_network("0.0.0.0/1"), ip_network("128.0.0.0/1"))
+    newer = cloud(extensions=(*cloud().extensions, "aap-reject-multicast"))
+    wide = replace(spec(**REPLACE), clients=halves)
+    (one,) = hit(findings(wide, newer), "pairs.multicast", "d")
+    assert one.severity == "error" and "128.0.0.0/1" in one.observed
+    assert not hit(findings(wide, cloud()), "pairs.multicast")
+    assert not hit(findings(spec(**REPLACE), newer), "pairs.multicast")
+    stands = with_director(newer, "g-default", pairs=pairs("128.0.0.0/1"))
+    assert not hit(findings(wide, replace(newer, ports=tuple(stands))), "pairs.multicast")
 
 
 def test_hosts_in_different_segments_or_networks():

@@ -214,24 +214,37 @@ LAB_NAME = click.option("--name", metavar="N", help="Which lab; default $ONEARM_
 @LAB_NAME
 @click.option("--cloud", is_flag=True, help="With a real Neutron, whose port security is enforced.")
 @click.option(
+    "--enforce",
+    type=click.Choice(("emulated", "ovn")),
+    default="emulated",
+    show_default=True,
+    help="How: by an emulation of the driver, or by ML2/OVN itself (slower).",
+)
+@click.option(
     "--firewall",
     type=click.Choice(("ovn", "openvswitch", "iptables_hybrid")),
-    default="ovn",
-    show_default=True,
-    help="The driver that port security is enforced as.",
+    help="The driver that is emulated; default ovn.",
 )
 @click.option(
     "--compute",
     type=click.Choice(("apart", "together")),
-    default="apart",
-    show_default=True,
-    help="Director and real servers on different compute nodes, or on the same.",
+    help="Director and real servers on different compute nodes (default), or on the same.",
 )
 @JSON
-def up(*, name: str | None, cloud: bool, firewall: str, compute: str, as_json: bool) -> int:
+def up(
+    *,
+    name: str | None,
+    cloud: bool,
+    enforce: str,
+    firewall: str | None,
+    compute: str | None,
+    as_json: bool,
+) -> int:
     """Start a lab; return when it is ready."""
     if cloud:
-        return _up_with_a_cloud(name, firewall, compute, as_json=as_json)
+        return _up_with_a_cloud(name, enforce, firewall, compute, as_json=as_json)
+    if enforce != "emulated" or firewall or compute:
+        raise UsageError("--enforce, --firewall and --compute say what a cloud does: add --cloud")
     from onearm.lab import client
 
     info = client.up(name)
@@ -247,17 +260,21 @@ def _ready(info: Any) -> str:
     return f"lab {info.name} {what}: {info.backend}, kernel {info.kernel} ({info.why})"
 
 
-def _up_with_a_cloud(name: str | None, firewall: str, compute: str, *, as_json: bool) -> int:
-    from onearm.lab.cloud import start
+def _up_with_a_cloud(
+    name: str | None, enforce: str, firewall: str | None, compute: str | None, *, as_json: bool
+) -> int:
+    from onearm.lab.cloud import enforcement, start
 
-    info, cloud = start.up(name, firewall, compute)
+    info, cloud = start.up(name, enforcement.wanted(enforce, firewall, compute))
     if as_json:
         print_json({"onearm": 1, "kind": "lab", **info._asdict(), "cloud": cloud._asdict()})
         return 0
     click.echo(_ready(info))
+    how = "by OVN itself" if cloud.enforce == "ovn" else f"as {cloud.firewall} has it (emulated)"
+    where = "one compute node" if cloud.compute == "together" else "different nodes"
     click.echo(
-        f"its cloud answers at {cloud.url}; port security as {firewall} has it, director and real"
-        f" servers {'on one compute node' if compute == 'together' else 'on different nodes'}"
+        f"its cloud answers at {cloud.url}; port security {how}, director and real servers on"
+        f" {where}"
     )
     click.echo(f"clouds for the spec, or for --os-cloud: {', '.join(cloud.clouds)}; first run:")
     click.echo(f"  export OS_CLIENT_CONFIG_FILE={cloud.clouds_yaml}")

@@ -21,6 +21,7 @@ from onearm.cloud_groups import (
     director_group,
     former,
     label,
+    left_alone,
     others,
     real_server_group,
 )
@@ -31,6 +32,7 @@ from onearm.finding import CRITICAL, ERROR, NOTE, WARNING, Finding
 from onearm.model import AddressPair, GroupMembership, Network, SecurityGroup
 from onearm.spec import Host, Spec
 
+SHOWN = 5  # ports that are named; the others are counted
 HANGS = (
     "it sees the client's packets and never the replies, so it calls them invalid and drops them:"
     " clients connect, and the first data hangs"
@@ -61,7 +63,8 @@ def stateful_director(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[
         if driver(spec, cloud) == OPENVSWITCH:
             yield _needs_no_filter(host, port)
             continue
-        standing = port.groups if not managed(spec) else _mixed(spec, cloud, port)
+        mixed = _mixed(spec, cloud, port)
+        standing = mixed if managed(spec) else left_alone(spec, cloud, port)
         bad = [g for g in standing if _is_stateful(cloud, g)]
         if bad and (managed(spec) or driver(spec, cloud) != IPTABLES):
             yield from _stateful(spec, cloud, host, bad)
@@ -196,11 +199,11 @@ def pairs_after(spec: Spec, cloud: CloudFacts, port: PortFact) -> list[Network]:
 
 
 def _groups_after(spec: Spec, cloud: CloudFacts, host: Host, port: PortFact) -> list[str]:
-    if not managed(spec):
-        return list(port.groups)
     is_director = host in spec.directors
     if is_director and unfiltered(spec, cloud):
         return []
+    if not managed(spec):
+        return left_alone(spec, cloud, port)
     own = director_group(spec) if is_director else real_server_group(spec)
     ours = [g.id for g in cloud.groups if g.name == own]
     if is_director and alone(spec, cloud, port):
@@ -219,9 +222,9 @@ def _exposed(
     said = ", ".join(map(str, networks))
     remote = names(cloud, dict.fromkeys(r.remote_group_id or "" for r in rules))
     text = (
-        f"the pair {said} makes its addresses members of {remote}, which rules of"
-        f" {names(cloud, group_ids)} name as their remote group: {source} could reach the"
-        f" {len(exposed)} ports in there"
+        f"the pair {said} on the port of {host.name} makes its addresses members of {remote},"
+        f" which rules of {names(cloud, group_ids)} name as their remote group: {source} could"
+        f" reach the {len(exposed)} ports in there ({_some(cloud, exposed)})"
     )
     cure = (
         f"let {host.name} be in no such group (director_groups: replace), write those rules by"
@@ -231,6 +234,14 @@ def _exposed(
         severity = NOTE
         text += "; OVN does not count pairs as members, other firewall drivers do"
     return Finding("sg.wide_pair_referenced", severity, host.name, text, cure)
+
+
+def _some(cloud: CloudFacts, ports: list[str]) -> str:
+    """Name a few ports, as people call them."""
+    found = ((port, cloud.by_id(port)) for port in ports)
+    called = sorted((fact and fact.name) or port for port, fact in found)
+    more = [f"{len(ports) - SHOWN} more"] if len(ports) > SHOWN else []
+    return ", ".join([*called[:SHOWN], *more])
 
 
 def in_use(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:

@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from cloudlab import Talk, started
+from cloudlab import Talk, mine, started
 from labs import EXAMPLES, REFERENCE
 
 from onearm.errors import Missing
-from onearm.lab import client
+from onearm.lab import client, ovn
 from onearm.lab.cloud import install
 from onearm.lab.enforce import IPTABLES, MODES, OPENVSWITCH
 
@@ -124,21 +124,14 @@ def test_our_choice_passes_under_each_driver_and_the_naive_one_where_it_should(l
 
 def naive(lab):
     """Do what tutorials say: pairs, and the port open in `default`; return the undoing."""
-    admin = lab.api()
-    ports = {row["name"]: row["id"] for row in admin.list("ports")}
-    group = admin.list("security_groups", project_id="web", name="default")[0]["id"]
-    rule = admin.make(
-        "security_group_rule", security_group_id=group, project_id="web", direction="ingress",
-        protocol="tcp", port_range_min=80, port_range_max=80, remote_ip_prefix="0.0.0.0/0",
-    )  # fmt: skip
+    close = lab.admit(80)
     for host in ("server-1", "server-2", "server-3"):
-        pair = EVERYTHING if host == "server-1" else HIS
-        admin.change("port", ports[host], allowed_address_pairs=[pair])
+        lab.set_port(host, allowed_address_pairs=[EVERYTHING if host == "server-1" else HIS])
 
     def undo():
         for host in ("server-1", "server-2", "server-3"):
-            admin.change("port", ports[host], allowed_address_pairs=[])
-        lab.openstack(f"security group rule delete {rule['id']}\n")
+            lab.set_port(host, allowed_address_pairs=[])
+        close()
 
     return undo
 
@@ -208,6 +201,14 @@ def test_an_administrators_part_is_printed_done_and_then_seen_as_done(lab, share
 # --- its end
 
 
+def test_a_lab_keeps_its_enforcement(lab, tmp_path, monkeypatch):
+    for tool in ovn.TOOLS:
+        (tmp_path / tool).touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    said = lab.onearm("lab", "up", "--cloud", "--enforce", "ovn", code=2).err
+    assert "runs with --enforce emulated, not ovn; end it first" in said
+
+
 @pytest.mark.parametrize("how", ["controller killed", "keeper killed"])
 def test_nothing_is_left_however_it_ends(tmp_path, how):
     made = started(f"lt-cloud-end-{os.getpid()}", tmp_path)
@@ -218,18 +219,10 @@ def test_nothing_is_left_however_it_ends(tmp_path, how):
     while time.monotonic() < until and mine(made.name):
         time.sleep(0.1)
     assert (how, mine(made.name)) == (how, [])
+    if how == "keeper killed":  # another one begins from nothing, in the same lab
+        made = started(made.name, tmp_path)
+        assert made.said["already"]
+        assert [row["name"] for row in made.api().list("networks")] == ["provider"]
     client.down(made.name)
     assert not directory.exists()
-
-
-def mine(name):
-    """List the processes of a lab's cloud."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = entry.read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        if any("serve.py" in w or w == "cloud.keeper" for w in words) and name in " ".join(words):
-            found.append(int(entry.parent.name))
-    return found
+    assert mine(made.name) == []
