@@ -7,7 +7,7 @@ import pytest
 
 from clouds import cloud, port
 from fakes import FakeHost
-from onearm import operate
+from onearm import operate, probe
 from onearm import session as session_module
 from onearm import spec as spec_module
 from onearm.errors import Denied, Refused, Unreachable
@@ -26,6 +26,8 @@ class FakeRemote(FakeHost):
     """A host as a session meets it."""
 
     def look(self, question):
+        if self.name == "this machine":
+            raise Unreachable("this machine: no root here")
         servers = question.near if question.role == "director" else ()
         return replace(self.facts(servers), known_hosts={})
 
@@ -77,6 +79,7 @@ class World:
         self.path.write_text(TEXT)
         self.hosts = {name: FakeRemote(name, address) for name, address in ADDRESSES.items()}
         self.cloud, self.order = FakeCloud(), []
+        self.hosts["this machine"] = FakeRemote("this machine", "192.0.2.9")
         for place in (*self.hosts.values(), self.cloud):
             place.after_each = lambda place=place: self.order.append(place.journal[-1])
 
@@ -84,10 +87,10 @@ class World:
         flags = {"commands": False, "check": False, "output": None, "as_json": False}
         return operate.plan_command(self.path, **{**flags, **more})
 
-    def apply(self, path=None, limit=()):
+    def apply(self, path=None, limit=(), *, as_json=False):
         path = path or self.path
         return operate.apply_command(
-            path, yes=True, adopt=False, limit=limit, reach_from=None, as_json=False
+            path, yes=True, adopt=False, limit=limit, reach_from=None, as_json=as_json
         )
 
     def destroy(self):
@@ -101,7 +104,8 @@ class World:
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     made = World(tmp_path)
-    monkeypatch.setattr(session_module, "RemotePlace", lambda name, *_: made.hosts[name])
+    for module in (session_module, probe):
+        monkeypatch.setattr(module, "RemotePlace", lambda name, *_: made.hosts[name])
     monkeypatch.setattr(session_module, "_neutron", lambda _spec: made.cloud)
     return made
 
@@ -205,6 +209,19 @@ def test_nothing_is_taken_from_the_cloud_while_a_host_is_out(world):
     world.hosts["r2"].fails_after = None
     assert world.destroy() == 0
     assert not world.cloud.things
+
+
+def test_an_unknown_driver_is_tried_when_all_stands_and_without_a_client_unproved(world, capsys):
+    world.cloud.base = replace(world.cloud.base, firewall="")
+    assert world.apply(limit=(NEUTRON,), as_json=True) == 4
+    assert json.loads(capsys.readouterr().out)["properties"] == []
+    for _ in ("all to do", "nothing to do"):
+        assert world.apply(as_json=True) == 0
+        (found,) = json.loads(capsys.readouterr().out)["properties"]
+        assert (found["id"], found["status"]) == ("path.stateless_director", "unproved")
+        assert "no root here" in found["evidence"] and "--client" in found["evidence"]
+    assert world.destroy() == 0
+    assert "stateless_director" not in capsys.readouterr().out
 
 
 def test_the_cloud_may_be_left_aside(world):

@@ -149,6 +149,7 @@ def firewall(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
             NEUTRON,
             "which firewall driver filters the ports is not shown to this identity, so the director"
             " gets a stateless group, which the openvswitch driver ignores",
-            "run `onearm verify` after apply: where clients connect and the first data hangs, it is"
-            " that driver, and director_port_security: off is the way",
+            "say firewall: in the spec's openstack section, where it is known; else `onearm apply`"
+            " tries it by connections, and where they hang it is that driver, whose consent is"
+            ' director_port_security: "off"',
         )

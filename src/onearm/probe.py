@@ -51,7 +51,10 @@ Bystander = tuple[RemotePlace, HostFacts]
 
 @dataclass
 class Probe:
-    """One gathering of evidence over the hosts of a session and some clients."""
+    """One gathering of evidence over the hosts of a session and some clients.
+
+    `services` are those that are tried, None for all; without `arp` nobody is asked for a VIP.
+    """
 
     session: Session
     clients: list[Client]
@@ -59,6 +62,8 @@ class Probe:
     timeout_s: float = CONNECT_S
     evidence: Evidence = field(default_factory=Evidence)
     bystanders: dict[str, Bystander] = field(default_factory=dict)
+    services: tuple[VirtualService, ...] | None = None
+    arp: bool = True
 
     @property
     def _spec(self) -> Spec:
@@ -76,13 +81,13 @@ class Probe:
         found.machines |= {name: facts for name, (_, facts) in self.bystanders.items()}
         vips = vips_of(self._spec)
         self._each(self._watched, lambda place: place.capture(CAPTURE, vips))
-        for vip in vips:
+        for vip in vips if self.arp else ():
             found.answers[vip] = self._ask_for(vip)
         found.macs = self._macs_of_the_lost()
         if self.cold:
             self._flush()
         found.before = self._tables()
-        for service in self._spec.services:
+        for service in self._spec.services if self.services is None else self.services:
             self._try(service)
         time.sleep(SETTLE_S)
         found.after = self._tables()
@@ -230,6 +235,11 @@ def _client(spec: Spec, name: str, place: RemotePlace, facts: HostFacts) -> Clie
 
 def _usable(address: Address, scope: int) -> bool:
     return address.version == 4 and scope < LINK_SCOPE  # noqa: PLR2004
+
+
+def default_clients(spec: Spec) -> dict[str, list[str]]:
+    """Name the clients where nobody said which: the lab's, else this machine."""
+    return lab_clients() if spec.reach.default == "lab" else {"this machine": []}
 
 
 def lab_clients() -> dict[str, list[str]]:
