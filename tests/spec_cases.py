@@ -193,5 +193,5 @@ REFUSED = [  # text, line, fragments
     (cloud("director_groups: true"), 9, "reads as true or false"),
     (cloud("director_port_security: no"), 9, "write on or off"),
     (cloud("director_port_security: [off]"), 9, "is a list: write on or off"),
-    (cloud("network: n").replace("server-2", "neutron"), 9, "'neutron'", "call it otherwise"),
+    (cloud("network: n").replace("server-2", "neutron"), 4, "'neutron'", "call it otherwise"),
 ]

@@ -25,11 +25,13 @@ ADDRESSES = {"d": "203.0.113.3", "r1": "203.0.113.4", "r2": "203.0.113.5"}
 class FakeRemote(FakeHost):
     """A host as a session meets it."""
 
+    noted: tuple[str, ...] = ()
+
     def look(self, question):
         if self.name == "this machine":
             raise Unreachable("this machine: no root here")
         servers = question.near if question.role == "director" else ()
-        return replace(self.facts(servers), known_hosts={})
+        return replace(self.facts(servers), known_hosts={"default": tuple(self.noted)})
 
     def open(self):
         """Be there."""
@@ -41,7 +43,7 @@ class FakeRemote(FakeHost):
         """Keep everything for the next session."""
 
     def remember_hosts(self, hosts):
-        """Forget at once: no host leaves here."""
+        self.noted = tuple(sorted(hosts))
 
 
 class FakeCloud(FakeHost):
@@ -129,6 +131,39 @@ def test_a_spec_without_the_section_asks_no_cloud(world, monkeypatch):
     world.path.write_text(TEXT.rpartition("openstack")[0])
     assert world.apply() == 0
     assert not world.cloud.journal
+
+
+def test_a_cloud_that_leaves_the_spec_is_told_of_until_it_is_taken_down(world, capsys):
+    assert world.apply() == 0
+    assert all("neutron" in world.hosts[name].noted for name in ADDRESSES)
+    standing = dict(world.cloud.things)
+    bare = TEXT.rpartition("openstack")[0]
+    world.path.write_text(bare)
+    for run, code in ((world.plan, 0), (world.apply, 0), (world.destroy, 5), (world.plan, 0)):
+        assert run() == code
+        said = capsys.readouterr().out
+        assert "cloud.left_behind" in said and "onearm destroy" in said
+    assert world.cloud.things == standing
+    assert not world.standing(AnnouncedVip)
+    world.path.write_text(TEXT)
+    assert world.destroy() == 0
+    assert not world.cloud.things
+    assert not [host.noted for host in world.hosts.values() if host.noted]
+    world.path.write_text(bare)
+    assert world.apply() == 0
+    assert "cloud.left_behind" not in capsys.readouterr().out
+
+
+def test_a_cloud_that_was_never_reached_is_not_noted_and_one_that_is_out_stays_so(world):
+    world.cloud.fails = Unreachable("neutron: no answer within 20 s")
+    assert world.apply() == 4
+    assert "neutron" not in world.hosts["d"].noted
+    world.cloud.fails = None
+    assert world.apply() == 0
+    world.cloud.fails = Unreachable("neutron: no answer within 20 s")
+    assert world.apply() == 4
+    assert world.destroy() == 4
+    assert "neutron" in world.hosts["d"].noted
 
 
 def test_a_403_that_is_foreseen_ends_it_before_anything_is_changed(world, capsys):

@@ -289,9 +289,7 @@ class Change:
         findings: list[Finding],
         proved: Property | None = None,
     ) -> int:
-        code = _outcome_code(outcome)
-        if proved is not None and proved.status == FAIL and code == FINE:
-            code = DIFFERS
+        code = _outcome_code(outcome) or self._differs(findings, proved)
         if self.as_json:
             told = {"properties": [property_data(proved)] if proved else []}
             _print_json(_outcome_data(outcome, findings, session, code) | told)
@@ -302,6 +300,12 @@ class Change:
             if outcome.interrupted:
                 render.screen().print("interrupted: run it again to go on from here")
         return code
+
+    def _differs(self, findings: list[Finding], proved: Property | None) -> int:
+        """Say whether something is not as asked: a cloud's part that stays, data that hangs."""
+        leaves = not self.spec.services and any(f.id == "cloud.left_behind" for f in findings)
+        hangs = proved is not None and proved.status == FAIL
+        return DIFFERS if leaves or hangs else FINE
 
 
 def _say(text: str) -> None:

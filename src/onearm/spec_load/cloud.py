@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import yaml
 
-from onearm.model import NEUTRON
 from onearm.spec import Cloud
 from onearm.spec_load import fields
 from onearm.spec_load.hosts import Hosts
@@ -34,7 +33,6 @@ def read_cloud(notes: Complaints, node: yaml.Node | None, hosts: Hosts) -> Cloud
     given = known(notes, node, "openstack", CLOUD)
     if given is None:
         return None
-    _no_host_is_the_cloud(notes, node, hosts)
     ports = _ports(notes, given.get("ports"), hosts)
     typo = len(notes.found) > before  # which may be that of `network`
     if "network" not in given and not typo and hosts.names.keys() - ports.keys():
@@ -68,16 +66,6 @@ def _cloud(notes: Complaints, given: Fields, ports: dict[str, str]) -> Cloud:
         director_groups=word("director_groups", GROUPS),
         director_port_security=security or "on",
     )
-
-
-def _no_host_is_the_cloud(notes: Complaints, node: yaml.Node, hosts: Hosts) -> None:
-    if NEUTRON in hosts.names:
-        role, line = hosts.names[NEUTRON]
-        notes.add(
-            node,
-            f"the {role} of line {line} is called {NEUTRON!r}, which is the cloud's own name in a"
-            " plan: call it otherwise",
-        )
 
 
 def _name(node: yaml.Node, what: str) -> str:
