@@ -12,6 +12,7 @@ import pytest
 
 from clouds import DEFAULT, SSH, VIP, cloud, group, pairs, port, rule, spec, without
 from onearm.cloud_checks import cloud_findings
+from onearm.cloud_facts import FloatingFact, RouterFact
 from onearm.finding import forbidding, lacking_rights
 from onearm.model import AddressPair, GroupMembership, Mark, SecurityGroup
 from worlds import facts as hosts
@@ -107,7 +108,7 @@ def test_more_pairs_than_the_cloud_allows():
 def test_hosts_in_different_segments_or_networks():
     many = replace(cloud().network, segments=2)
     (one,) = hit(findings(spec(**REPLACE), cloud(network=many)), "same_segment")
-    assert one.severity == "error" and "2 segments" in one.observed
+    assert one.severity == "error" and "several segments" in one.observed
     known = replace(many, subnet_segments={"s-1": "a"})
     found = findings(spec(**REPLACE), cloud(network=known))
     assert hit(found, "same_segment")[0].severity == "note"
@@ -241,9 +242,31 @@ def test_mtus_that_differ():
 
 
 def test_routers_in_the_path():
-    said = ("router a: distributed", "router b: translates addresses (SNAT)", "a floating IP is on")
-    found = findings(spec(**REPLACE), cloud(routers=said))
-    assert {"router.distributed", "router.nat", "fip.on_vip_port"} <= ids(found)
+    central, dvr = RouterFact("a", snat=True), RouterFact("b", distributed=True)
+    found = findings(spec(**REPLACE), cloud(routers=(central, dvr, RouterFact("c"))))
+    said = {f.observed.split()[1]: f for f in found if f.id.startswith("router.")}
+    assert {name: f.id for name, f in said.items()} == {
+        "a": "router.nat",
+        "b": "router.distributed",
+        "c": "router.nat",
+    }
+    assert ["SNAT" in said[name].observed for name in "abc"] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("fixed", "distributed", "severity", "words"),
+    [
+        ("203.0.113.2", False, "note", "one router's namespace"),
+        ("203.0.113.2", True, "warning", "may choose a real server"),
+        ("203.0.113.3", False, "warning", "where no service is"),
+    ],
+)
+def test_floating_ips(fixed, distributed, severity, words):
+    one = FloatingFact(ip_address("192.0.2.7"), ip_address(fixed))
+    routers = (RouterFact("a", distributed),)
+    found = findings(spec(**REPLACE), cloud(routers=routers, floating=(one,)))
+    (fip,) = hit(found, "fip.on_vip_port")
+    assert fip.severity == severity and words in fip.observed
 
 
 def test_a_driver_that_is_not_known_or_not_the_one():

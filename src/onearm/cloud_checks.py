@@ -48,4 +48,5 @@ RULES: tuple[Rule, ...] = (
     network.firewall,
     network.mtu,
     network.routers,
+    network.floating,
 )

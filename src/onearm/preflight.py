@@ -44,7 +44,7 @@ def cloud_left(spec: Spec, facts: Facts) -> Iterator[Finding]:
             WARNING,
             NEUTRON,
             f"{', '.join(sorted(noted))} noted that {spec.name!r} has a part in Neutron, and the"
-            " spec has no openstack section any more: its pairs, groups and reservations stay there",
+            " spec has no openstack section any more: pairs, groups and reservation stay there",
             "put the section back and run `onearm destroy`, which takes them down with the rest;"
             " then apply without the section",
         )
