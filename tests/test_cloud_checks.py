@@ -100,7 +100,11 @@ def test_more_pairs_than_the_cloud_allows():
     nine = pairs(*(f"10.0.0.{n}" for n in range(1, 10)))
     ports = with_director(cloud(), "g-default", pairs=nine)
     (one,) = hit(findings(spec(**REPLACE), cloud(ports)), "pairs.quota")
-    assert one.severity == "error" and "11" in one.observed and "allows 10" in one.observed
+    assert one.severity == "error" and "11" in one.observed and "10 are allowed" in one.observed
+    assert "max_address_pairs" in one.cure
+    assert not hit(findings(spec(max_address_pairs=11, **REPLACE), cloud(ports)), "pairs.quota")
+    assert hit(findings(spec(max_address_pairs=2, **REPLACE), cloud()), "pairs.quota") == []
+    assert hit(findings(spec(max_address_pairs=1, **REPLACE), cloud()), "pairs.quota", "d")
     mark = Mark(AddressPair("p-d", ip_network("10.0.0.1/32")), ("default",))
     assert not hit(findings(spec(**REPLACE), cloud(ports, marks=(mark,))), "pairs.quota")
 

@@ -146,7 +146,6 @@ class CloudFacts:
     firewall: str = ""  # what was found: iptables_hybrid, openvswitch, ovn, or empty for unknown
     pairs_right: bool | None = None
     port_security_right: bool | None = None
-    max_pairs: int = 10
     quota: dict[str, int] = field(default_factory=dict)  # free security_group, ..._rule, port
     routers: tuple[RouterFact, ...] = ()
     floating: tuple[FloatingFact, ...] = ()  # those of the director's port and of the VIPs' ports

@@ -1,7 +1,7 @@
 """What is foreseen of routers, segments, MTUs and quotas, from a real Neutron's own rows."""
 
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 from neutrons import HOSTS, VIP
@@ -168,6 +168,24 @@ def test_a_quota_that_does_not_suffice_is_foreseen_and_one_that_just_does_suffic
         assert not [f for f in turn.findings if f.id == "quota.free"]
     finally:
         quota(wide, **{kind: -1})
+
+
+def test_more_pairs_than_allowed_are_foreseen_and_the_clouds_own_limit_is_the_last_word(wide):
+    clients = tuple(ip_network(f"10.{n}.0.0/16") for n in range(1, 20, 2))  # and the VIP: 11
+    spec = replace(web(wide, firewall="ovn"), clients=clients)
+    turn = Round(wide, spec)
+    turn.look()
+    (said,) = [f for f in forbidding(turn.findings) if f.id == "pairs.quota"]
+    assert "11 allowed address pairs, and 10 are" in said.observed
+    more = replace(spec, openstack=replace(spec.openstack, max_address_pairs=11))
+    before = wide.port(D)["allowed_address_pairs"]
+    turn = Round(wide, more)
+    turn.look()
+    assert not forbidding(turn.findings)
+    outcome = Run(more.name, turn.world, {"neutron": turn.place}).converge()
+    assert "exceeds the maximum 10" in str(outcome.out["neutron"])  # as this server is set
+    assert wide.port(D)["allowed_address_pairs"] == before
+    Round(wide, replace(more, services=())).go()
 
 
 def quota(cloud, **limits):

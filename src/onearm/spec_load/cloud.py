@@ -18,10 +18,12 @@ CLOUD = (
     "reserve_vip",
     "director_groups",
     "director_port_security",
+    "max_address_pairs",
 )
 FIREWALLS = ("auto", "iptables_hybrid", "openvswitch", "ovn")
 GROUPS = ("keep", "replace")
 SWITCH = ("on", "off")
+MOST_PAIRS = 1000  # of max_address_pairs
 LONGEST_NAME = 255  # of anything in Neutron
 
 
@@ -55,6 +57,13 @@ def _cloud(notes: Complaints, given: Fields, ports: dict[str, str]) -> Cloud:
     def consent(key: str) -> bool:
         return notes.optional(given, key, lambda n: fields.boolean(n, key), default=True) is True
 
+    default = Cloud.max_address_pairs
+    most = notes.optional(
+        given,
+        "max_address_pairs",
+        lambda n: fields.whole(n, "max_address_pairs", 1, MOST_PAIRS),
+        default,
+    )
     security = notes.optional(given, "director_port_security", _switch, "on")
     return Cloud(
         cloud=notes.optional(given, "cloud", lambda n: _name(n, "cloud"), None),
@@ -65,6 +74,7 @@ def _cloud(notes: Complaints, given: Fields, ports: dict[str, str]) -> Cloud:
         reserve_vip=consent("reserve_vip"),
         director_groups=word("director_groups", GROUPS),
         director_port_security=security or "on",
+        max_address_pairs=most or default,
     )
 
 
