@@ -11,10 +11,13 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from clouds import DEFAULT, SSH, VIP, cloud, group, pairs, port, rule, spec, without
+from onearm import cloud_check_groups, cloud_check_network, cloud_check_ports
 from onearm.cloud_checks import cloud_findings
 from onearm.cloud_facts import FloatingFact, RouterFact
 from onearm.finding import forbidding, lacking_rights
 from onearm.model import AddressPair, GroupMembership, Mark, SecurityGroup
+from onearm.spec import Host, Member
+from worlds import SERVICE
 from worlds import facts as hosts
 
 REPLACE = {"director_groups": "replace"}
@@ -285,3 +288,27 @@ def test_a_director_that_others_opened():
     found = findings(spec(), cloud(opened))
     assert not forbidding(found)
     assert "copy of every reply" in hit(found, "port.unfiltered", "d")[0].observed
+
+
+def test_what_is_wanted_is_worked_out_as_often_for_many_servers_as_for_few(monkeypatch):
+    counted = []
+    real = cloud_check_ports.wanted
+
+    def wanted(*known):
+        counted.append(known)
+        return real(*known)
+
+    for module in (cloud_check_groups, cloud_check_network, cloud_check_ports):
+        monkeypatch.setattr(module, "wanted", wanted)
+
+    def times(number):
+        servers = tuple(Host(f"s-{n}", ip_address(f"203.0.113.{n + 20}")) for n in range(number))
+        members = tuple(Member(server.name) for server in servers)
+        service = replace(SERVICE, members=members)
+        ports = [port("d", "203.0.113.3"), *(port(s.name, str(s.address)) for s in servers)]
+        counted.clear()
+        known = replace(spec(**REPLACE), real_servers=servers, services=(service,))
+        assert not forbidding(findings(known, cloud(ports)))
+        return len(counted)
+
+    assert times(2) == times(40)

@@ -74,11 +74,12 @@ def unfiltered_ports(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[F
 def pair_quota(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
     """Count the pairs that each port would have."""
     most = (spec.openstack or Cloud()).max_address_pairs
+    after = pairs_after(spec, cloud)
     for host in used_hosts(spec):
         port = cloud.port(host.name)
         if port is None or open_already(cloud, port):
             continue
-        count = len(pairs_after(spec, cloud, port))
+        count = len(after[port.id])
         if count > most:
             yield Finding(
                 "pairs.quota",
@@ -123,8 +124,9 @@ def _cure(wanted_form: object) -> str:
 
 def spoofing(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
     """Say what a pair for everybody takes away."""
+    after = pairs_after(spec, cloud)
     for host, port in filtered_directors(spec, cloud):
-        whole = [n for n in pairs_after(spec, cloud, port) if n.prefixlen == 0]
+        whole = [n for n in after[port.id] if n.prefixlen == 0]
         if whole:
             yield Finding(
                 "port.d.pairs_cover_clients",
