@@ -36,11 +36,14 @@ LAB_ROUTER = "router"
 
 @dataclass(frozen=True)
 class Client:
-    """A machine that connections are opened from: its place, facts, and source addresses."""
+    """A machine that connections are opened from: its place and facts, its own address, and the
+    source addresses that the spec's `clients` admit.
+    """
 
     name: str
     place: RemotePlace
     facts: HostFacts
+    address: Address | None
     sources: tuple[Address, ...]
     link: str
     gateway: Address | None
@@ -138,8 +141,8 @@ class Probe:
             if own:
                 found[host.name] = (own[0].link, host.address)
         for client in self.clients:
-            if client.gateway is None and client.sources:
-                found[client.name] = (client.link, client.sources[0])
+            if client.gateway is None and client.address is not None:
+                found[client.name] = (client.link, client.address)
         return found
 
     def _flush(self) -> None:
@@ -190,7 +193,7 @@ class Probe:
                 ),
             )
             for client in self.clients
-            if not client.facts.holds(service.vip)
+            if client.sources and not client.facts.holds(service.vip)
         }
         for name, attempts in self._do(jobs).items():
             self.evidence.trials.append(Trial(service, name, tuple(attempts)))
@@ -215,7 +218,14 @@ def meet(
 ) -> tuple[list[Client], dict[str, PlaceError]]:
     """Reach the clients and learn their addresses; a director or real server is refused."""
     met, failed = bystand(session, reached)
-    return [_client(session.spec, name, *found) for name, found in met.items()], failed
+    clients = [_client(session.spec, name, *found) for name, found in met.items()]
+    if clients and not any(client.sources for client in clients):
+        said = ", ".join(client.name for client in clients)
+        raise Refused(
+            f"{said}: no address there is in the spec's `clients`, so connections from it prove"
+            " nothing: name another machine with --client, or add its prefix to `clients`"
+        )
+    return clients, failed
 
 
 def _client(spec: Spec, name: str, place: RemotePlace, facts: HostFacts) -> Client:
@@ -230,7 +240,8 @@ def _client(spec: Spec, name: str, place: RemotePlace, facts: HostFacts) -> Clie
         why = path.error if path else "no path"
         raise Refused(f"the client {name} has no route to the VIP ({why}): choose another")
     own = [a.address for a in facts.on_link(path.link) if _usable(a.address, a.scope)]
-    return Client(name, place, facts, tuple(own), path.link, path.gateway)
+    sources = tuple(a for a in own if not spec.clients or any(a in n for n in spec.clients))
+    return Client(name, place, facts, next(iter(own), None), sources, path.link, path.gateway)
 
 
 def _usable(address: Address, scope: int) -> bool:
