@@ -34,13 +34,15 @@ class Cloud:
         self.tokens = {}
         self.network, self.subnet, self.ports, self.places = "", "", {}, []
 
-    def ask(self, method, path, body=None, *, who=None, headers=None, good=True, **query):
+    def ask(
+        self, method, path, body=None, *, who=None, headers=None, good=True, seconds=60, **query
+    ):
         who = who or self.identity
         token = self.tokens.setdefault(who, self._token(who))
         url = f"{self.server.url}/v2.0{path}"
         headers = {"X-Auth-Token": token, **(headers or {})}
         answer = self.http.request(
-            method, url, json=body, params=query, headers=headers, timeout=60
+            method, url, json=body, params=query, headers=headers, timeout=seconds
         )
         if good:
             assert answer.ok, (method, path, answer.status_code, answer.text)
