@@ -3,6 +3,10 @@
 import os
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("shared", deadline=None)  # timings are never asserted
+settings.load_profile("shared")
 
 pytest_plugins: list[str] = []
 

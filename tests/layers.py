@@ -80,6 +80,10 @@ LAYERS = (
         "model facts spec errors each preflight reach schedule session evidence traffic"
         " kernel.frames places.look places.remote*",
     ),
+    Layer(
+        "proof",
+        "spec errors cloud cloud_check_groups flows schedule session evidence probe verify",
+    ),
     Layer("report", "spec errors wire planfile silence render session evidence probe verify reach"),
     Layer(
         "doctor.gather",
@@ -107,7 +111,7 @@ LAYERS = (
     Layer(
         "operate",
         "model facts cloud_facts cloud_checks spec errors diff wire words finding reconcile session"
-        " planfile render",
+        " planfile render proof report verify",
     ),
     Layer("cli*", "*"),
     Layer("__main__", "*"),

@@ -11,9 +11,13 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from clouds import DEFAULT, SSH, VIP, cloud, group, pairs, port, rule, spec, without
+from onearm import cloud_check_groups, cloud_check_network, cloud_check_ports
 from onearm.cloud_checks import cloud_findings
+from onearm.cloud_facts import FloatingFact, RouterFact
 from onearm.finding import forbidding, lacking_rights
 from onearm.model import AddressPair, GroupMembership, Mark, SecurityGroup
+from onearm.spec import Host, Member
+from worlds import SERVICE
 from worlds import facts as hosts
 
 REPLACE = {"director_groups": "replace"}
@@ -119,7 +123,11 @@ def test_more_pairs_than_the_cloud_allows():
     nine = pairs(*(f"10.0.0.{n}" for n in range(1, 10)))
     ports = with_director(cloud(), "g-default", pairs=nine)
     (one,) = hit(findings(spec(**REPLACE), cloud(ports)), "pairs.quota")
-    assert one.severity == "error" and "11" in one.observed and "allows 10" in one.observed
+    assert one.severity == "error" and "11" in one.observed and "10 are allowed" in one.observed
+    assert "max_address_pairs" in one.cure
+    assert not hit(findings(spec(max_address_pairs=11, **REPLACE), cloud(ports)), "pairs.quota")
+    assert hit(findings(spec(max_address_pairs=2, **REPLACE), cloud()), "pairs.quota") == []
+    assert hit(findings(spec(max_address_pairs=1, **REPLACE), cloud()), "pairs.quota", "d")
     mark = Mark(AddressPair("p-d", ip_network("10.0.0.1/32")), ("default",))
     assert not hit(findings(spec(**REPLACE), cloud(ports, marks=(mark,))), "pairs.quota")
 
@@ -140,7 +148,7 @@ def test_a_pair_with_multicast_in_it_is_foreseen_where_it_is_refused():
 def test_hosts_in_different_segments_or_networks():
     many = replace(cloud().network, segments=2)
     (one,) = hit(findings(spec(**REPLACE), cloud(network=many)), "same_segment")
-    assert one.severity == "error" and "2 segments" in one.observed
+    assert one.severity == "error" and "several segments" in one.observed
     known = replace(many, subnet_segments={"s-1": "a"})
     found = findings(spec(**REPLACE), cloud(network=known))
     assert hit(found, "same_segment")[0].severity == "note"
@@ -274,9 +282,31 @@ def test_mtus_that_differ():
 
 
 def test_routers_in_the_path():
-    said = ("router a: distributed", "router b: translates addresses (SNAT)", "a floating IP is on")
-    found = findings(spec(**REPLACE), cloud(routers=said))
-    assert {"router.distributed", "router.nat", "fip.on_vip_port"} <= ids(found)
+    central, dvr = RouterFact("a", snat=True), RouterFact("b", distributed=True)
+    found = findings(spec(**REPLACE), cloud(routers=(central, dvr, RouterFact("c"))))
+    said = {f.observed.split()[1]: f for f in found if f.id.startswith("router.")}
+    assert {name: f.id for name, f in said.items()} == {
+        "a": "router.nat",
+        "b": "router.distributed",
+        "c": "router.nat",
+    }
+    assert ["SNAT" in said[name].observed for name in "abc"] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("fixed", "distributed", "severity", "words"),
+    [
+        ("203.0.113.2", False, "note", "one router's namespace"),
+        ("203.0.113.2", True, "warning", "may choose a real server"),
+        ("203.0.113.3", False, "warning", "where no service is"),
+    ],
+)
+def test_floating_ips(fixed, distributed, severity, words):
+    one = FloatingFact(ip_address("192.0.2.7"), ip_address(fixed))
+    routers = (RouterFact("a", distributed),)
+    found = findings(spec(**REPLACE), cloud(routers=routers, floating=(one,)))
+    (fip,) = hit(found, "fip.on_vip_port")
+    assert fip.severity == severity and words in fip.observed
 
 
 def test_a_driver_that_is_not_known_or_not_the_one():
@@ -291,3 +321,27 @@ def test_a_director_that_others_opened():
     found = findings(spec(), cloud(opened))
     assert not forbidding(found)
     assert "copy of every reply" in hit(found, "port.unfiltered", "d")[0].observed
+
+
+def test_what_is_wanted_is_worked_out_as_often_for_many_servers_as_for_few(monkeypatch):
+    counted = []
+    real = cloud_check_ports.wanted
+
+    def wanted(*known):
+        counted.append(known)
+        return real(*known)
+
+    for module in (cloud_check_groups, cloud_check_network, cloud_check_ports):
+        monkeypatch.setattr(module, "wanted", wanted)
+
+    def times(number):
+        servers = tuple(Host(f"s-{n}", ip_address(f"203.0.113.{n + 20}")) for n in range(number))
+        members = tuple(Member(server.name) for server in servers)
+        service = replace(SERVICE, members=members)
+        ports = [port("d", "203.0.113.3"), *(port(s.name, str(s.address)) for s in servers)]
+        counted.clear()
+        known = replace(spec(**REPLACE), real_servers=servers, services=(service,))
+        assert not forbidding(findings(known, cloud(ports)))
+        return len(counted)
+
+    assert times(2) == times(40)

@@ -177,25 +177,30 @@ def _left(spec: Spec, cloud: CloudFacts, host: Host, port: PortFact) -> Iterator
 
 def wide_pair(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
     """Find pairs by which a rule for the members of a group admits strangers."""
+    after = pairs_after(spec, cloud)
     for host in (*spec.directors, *spec.real_servers):
         port = cloud.port(host.name)
         if port is None or open_already(cloud, port):
             continue
-        networks = [n for n in pairs_after(spec, cloud, port) if n.num_addresses > 1]
+        networks = [n for n in after[port.id] if n.num_addresses > 1]
         groups = _groups_after(spec, cloud, host, port)
         rules = [r for group in groups for r in cloud.referenced_by.get(group, ())]
         if networks and rules:
             yield _exposed(spec, cloud, host, networks, rules)
 
 
-def pairs_after(spec: Spec, cloud: CloudFacts, port: PortFact) -> list[Network]:
-    """List the networks of a port's pairs as they are after the plan."""
-    wants = [r for r in wanted(spec, cloud) if isinstance(r, AddressPair)]
-    mine = [r.network for r in wants if r.port_id == port.id]
+def pairs_after(spec: Spec, cloud: CloudFacts) -> dict[str, list[Network]]:
+    """List the networks of each port's pairs, by its id, as they are after the plan."""
+    found: dict[str, dict[Network, None]] = {port.id: {} for port in cloud.ports}
+    for resource in wanted(spec, cloud):
+        if isinstance(resource, AddressPair):
+            found[resource.port_id][resource.network] = None
     marks = [m for m in cloud.marks if m.names == (spec.name,)]
     going = {m.resource.key for m in marks if isinstance(m.resource, AddressPair)}
-    staying = [n for n in pair_networks(port) if (port.id, n) not in going]
-    return list(dict.fromkeys([*mine, *staying]))
+    for port in cloud.ports:
+        staying = (n for n in pair_networks(port) if (port.id, n) not in going)
+        found[port.id] |= dict.fromkeys(staying)
+    return {port_id: list(networks) for port_id, networks in found.items()}
 
 
 def _groups_after(spec: Spec, cloud: CloudFacts, host: Host, port: PortFact) -> list[str]:

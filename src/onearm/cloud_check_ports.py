@@ -21,7 +21,7 @@ from onearm.model import (
     SecurityGroup,
     VipPort,
 )
-from onearm.spec import Host, Spec
+from onearm.spec import Cloud, Host, Spec
 
 OWN_DEVICE = ":vip"  # how the device_owner of a reservation ends, ours and others'
 
@@ -74,20 +74,24 @@ def unfiltered_ports(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[F
 
 def pair_quota(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
     """Count the pairs that each port would have."""
+    most = (spec.openstack or Cloud()).max_address_pairs
+    after = pairs_after(spec, cloud)
     for host in used_hosts(spec):
         port = cloud.port(host.name)
         if port is None or open_already(cloud, port):
             continue
-        count = len(pairs_after(spec, cloud, port))
-        if count > cloud.max_pairs:
+        count = len(after[port.id])
+        if count > most:
             yield Finding(
                 "pairs.quota",
                 ERROR,
                 host.name,
                 f"the port {port.id} of {host.name} would have {count} allowed address pairs, and"
-                f" this cloud allows {cloud.max_pairs} (max_allowed_address_pair)",
-                "use fewer VIPs or join the prefixes of `clients`, remove pairs that are not needed"
-                " any more, or have the limit raised",
+                f" {most} are allowed (Neutron's max_allowed_address_pair, which its API does not"
+                " tell)",
+                "use fewer VIPs or join the prefixes of `clients`, or remove pairs that are not"
+                " needed any more; where this cloud allows more, say how many in the spec's"
+                " openstack section: max_address_pairs",
             )
 
 
@@ -142,8 +146,9 @@ def _cure(wanted_form: object) -> str:
 
 def spoofing(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
     """Say what a pair for everybody takes away."""
+    after = pairs_after(spec, cloud)
     for host, port in filtered_directors(spec, cloud):
-        whole = [n for n in pairs_after(spec, cloud, port) if n.prefixlen == 0]
+        whole = [n for n in after[port.id] if n.prefixlen == 0]
         if whole:
             yield Finding(
                 "port.d.pairs_cover_clients",

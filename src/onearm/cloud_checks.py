@@ -49,4 +49,5 @@ RULES: tuple[Rule, ...] = (
     network.firewall,
     network.mtu,
     network.routers,
+    network.floating,
 )

@@ -37,11 +37,14 @@ LAB_ROUTER = "router"
 
 @dataclass(frozen=True)
 class Client:
-    """A machine that connections are opened from: its place, facts, and source addresses."""
+    """A machine that connections are opened from: its place and facts, its own address, and the
+    source addresses that the spec's `clients` admit.
+    """
 
     name: str
     place: RemotePlace
     facts: HostFacts
+    address: Address | None
     sources: tuple[Address, ...]
     link: str
     gateway: Address | None
@@ -52,7 +55,10 @@ Bystander = tuple[RemotePlace, HostFacts]
 
 @dataclass
 class Probe:
-    """One gathering of evidence over the hosts of a session and some clients."""
+    """One gathering of evidence over the hosts of a session and some clients.
+
+    `services` are those that are tried, None for all; without `arp` nobody is asked for a VIP.
+    """
 
     session: Session
     clients: list[Client]
@@ -63,6 +69,8 @@ class Probe:
     limit: int = 0  # connections per client; 0: what the scheduler's promise takes
     evidence: Evidence = field(default_factory=Evidence)
     bystanders: dict[str, Bystander] = field(default_factory=dict)
+    services: tuple[VirtualService, ...] | None = None
+    arp: bool = True
 
     @property
     def _spec(self) -> Spec:
@@ -81,13 +89,13 @@ class Probe:
         vips = vips_of(self._spec)
         recorded = [*vips, *self.also]
         self._each(self._watched, lambda place: place.capture(CAPTURE, recorded))
-        for vip in vips:
+        for vip in vips if self.arp else ():
             found.answers[vip] = self._ask_for(vip)
         found.macs = self._macs_of_the_lost()
         if self.cold:
             self._flush()
         found.before = self._tables()
-        for service in self._spec.services:
+        for service in self._spec.services if self.services is None else self.services:
             self._try(service)
         time.sleep(SETTLE_S)
         found.after = self._tables()
@@ -138,8 +146,8 @@ class Probe:
             if own:
                 found[host.name] = (own[0].link, host.address)
         for client in self.clients:
-            if client.gateway is None and client.sources:
-                found[client.name] = (client.link, client.sources[0])
+            if client.gateway is None and client.address is not None:
+                found[client.name] = (client.link, client.address)
         return found
 
     def _flush(self) -> None:
@@ -191,7 +199,7 @@ class Probe:
                 ),
             )
             for client in self.clients
-            if not client.facts.holds(service.vip)
+            if client.sources and not client.facts.holds(service.vip)
         }
         for name, attempts in self._do(jobs).items():
             self.evidence.trials.append(Trial(service, name, tuple(attempts)))
@@ -221,7 +229,14 @@ def meet(
 ) -> tuple[list[Client], dict[str, PlaceError]]:
     """Reach the clients and learn their addresses; a director or real server is refused."""
     met, failed = bystand(session, reached)
-    return [_client(session.spec, name, *found) for name, found in met.items()], failed
+    clients = [_client(session.spec, name, *found) for name, found in met.items()]
+    if clients and not any(client.sources for client in clients):
+        said = ", ".join(client.name for client in clients)
+        raise Refused(
+            f"{said}: no address there is in the spec's `clients`, so connections from it prove"
+            " nothing: name another machine with --client, or add its prefix to `clients`"
+        )
+    return clients, failed
 
 
 def _client(spec: Spec, name: str, place: RemotePlace, facts: HostFacts) -> Client:
@@ -236,11 +251,17 @@ def _client(spec: Spec, name: str, place: RemotePlace, facts: HostFacts) -> Clie
         why = path.error if path else "no path"
         raise Refused(f"the client {name} has no route to the VIP ({why}): choose another")
     own = [a.address for a in facts.on_link(path.link) if _usable(a.address, a.scope)]
-    return Client(name, place, facts, tuple(own), path.link, path.gateway)
+    sources = tuple(a for a in own if not spec.clients or any(a in n for n in spec.clients))
+    return Client(name, place, facts, next(iter(own), None), sources, path.link, path.gateway)
 
 
 def _usable(address: Address, scope: int) -> bool:
     return address.version == 4 and scope < LINK_SCOPE  # noqa: PLR2004
+
+
+def default_clients(spec: Spec) -> dict[str, list[str]]:
+    """Name the clients where nobody said which: the lab's, else this machine."""
+    return lab_clients() if spec.reach.default == "lab" else {"this machine": []}
 
 
 def lab_clients() -> dict[str, list[str]]:

@@ -109,7 +109,7 @@ def _examine(
     request, size = (LARGE_REQUEST, LARGE_BYTES) if lab else (b"", 0)
     if asked is not None:
         request, size = asked.encode().decode("unicode_escape").encode("latin-1"), 0
-    by = reached(clients, lab=lab)
+    by = reached(spec, clients)
     narrow = replace(spec, services=(service,))
     first = dict(list(by.items())[:1])
     with Session(narrow, ask_drops=True) as session:

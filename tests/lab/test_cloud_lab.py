@@ -5,16 +5,22 @@ import os
 import re
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from cloudlab import Talk, mine, started
 from labs import EXAMPLES, REFERENCE
 
+from onearm import probe, proof
+from onearm import spec as specs
 from onearm.errors import Missing
 from onearm.lab import client, ovn
 from onearm.lab.cloud import install
-from onearm.lab.enforce import IPTABLES, MODES, OPENVSWITCH
+from onearm.lab.enforce import IPTABLES, MODES, OPENVSWITCH, OVN
+from onearm.reach import lab_prefix
+from onearm.session import Session
 
 pytestmark = pytest.mark.lab
 EXAMPLE = EXAMPLES / "openstack.yaml"
@@ -140,13 +146,43 @@ def test_openvswitch_without_consent_connects_and_hangs_and_says_so(lab):
     lab.turn("--firewall", OPENVSWITCH)
     spec = example(lab, firewall="auto")
     try:
-        lab.onearm("apply", spec, "--yes")
+        told = lab.onearm("apply", spec, "--yes", "--json", code=5).json()
+        (found,) = told["properties"]
+        print(f"proved: apply itself: {found['status']}: {found['evidence']}")
+        assert (found["id"], found["status"]) == ("path.stateless_director", "fail")
+        assert "server-2, server-3" in found["evidence"]
+        assert 'director_port_security: "off"' in found["evidence"]
+        again = lab.onearm("apply", spec, "--yes", code=5)  # nothing to do, and still so
+        assert "0 changes done" in again.out and 'director_port_security: "off"' in again.out
         said = lab.onearm("verify", spec, "--cold", code=5)
         print("proved: " + "\n".join(said.out.splitlines()[:30]))
         assert 'director_port_security: "off"' in " ".join(said.out.split())
+        quietly, sent = _without_a_request(lab, spec)
+        assert (quietly.status, sent) == ("fail", {""})
+        lab.turn("--firewall", OVN)
+        lab.onearm("apply", spec, "--yes", code=0)
+        quietly, sent = _without_a_request(lab, spec)
+        print(f"proved: the same spec under ovn, nothing sent: {quietly.status}")
+        assert (quietly.status, sent) == ("pass", {""})
     finally:
         lab.onearm("destroy", spec, "--yes", code=0)
         lab.turn()
+
+
+def _without_a_request(lab, path):
+    """Prove as outside the lab: connections that are opened and closed, and no more."""
+    spec = specs.load(path)
+    hosts = [host.name for host in (*spec.directors, *spec.real_servers)]
+    with mock.patch.dict(os.environ, lab.environment()), Session(spec) as session:
+        prefixes = {name: tuple(lab_prefix(name)) for name in hosts}
+        session.spec = replace(spec, reach=specs.Reach("ssh", prefixes))
+        session.open(cloud=True)
+        clients, failed = probe.meet(session, probe.lab_clients())
+        assert not failed and not session.out
+        services = proof.needed(session)
+        found = proof.try_until_believed(session, clients, services)
+        evidence = proof.evidence(session, clients, services)
+    return found, {a.reply for trial in evidence.trials for a in trial.attempts}
 
 
 # --- rights

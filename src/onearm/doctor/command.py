@@ -49,7 +49,7 @@ def examine(spec: Spec, *, passive: bool, clients: Sequence[str]) -> tuple[Obser
         session.open()
         out = _cloud(session)
         gathering = Gathering(
-            session, {} if passive else reached(clients, lab=lab), request, size, out=out
+            session, {} if passive else reached(spec, clients), request, size, out=out
         )
         observed, cloud = gathering.observe()
     return observed, diagnose(observed, cloud)
