@@ -97,7 +97,8 @@ LAYERS = (
     ),
     Layer(
         "doctor*",
-        "model facts spec finding silence desire preflight evidence flows verify vitals doctor.*",
+        "model facts spec finding silence desire preflight evidence flows verify vitals words"
+        " doctor.*",
         **PURE,
     ),
     Layer("ladder", "spec evidence flows kernel.frames"),

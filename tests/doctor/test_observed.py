@@ -1,7 +1,7 @@
 """Rules whose fault the lab cannot have, on observations as hosts bring them; and healthy ones."""
 
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 
@@ -12,6 +12,16 @@ from onearm.doctor.rank import diagnose
 from onearm.doctor.table import RECORDED, TABLE
 from onearm.facts import AddressFact, DestinationFact, LinkFact, NeighbourFact, ServiceFact
 from onearm.finding import NOTE, Finding
+from onearm.model import (
+    NEUTRON,
+    Action,
+    AddressPair,
+    GroupMembership,
+    HeldVip,
+    PortSecurity,
+    SecurityGroup,
+    VipPort,
+)
 from onearm.spec import Host, Member
 from onearm.vitals import BackFact, ConnectionsFact, Listener, RulesFact, Vitals
 
@@ -99,6 +109,10 @@ def stranger():
     return with_service(destinations=(*others, more))
 
 
+def pending(*resources, place=NEUTRON):
+    return replace(healthy(), pending=tuple(Action(place, None, r) for r in resources))
+
+
 HALF_OPEN = ConnectionsFact("tcp", VIP, 80, ADDRESSES["r1"], "SYN_RECV", 40, 39)
 CROWD = ConnectionsFact("tcp", VIP, 80, ADDRESSES["r1"], "ESTABLISHED", 40000)
 CASES = [
@@ -120,6 +134,7 @@ CASES = [
     ("l2.one_link", preflight("l2.one_link")),
     ("arp.ignore_too_strict", preflight("arp.ignore_too_strict")),
     ("arp.no_link", preflight("arp.no_link")),
+    ("cloud.vip_port", pending(VipPort("net", VIP))),
     ("director.shared", preflight("director.shared", "warning")),
 ]
 
@@ -165,6 +180,13 @@ MORE = [
             with_facts("r1", neighbours=(NeighbourFact("eth0", ROUTER, "", 0x20),)),
         ),
     ),
+    ("cloud.pairs", pending(AddressPair("port", ip_network("203.0.113.2/32"), host="r1"))),
+    (
+        "cloud.groups",
+        pending(SecurityGroup("g"), GroupMembership("p", "g", stateful=True, host="d")),
+    ),
+    ("cloud.port_security", pending(PortSecurity("port", host="d"))),
+    ("plan.differs", pending(HeldVip(VIP), place="r1")),
     ("host.unreachable", replace(healthy(), out={"r1": "r1: no answer"})),
 ]
 

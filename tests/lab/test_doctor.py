@@ -71,6 +71,6 @@ def test_every_finding_that_says_so_has_a_fault():
     planted_ids |= {identity for fault in FAULTS.values() for identity in fault.also}
     assert planted_ids <= BY_ID.keys()
     # what traffic shows is seen as a consequence of faults, or where hosts are missing
-    shown = ("hop.", "path.", "host.", "client.")
+    shown = ("hop.", "path.", "host.", "client.", "cloud.", "plan.")
     lacking = {row.id for row in TABLE if row.tested == LAB} - planted_ids
     assert {identity for identity in lacking if not identity.startswith(shown)} == set()

@@ -49,7 +49,7 @@ def _mentions(line: str, vip: Address, side: str) -> bool:
     return str(vip) in words and bool(verbs & words)
 
 
-def _heard(o: Observations, server: str, vip: Address) -> bool | None:
+def heard(o: Observations, server: str, vip: Address) -> bool | None:
     """Say whether a server was heard to answer for a VIP; None: nobody could ask."""
     found = o.evidence.answers.get(vip, {}) if o.evidence else {}
     askers = found.keys() - {server}
@@ -68,7 +68,7 @@ def answers(o: Observations) -> Iterator[Clue]:
                 vip
                 for vip in o.vips_of(server.name)
                 if facts.holds(vip) and not _filtered(o, server.name, link.name, vip, "deaf")
-                if _heard(o, server.name, vip) is not False
+                if heard(o, server.name, vip) is not False
             ]
             for vip in loud:
                 yield Clue(

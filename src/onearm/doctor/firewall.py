@@ -40,22 +40,22 @@ def tables_of(o: Observations, host: str) -> Sequence[Table]:
     return _tables(vitals.rules) if vitals else ()
 
 
-def client_of(o: Observations, facts: HostFacts, vip: Address) -> Address:
-    """Choose a client: one that tried, else the first address of the spec's first prefix."""
+def client_of(o: Observations, facts: HostFacts) -> Address | None:
+    """Choose a client: one that tried, else one of the spec's; None where that may be anybody."""
     trials = o.evidence.trials if o.evidence else []
-    tried = [a.source for t in trials for a in t.attempts if not facts.holds(a.source)]
-    return (
-        next(iter(tried), next(iter(o.spec.clients)).network_address + 1)
-        if (tried or o.spec.clients)
-        else vip + 1
-    )
+    for trial in trials:
+        for attempt in trial.attempts:
+            if not facts.holds(attempt.source):
+                return attempt.source
+    known = [network for network in o.spec.clients if network.prefixlen]
+    return known[0].network_address + 1 if known else None
 
 
 def _first(o: Observations, host: Host, service: VirtualService, link: str) -> Packet:
     return Packet(
         "the first packet of a connection",
         service.protocol,
-        client_of(o, o.facts[host.name], service.vip),
+        client_of(o, o.facts[host.name]),
         service.vip,
         CLIENT_PORT,
         service.port,
@@ -253,12 +253,17 @@ def server_out(o: Observations) -> Iterator[Clue]:
             )
 
 
-def _errors(o: Observations, host: Host, link: str, vip: Address) -> Packet:
-    router = client_of(o, o.facts[host.name], vip)
+def _errors(link: str, vip: Address) -> Packet:
+    """Give the error of a router: any one on the way to any client."""
     return Packet(
-        "ICMP 'fragmentation needed'", "icmp", router, vip, link_in=link, state="RELATED",
+        "ICMP 'fragmentation needed'",
+        "icmp",
+        None,
+        vip,
+        link_in=link,
+        state="RELATED",
         icmp=(3, 4),
-    )  # fmt: skip
+    )
 
 
 def director_icmp(o: Observations) -> Iterator[Clue]:
@@ -279,7 +284,7 @@ def _icmp(o: Observations, host: Host, vips: Sequence[Address], why: str) -> Ite
     nic = o.nic(host) or o.director_nic(host)
     directors = {director.name for director in o.spec.directors}
     for vip in vips if nic and tables_of(o, host.name) else ():
-        packet = _errors(o, host, nic.name if nic else "", vip)
+        packet = _errors(nic.name if nic else "", vip)
         found = _refused(o, host.name, INPUT, packet)
         if found is not None:
             tool = found.rule.partition(":")[0]

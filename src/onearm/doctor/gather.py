@@ -58,6 +58,7 @@ class Gathering:
         sources = [c.sources[0] for c in met if c.sources] or self._representatives()
         vitals = self._vitals(sources)
         silences = self._silences()
+        pending = tuple(session.plan(adopt=True))
         evidence = self._traffic(met) if met else None
         answers = self._answers(vitals) if evidence is not None else {}
         later, later_vitals = self._later(met, sources) if evidence is not None else ({}, {})
@@ -75,6 +76,7 @@ class Gathering:
             silences=silences,
             out=self.out,
             preflight=tuple(hosts),
+            pending=pending,
             untried=self.untried,
             no_route=self.no_route,
             asked_bytes=self.asked_bytes,

@@ -128,7 +128,12 @@ def _not(value: bool | None) -> bool | None:  # noqa: FBT001 - three values
 
 def _network(values: list[str], field: str) -> Condition:
     networks = [ip_network(text, strict=False) for text in values[0].split(",")]
-    return lambda p: any(getattr(p, field) in network for network in networks)
+
+    def holds(packet: Packet) -> bool | None:
+        address = getattr(packet, field)
+        return None if address is None else any(address in network for network in networks)
+
+    return holds
 
 
 def _protocol(values: list[str]) -> Condition:

@@ -11,7 +11,7 @@ from onearm.evidence import Evidence
 from onearm.facts import Facts, HostFacts, LinkFact, NeighbourFact, ServiceFact
 from onearm.finding import Finding
 from onearm.flows import Names
-from onearm.model import Address, ArpSilence
+from onearm.model import Action, Address, ArpSilence
 from onearm.preflight import vips_of
 from onearm.spec import Host, Spec, VirtualService
 from onearm.verify import Case, Property
@@ -40,6 +40,7 @@ class Observations:
     out: Mapping[str, str] = field(default_factory=dict)
     silences: Mapping[str, tuple[ArpSilence, ...]] = field(default_factory=dict)
     preflight: tuple[Finding, ...] = ()
+    pending: tuple[Action, ...] = ()  # what a plan would change
     untried: str = ""  # why no traffic could be tried although it was asked for
     no_route: bool = False  # because the client has no way to the VIP
     asked_bytes: int = 0  # how long a reply was asked for; 0: nothing was requested

@@ -13,12 +13,15 @@ MOST_STEPS = 20000  # rules tried for one packet: a ruleset is somebody else's t
 
 @dataclass(frozen=True)
 class Packet:
-    """One packet at one host. `state` is conntrack's word for it; `icmp` its type and code."""
+    """One packet at one host. `state` is conntrack's word for it; `icmp` its type and code.
+
+    `source` or `target` None: it may be anybody, so that what depends on it is not known.
+    """
 
     what: str
     protocol: str
-    source: Address
-    target: Address
+    source: Address | None
+    target: Address | None
     source_port: int = 0
     target_port: int = 0
     link_in: str = ""

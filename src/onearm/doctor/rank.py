@@ -15,6 +15,7 @@ from onearm.finding import SEVERITIES, Finding
 
 PLACE = {row.id: n for n, row in enumerate(TABLE)}
 SYMPTOMS = ("hop.", "path.")
+GENERAL = "plan.differs"
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,17 @@ class Diagnosis:
 
 def diagnose(o: Observations, more: Iterable[Finding] = ()) -> Diagnosis:
     """Try every rule; `more` are findings of other tables, as of the cloud."""
-    found = [_named(row, clue) for row in TABLE for clue in row.rule(o)]
+    found = _told([_named(row, clue) for row in TABLE for clue in row.rule(o)])
     found += [Named(finding) for finding in more]
     roots, folded = _fold(found)
     unproved = tuple(f"{p.id} {p.about}" for p in o.properties if p.status == "unproved")
     return Diagnosis(tuple(_merged(_ranked(roots, folded))), unproved)
+
+
+def _told(found: Sequence[Named]) -> list[Named]:
+    """Leave out that a host is not as the spec says where another finding says how."""
+    known = {one.finding.party for one in found if one.fix and one.finding.id != GENERAL}
+    return [o for o in found if o.finding.id != GENERAL or o.finding.party not in known]
 
 
 def _named(row: Row, clue: Clue) -> Named:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from onearm.doctor.arp import heard
 from onearm.doctor.clue import Clue
 from onearm.doctor.observations import Observations
 from onearm.facts import AddressFact, HostFacts
@@ -127,6 +128,7 @@ def on_nic(o: Observations) -> Iterator[Clue]:
                     f" {_hold(facts, vip)}",
                     about=str(vip),
                     touches=(server.name,),
+                    severity=WARNING if heard(o, server.name, vip) is False else "",
                 )
 
 

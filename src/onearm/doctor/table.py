@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from onearm.doctor import arp, director, firewall, hosts, neighbours, path, real_server
+from onearm.doctor import arp, director, firewall, hosts, neighbours, path, pending, real_server
 from onearm.doctor.clue import Clue
 from onearm.doctor.observations import Observations
 from onearm.finding import ERROR, NOTE, WARNING
@@ -66,6 +66,15 @@ TABLE: tuple[Row, ...] = (
         director.vip_wrong_link, ("hop.client_to_director", "arp.director_silent", "path.*")),
     Row("arp.director_silent", ERROR, "the director holds the VIP and does not answer for it",
         arp.director_silent, ("hop.client_to_director", "path.*")),
+    Row("cloud.groups", ERROR, "security groups are not as the spec says", pending.groups,
+        ("hop.client_to_director", "hop.first_data", "hop.director_to_server", "hop.large_reply",
+         "path.*", "ipvs.synrecv"), fix=True),
+    Row("cloud.pairs", ERROR, "allowed address pairs are not as the spec says", pending.pairs,
+        ("hop.client_to_director", "hop.director_to_server", "hop.server_to_client", "path.*",
+         "ipvs.synrecv", "arp.director_silent", "neigh.*"), fix=True),
+    Row("cloud.port_security", ERROR, "a port's filter is not as the spec says", pending.filtering,
+        ("hop.first_data", "hop.client_to_director", "hop.director_to_server", "path.*",
+         "ipvs.synrecv"), fix=True),
     Row("hop.client_to_director", ERROR, "clients' packets never arrive at the director",
         path.never_arrived),
     Row("fw.d.drop", ERROR, "the director's firewall drops clients' packets",
@@ -191,6 +200,9 @@ TABLE: tuple[Row, ...] = (
         director.half_open, tested=RECORDED),
     Row("ipvs.table_small", NOTE, "the connection table is small for the load",
         director.table_small, tested=RECORDED),
+    Row("cloud.vip_port", WARNING, "no port reserves the VIP", pending.reservation, fix=True,
+        tested=RECORDED),
+    Row("plan.differs", NOTE, "a host is not as the spec says", pending.hosts, fix=True),
     Row("loop.rs_forwards", NOTE, "a real server forwards: harmless while it holds the VIP",
         real_server.forwarding, tested=RECORDED),
     Row("director.shared", NOTE, "services that are not onearm's stand on the director",
