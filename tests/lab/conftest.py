@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from labs import Lab
+from labs import WarmLab
 
 from onearm.lab import client
 
@@ -17,5 +17,7 @@ def lab(request, tmp_path_factory):
     print(
         f"proved: lab {name} up: {info.backend}, kernel {info.kernel}, up after {info.boot_s:.1f} s"
     )
-    yield Lab(name, tmp_path_factory.mktemp(stem))
+    lab = WarmLab(name, tmp_path_factory.mktemp(stem))
+    yield lab
+    lab.nodes.end()
     client.down(name)
