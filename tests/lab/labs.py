@@ -103,13 +103,17 @@ class WarmLab(Lab):
 
     def process(self, *words, code=None):
         """Run `onearm WORDS` as a user would."""
-        self.nodes.end()
+        self._let_go(words)
         return super().onearm(*words, code=code)
 
     def start(self, *words, **options):
-        """Start it; what it changes, nobody else may have locked."""
-        self.nodes.end()
+        self._let_go(words)
         return super().start(*words, **options)
+
+    def _let_go(self, words):
+        """End the nodes before another process locks the hosts."""
+        if words[0] in {"apply", "destroy"}:
+            self.nodes.end()
 
 
 def checked(words, done, code):
