@@ -2,10 +2,15 @@
 BIN := .venv/bin
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
+# Long tests take a part of their cases in a plain run; the same seed takes the same part.
+SEED := $(or $(SEED),$(shell date +%s))
+export SEED
+
 help:
 	@echo "make setup   the tools and .venv; the others do it by themselves"
 	@echo "make demo    the reference load balancer in a lab on this machine, proved by traffic"
 	@echo "make test    every test; ARGS='-k spec' for some"
+	@echo "make doctor-matrix   every fault of the lab, named by doctor; some minutes"
 	@echo "make ovn     the whole of it with real ML2/OVN between the lab's hosts, two minutes"
 	@echo "make lint    ruff, mypy, and the hosts' Python 3.9"
 	@echo "make bench   what it costs, measured in one run"
@@ -20,12 +25,13 @@ demo: setup
 test: setup
 	$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --reruns=2 $(ARGS)
 
-OVN := openvswitch-switch ovn-central ovn-host
+doctor-matrix: setup
+	ALL=1 $(BIN)/pytest --numprocesses=2 --dist=loadfile --reruns=2 \
+	    tests/lab/test_doctor.py tests/lab/test_doctor_healthy.py tests/lab/test_faults.py $(ARGS)
 
-ovn: setup
-	@command -v ovs-vswitchd ovn-northd ovn-controller >/dev/null || \
-	    $$([ "$$(id -u)" = 0 ] || echo sudo -n) apt-get install -qq -y --no-install-recommends $(OVN)
-	$(BIN)/pytest tests/slow/test_ovn.py $(ARGS)
+ovn:
+	@scripts/setup ovn
+	$(BIN)/pytest tests/slow/test_ovn.py --reruns=2 $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check
@@ -41,4 +47,4 @@ docs: setup
 	@if [ -e scripts/docs ]; then $(BIN)/python scripts/docs; fi
 	$(BIN)/pytest tests/test_spec_published.py
 
-.PHONY: help setup demo test ovn lint bench docs
+.PHONY: help setup demo test doctor-matrix ovn lint bench docs

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # A machine may be busy: how long an example takes says nothing about the code.
-settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any speed")
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 # Files go to the workers whole and in this order: the longest first, or one would run on alone at
 # the end; and those that want a lab of their own before those that pass one on.
 FIRST = """
-cloud_lab kill docs_lab conflicts faults kinds wanted native commands demo apache lab
-enforce enforce_changes enforce_rules
+cloud_lab cloud_refusals kill docs_lab doctor conflicts faults kinds wanted doctor_healthy native
+doctor_command commands demo apache lab enforce enforce_changes enforce_rules vitals
 """
 
 

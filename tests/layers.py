@@ -41,18 +41,18 @@ LAYERS = (
     Layer("cloud_check*", "model facts cloud_facts spec finding cloud cloud_*", **PURE),
     Layer("wire", "model facts errors", **NODE),
     Layer("ledger", "model errors wire", **NODE),
-    Layer("kernel.*", "errors model facts kernel.*", **NODE, kernel=True),
+    Layer("kernel.*", "errors model facts vitals kernel.*", **NODE, kernel=True),
     Layer("places.neutron*", "errors model facts cloud_facts spec places.neutron*"),
     Layer("bundle", "errors"),
     Layer("places.child", ""),
     Layer("places.conversation", "places.child bundle errors wire model facts"),
     Layer(
         "places.remote*",
-        "places.conversation places.look kernel.frames traffic errors wire model facts",
+        "places.conversation places.look kernel.frames traffic errors wire model facts vitals",
     ),
-    Layer("places.*", "kernel.* ledger model facts errors wire places.*", **NODE),
+    Layer("places.*", "kernel.* ledger model facts vitals errors wire places.*", **NODE),
     Layer("traffic", "kernel.* wire errors model facts", **NODE),
-    Layer("node", "traffic places.* kernel.* wire ledger errors model facts", **NODE),
+    Layer("node", "traffic places.* kernel.* wire ledger errors model facts vitals", **NODE),
     Layer("spec", "model errors spec_load.*", **PURE),
     Layer("spec_load.*", "model errors spec spec_load.*"),
     Layer("silence", "model facts spec", **PURE),
@@ -80,14 +80,38 @@ LAYERS = (
         "model facts spec errors each preflight reach schedule session evidence traffic"
         " kernel.frames places.look places.remote*",
     ),
+    Layer(
+        "proof",
+        "spec errors cloud cloud_check_groups flows schedule session evidence probe verify",
+    ),
     Layer("report", "spec errors wire planfile silence render session evidence probe verify reach"),
+    Layer(
+        "doctor.gather",
+        "model facts spec errors finding each preflight cloud_checks reach session silence evidence"
+        " probe verify vitals doctor.observations places.look places.remote*",
+    ),
+    Layer("doctor.show", "finding render verify doctor.observations doctor.rank"),
+    Layer(
+        "doctor.command",
+        "model spec errors wire planfile finding render session report operate doctor.*",
+    ),
+    Layer(
+        "doctor*",
+        "model facts spec finding silence desire preflight evidence flows verify vitals doctor.*",
+        **PURE,
+    ),
+    Layer("ladder", "spec evidence flows kernel.frames"),
+    Layer(
+        "trace",
+        "spec errors wire planfile finding flows ladder render report session verify doctor.*",
+    ),
     Layer("lab.*", "errors model lab.*", kernel=True),
     Layer("planfile", "model facts cloud_facts spec errors diff wire words commands finding"),
     Layer("render", "model facts cloud_facts spec diff words commands finding reconcile"),
     Layer(
         "operate",
         "model facts cloud_facts cloud_checks spec errors diff wire words finding reconcile session"
-        " planfile render",
+        " planfile render proof report verify",
     ),
     Layer("cli*", "*"),
     Layer("__main__", "*"),

@@ -193,5 +193,7 @@ REFUSED = [  # text, line, fragments
     (cloud("director_groups: true"), 9, "reads as true or false"),
     (cloud("director_port_security: no"), 9, "write on or off"),
     (cloud("director_port_security: [off]"), 9, "is a list: write on or off"),
-    (cloud("network: n").replace("server-2", "neutron"), 9, "'neutron'", "call it otherwise"),
+    (cloud("max_address_pairs: 0"), 9, "max_address_pairs 0: write a whole number from 1 to"),
+    (cloud("max_address_pairs: many"), 9, "max_address_pairs is 'many': write a whole number"),
+    (cloud("network: n").replace("server-2", "neutron"), 4, "'neutron'", "call it otherwise"),
 ]

@@ -82,6 +82,10 @@ USAGE = [
     ["plan", "--nonsense", "a"],
     ["apply", "nowhere.yaml", "--limit"],
     ["lab", "nonsense"],
+    ["lab", "up", "--enforce", "ovn"],
+    ["lab", "up", "--firewall", "ovn"],
+    ["lab", "up", "--cloud", "--enforce", "ovn", "--firewall", "openvswitch"],
+    ["lab", "up", "--cloud", "--enforce", "ovn", "--compute", "apart"],
     ["plan", "/nowhere/at/all.yaml"],
     ["plan", "/"],
 ]
@@ -109,6 +113,16 @@ def test_json_behind_the_command_of_a_lab_is_not_ours(monkeypatch, capsys):
     monkeypatch.setattr(client, "exec_main", raising(Unreachable("no")))
     assert cli.run(["lab", "exec", "server-1", "--", "ip", "--json"]) == 4
     assert not capsys.readouterr().out
+
+
+def test_without_the_packages_of_ovn_nothing_is_started(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert cli.run(["lab", "up", "--cloud", "--enforce", "ovn"]) == 4
+    said = capsys.readouterr().err
+    assert said.endswith("apt install openvswitch-switch ovn-central ovn-host\n")
+    assert said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def onearm(*argv, **options):

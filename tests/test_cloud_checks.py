@@ -11,9 +11,13 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from clouds import DEFAULT, SSH, VIP, cloud, group, pairs, port, rule, spec, without
+from onearm import cloud_check_groups, cloud_check_network, cloud_check_ports
 from onearm.cloud_checks import cloud_findings
+from onearm.cloud_facts import FloatingFact, RouterFact
 from onearm.finding import forbidding, lacking_rights
 from onearm.model import AddressPair, GroupMembership, Mark, SecurityGroup
+from onearm.spec import Host, Member
+from worlds import SERVICE
 from worlds import facts as hosts
 
 REPLACE = {"director_groups": "replace"}
@@ -77,7 +81,9 @@ def test_the_world_in_a_group_that_rules_refer_to_is_critical():
     assert hit(findings(spec(), replace(facts, firewall="ovn")), one.id)[0].severity == "note"
     halves = (ip_network("0.0.0.0/1"), ip_network("128.0.0.0/1"))
     assert hit(findings(replace(spec(), clients=halves), facts), one.id)[0].severity == "critical"
-    few = replace(spec(), clients=(ip_network("198.51.100.0/24"),))
+    two = (ip_network("198.0.0.0/9"), ip_network("198.128.0.0/9"))  # each is less than a /8
+    assert hit(findings(replace(spec(), clients=two), facts), one.id)[0].severity == "critical"
+    few = replace(spec(), clients=(two[0],))
     assert hit(findings(few, facts), one.id)[0].severity == "warning"
     assert not hit(findings(spec(**REPLACE), facts), one.id)
 
@@ -86,7 +92,25 @@ def test_a_self_reference_is_a_reference():
     found = findings(spec(manage_security_groups=False), cloud(firewall="iptables_hybrid"))
     (one,) = hit(found, "sg.wide_pair_referenced")
     assert (one.severity, one.party) == ("critical", "d")
-    assert "the 3 ports in there" in one.observed
+    assert "the 3 ports in there (d, r1, r2)" in one.observed
+
+
+def test_to_manage_groups_no_more_brings_back_what_was_replaced():
+    """So the groups that count are those that the mark keeps, not those that the port is in."""
+    ours = replace(STATELESS, id="g-own", name="onearm-default-director")
+    member = GroupMembership("p-d", ours.name, stateful=False, only=True)
+    marks = (
+        Mark(SecurityGroup(ours.name, stateful=False), ("default",)),
+        Mark(member, ("default",), {"groups": "g-default"}),
+    )
+    facts = cloud(with_director(cloud(), "g-own"), (DEFAULT, ours), marks=marks)
+    facts = replace(facts, firewall="iptables_hybrid")
+    assert not hit(findings(spec(**REPLACE), facts), "sg.wide_pair_referenced")
+    found = findings(spec(manage_security_groups=False), facts)
+    (one,) = hit(found, "sg.wide_pair_referenced", "d")
+    assert one.severity == "critical" and one in forbidding(found)
+    stateful = findings(spec(manage_security_groups=False), replace(facts, firewall="ovn"))
+    assert hit(stateful, "sg.d.stateless_or_psec_off", "d")[0].severity == "error"
 
 
 def test_a_wide_pair_on_a_real_server_is_found_too():
@@ -99,15 +123,32 @@ def test_more_pairs_than_the_cloud_allows():
     nine = pairs(*(f"10.0.0.{n}" for n in range(1, 10)))
     ports = with_director(cloud(), "g-default", pairs=nine)
     (one,) = hit(findings(spec(**REPLACE), cloud(ports)), "pairs.quota")
-    assert one.severity == "error" and "11" in one.observed and "allows 10" in one.observed
+    assert one.severity == "error" and "11" in one.observed and "10 are allowed" in one.observed
+    assert "max_address_pairs" in one.cure
+    assert not hit(findings(spec(max_address_pairs=11, **REPLACE), cloud(ports)), "pairs.quota")
+    assert hit(findings(spec(max_address_pairs=2, **REPLACE), cloud()), "pairs.quota") == []
+    assert hit(findings(spec(max_address_pairs=1, **REPLACE), cloud()), "pairs.quota", "d")
     mark = Mark(AddressPair("p-d", ip_network("10.0.0.1/32")), ("default",))
     assert not hit(findings(spec(**REPLACE), cloud(ports, marks=(mark,))), "pairs.quota")
+
+
+def test_a_pair_with_multicast_in_it_is_foreseen_where_it_is_refused():
+    """As neutron_lib.api.validators.validate_subnet_not_multicast has it."""
+    halves = (ip_network("0.0.0.0/1"), ip_network("128.0.0.0/1"))
+    newer = cloud(extensions=(*cloud().extensions, "aap-reject-multicast"))
+    wide = replace(spec(**REPLACE), clients=halves)
+    (one,) = hit(findings(wide, newer), "pairs.multicast", "d")
+    assert one.severity == "error" and "128.0.0.0/1" in one.observed
+    assert not hit(findings(wide, cloud()), "pairs.multicast")
+    assert not hit(findings(spec(**REPLACE), newer), "pairs.multicast")
+    stands = with_director(newer, "g-default", pairs=pairs("128.0.0.0/1"))
+    assert not hit(findings(wide, replace(newer, ports=tuple(stands))), "pairs.multicast")
 
 
 def test_hosts_in_different_segments_or_networks():
     many = replace(cloud().network, segments=2)
     (one,) = hit(findings(spec(**REPLACE), cloud(network=many)), "same_segment")
-    assert one.severity == "error" and "2 segments" in one.observed
+    assert one.severity == "error" and "several segments" in one.observed
     known = replace(many, subnet_segments={"s-1": "a"})
     found = findings(spec(**REPLACE), cloud(network=known))
     assert hit(found, "same_segment")[0].severity == "note"
@@ -241,9 +282,31 @@ def test_mtus_that_differ():
 
 
 def test_routers_in_the_path():
-    said = ("router a: distributed", "router b: translates addresses (SNAT)", "a floating IP is on")
-    found = findings(spec(**REPLACE), cloud(routers=said))
-    assert {"router.distributed", "router.nat", "fip.on_vip_port"} <= ids(found)
+    central, dvr = RouterFact("a", snat=True), RouterFact("b", distributed=True)
+    found = findings(spec(**REPLACE), cloud(routers=(central, dvr, RouterFact("c"))))
+    said = {f.observed.split()[1]: f for f in found if f.id.startswith("router.")}
+    assert {name: f.id for name, f in said.items()} == {
+        "a": "router.nat",
+        "b": "router.distributed",
+        "c": "router.nat",
+    }
+    assert ["SNAT" in said[name].observed for name in "abc"] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("fixed", "distributed", "severity", "words"),
+    [
+        ("203.0.113.2", False, "note", "one router's namespace"),
+        ("203.0.113.2", True, "warning", "may choose a real server"),
+        ("203.0.113.3", False, "warning", "where no service is"),
+    ],
+)
+def test_floating_ips(fixed, distributed, severity, words):
+    one = FloatingFact(ip_address("192.0.2.7"), ip_address(fixed))
+    routers = (RouterFact("a", distributed),)
+    found = findings(spec(**REPLACE), cloud(routers=routers, floating=(one,)))
+    (fip,) = hit(found, "fip.on_vip_port")
+    assert fip.severity == severity and words in fip.observed
 
 
 def test_a_driver_that_is_not_known_or_not_the_one():
@@ -258,3 +321,27 @@ def test_a_director_that_others_opened():
     found = findings(spec(), cloud(opened))
     assert not forbidding(found)
     assert "copy of every reply" in hit(found, "port.unfiltered", "d")[0].observed
+
+
+def test_what_is_wanted_is_worked_out_as_often_for_many_servers_as_for_few(monkeypatch):
+    counted = []
+    real = cloud_check_ports.wanted
+
+    def wanted(*known):
+        counted.append(known)
+        return real(*known)
+
+    for module in (cloud_check_groups, cloud_check_network, cloud_check_ports):
+        monkeypatch.setattr(module, "wanted", wanted)
+
+    def times(number):
+        servers = tuple(Host(f"s-{n}", ip_address(f"203.0.113.{n + 20}")) for n in range(number))
+        members = tuple(Member(server.name) for server in servers)
+        service = replace(SERVICE, members=members)
+        ports = [port("d", "203.0.113.3"), *(port(s.name, str(s.address)) for s in servers)]
+        counted.clear()
+        known = replace(spec(**REPLACE), real_servers=servers, services=(service,))
+        assert not forbidding(findings(known, cloud(ports)))
+        return len(counted)
+
+    assert times(2) == times(40)

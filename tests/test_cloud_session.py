@@ -7,7 +7,7 @@ import pytest
 
 from clouds import cloud, port
 from fakes import FakeHost
-from onearm import operate
+from onearm import operate, probe
 from onearm import session as session_module
 from onearm import spec as spec_module
 from onearm.errors import Denied, Refused, Unreachable
@@ -25,9 +25,13 @@ ADDRESSES = {"d": "203.0.113.3", "r1": "203.0.113.4", "r2": "203.0.113.5"}
 class FakeRemote(FakeHost):
     """A host as a session meets it."""
 
+    noted: tuple[str, ...] = ()
+
     def look(self, question):
+        if self.name == "this machine":
+            raise Unreachable("this machine: no root here")
         servers = question.near if question.role == "director" else ()
-        return replace(self.facts(servers), known_hosts={})
+        return replace(self.facts(servers), known_hosts={"default": tuple(self.noted)})
 
     def open(self):
         """Be there."""
@@ -39,7 +43,7 @@ class FakeRemote(FakeHost):
         """Keep everything for the next session."""
 
     def remember_hosts(self, hosts):
-        """Forget at once: no host leaves here."""
+        self.noted = tuple(sorted(hosts))
 
 
 class FakeCloud(FakeHost):
@@ -77,6 +81,7 @@ class World:
         self.path.write_text(TEXT)
         self.hosts = {name: FakeRemote(name, address) for name, address in ADDRESSES.items()}
         self.cloud, self.order = FakeCloud(), []
+        self.hosts["this machine"] = FakeRemote("this machine", "192.0.2.9")
         for place in (*self.hosts.values(), self.cloud):
             place.after_each = lambda place=place: self.order.append(place.journal[-1])
 
@@ -84,10 +89,10 @@ class World:
         flags = {"commands": False, "check": False, "output": None, "as_json": False}
         return operate.plan_command(self.path, **{**flags, **more})
 
-    def apply(self, path=None, limit=()):
+    def apply(self, path=None, limit=(), *, as_json=False):
         path = path or self.path
         return operate.apply_command(
-            path, yes=True, adopt=False, limit=limit, reach_from=None, as_json=False
+            path, yes=True, adopt=False, limit=limit, reach_from=None, as_json=as_json
         )
 
     def destroy(self):
@@ -101,7 +106,8 @@ class World:
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     made = World(tmp_path)
-    monkeypatch.setattr(session_module, "RemotePlace", lambda name, *_: made.hosts[name])
+    for module in (session_module, probe):
+        monkeypatch.setattr(module, "RemotePlace", lambda name, *_: made.hosts[name])
     monkeypatch.setattr(session_module, "_neutron", lambda _spec: made.cloud)
     return made
 
@@ -125,6 +131,39 @@ def test_a_spec_without_the_section_asks_no_cloud(world, monkeypatch):
     world.path.write_text(TEXT.rpartition("openstack")[0])
     assert world.apply() == 0
     assert not world.cloud.journal
+
+
+def test_a_cloud_that_leaves_the_spec_is_told_of_until_it_is_taken_down(world, capsys):
+    assert world.apply() == 0
+    assert all("neutron" in world.hosts[name].noted for name in ADDRESSES)
+    standing = dict(world.cloud.things)
+    bare = TEXT.rpartition("openstack")[0]
+    world.path.write_text(bare)
+    for run, code in ((world.plan, 0), (world.apply, 0), (world.destroy, 5), (world.plan, 0)):
+        assert run() == code
+        said = capsys.readouterr().out
+        assert "cloud.left_behind" in said and "onearm destroy" in said
+    assert world.cloud.things == standing
+    assert not world.standing(AnnouncedVip)
+    world.path.write_text(TEXT)
+    assert world.destroy() == 0
+    assert not world.cloud.things
+    assert not [host.noted for host in world.hosts.values() if host.noted]
+    world.path.write_text(bare)
+    assert world.apply() == 0
+    assert "cloud.left_behind" not in capsys.readouterr().out
+
+
+def test_a_cloud_that_was_never_reached_is_not_noted_and_one_that_is_out_stays_so(world):
+    world.cloud.fails = Unreachable("neutron: no answer within 20 s")
+    assert world.apply() == 4
+    assert "neutron" not in world.hosts["d"].noted
+    world.cloud.fails = None
+    assert world.apply() == 0
+    world.cloud.fails = Unreachable("neutron: no answer within 20 s")
+    assert world.apply() == 4
+    assert world.destroy() == 4
+    assert "neutron" in world.hosts["d"].noted
 
 
 def test_a_403_that_is_foreseen_ends_it_before_anything_is_changed(world, capsys):
@@ -205,6 +244,19 @@ def test_nothing_is_taken_from_the_cloud_while_a_host_is_out(world):
     world.hosts["r2"].fails_after = None
     assert world.destroy() == 0
     assert not world.cloud.things
+
+
+def test_an_unknown_driver_is_tried_when_all_stands_and_without_a_client_unproved(world, capsys):
+    world.cloud.base = replace(world.cloud.base, firewall="")
+    assert world.apply(limit=(NEUTRON,), as_json=True) == 4
+    assert json.loads(capsys.readouterr().out)["properties"] == []
+    for _ in ("all to do", "nothing to do"):
+        assert world.apply(as_json=True) == 0
+        (found,) = json.loads(capsys.readouterr().out)["properties"]
+        assert (found["id"], found["status"]) == ("path.stateless_director", "unproved")
+        assert "no root here" in found["evidence"] and "--client" in found["evidence"]
+    assert world.destroy() == 0
+    assert "stateless_director" not in capsys.readouterr().out
 
 
 def test_the_cloud_may_be_left_aside(world):

@@ -14,6 +14,7 @@ from onearm import bundle, wire
 from onearm.kernel.frames import Frame
 from onearm.model import HeldVip, Link
 from onearm.node import _of_interest
+from onearm.vitals import BackFact
 
 DIGEST, DATA = bundle.build()
 USER = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
@@ -93,6 +94,51 @@ def test_a_look_needs_no_role_and_no_rights(here):
     assert all(isinstance(rows, list) for part in parts for rows in part.values())
 
 
+NO_RIGHTS = ["setpriv", "--bounding-set", "-all"]
+VITALS = {
+    "do": "vitals",
+    "vips": ["203.0.113.2"],
+    "back": [["127.0.0.1", "127.0.0.1"], ["127.0.0.9", "203.0.113.2"]],
+}
+
+
+def vitals(running):
+    """Ask for vitals; give the rows by their names, and the rest."""
+    parts, reply = running.ask(VITALS)
+    rows = {}
+    for part in parts:
+        for name, found in part.items():
+            rows.setdefault(name, []).extend(found)
+    return rows, reply["ok"]
+
+
+def test_vitals_come_row_by_row(here):
+    rows, rest = vitals(here)
+    assert set(rows) <= {"listeners", "back", "sysctls", "rules", "connections", "services"}
+    assert not rows.keys() & rest.keys()
+    near, far = wire.decode(tuple[BackFact, ...], rows["back"])
+    assert (near.link, near.error) == ("lo", "")
+    assert "no link of this host holds 203.0.113.2" in far.error
+    names = {sysctl["name"] for sysctl in rows["sysctls"]}
+    assert {"net/ipv4/conf/lo/arp_filter", "net/ipv4/ip_nonlocal_bind"} <= names
+    assert rest["counters"]["Ip.DefaultTTL"]
+
+
+@private
+def test_what_may_not_be_looked_at_is_said_and_the_rest_is_told(tmp_path):
+    rule = "nft add table ip t && nft add chain ip t c '{ type filter hook input priority 0; }'"
+    rule += " && nft add rule ip t c drop && exec"
+    for prefix in ([], NO_RIGHTS):
+        argv = [*PRIVATE, "sh", "-ec", f'{rule} "$@"', "sh", *prefix]
+        with node(tmp_path, *argv) as running:
+            rows, rest = vitals(running)
+            tools = {row["tool"] for row in rows.get("rules", ())}
+            refused = {k for k, said in rest.get("cannot", {}).items() if "needs root" in said}
+            assert ("nft" in tools) == (prefix == [])
+            assert ("rules.nft" in refused) == (prefix != [])
+            assert rows["sysctls"] and rest["counters"]
+
+
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
@@ -111,6 +157,10 @@ def test_a_look_needs_no_role_and_no_rights(here):
         ({"do": "forget", "addresses": ["x"]}, "expected an address"),
         ({"do": "hosts", "name": "web", "hosts": "ab"}, "expected a list"),
         ({"do": "lock", "wait_s": "long"}, "expected a number"),
+        ({"do": "vitals", "vips": ["x"]}, "expected an address"),
+        ({"do": "vitals", "back": [["203.0.113.2"]]}, "expected a client and a VIP, got 1"),
+        ({"do": "vitals", "back": ["203.0.113.2"]}, "expected a list"),
+        ({"do": "vitals", "name": "web"}, "vitals knows no field 'name'"),
     ],
     ids=lambda value: str(value)[:30],
 )

@@ -7,12 +7,13 @@ import pytest
 from onearm import wire
 from onearm.errors import PlaceError
 from onearm.facts import AddressFact, HostFacts, ServiceFact
-from onearm.model import Action, Link, Mark, Seen, state
+from onearm.model import Action, Link, Mark, Seen, Sysctl, state
 from onearm.places.look import Question
 from onearm.places.remote import RemotePlace
 from onearm.traffic import Attempt, Errand
+from onearm.vitals import Listener, RulesFact, Vitals
 
-VIP = ip_address("203.0.113.2")
+VIP, OWN = ip_address("203.0.113.2"), ip_address("203.0.113.3")
 LINK = Link("eth-vip")
 MAKE, TAKE = Action("a", None, LINK), Action("a", LINK, None)
 ERRAND = Errand("tcp", VIP, 80, (VIP,))
@@ -53,6 +54,7 @@ VERBS = {
     "who_has": lambda p: p.who_has("eth0", VIP, VIP, 1),
     "captured": lambda p: p.captured("x"),
     "connect": lambda p: p.connect(ERRAND),
+    "vitals": lambda p: p.vitals([VIP], [(VIP, VIP)]),
 }
 SILENT = {
     "lock": lambda p: p.lock(),
@@ -72,7 +74,7 @@ def test_a_part_of_a_wrong_shape(verb, shape):
 @pytest.mark.parametrize(
     "shape", [7, "x", None, [7], {"lost": "x"}, {"lost": None, "x": 1}], ids=repr
 )
-@pytest.mark.parametrize("verb", ["look", "forget", "who_has", "captured"])
+@pytest.mark.parametrize("verb", ["look", "forget", "who_has", "captured", "vitals"])
 def test_an_end_of_a_wrong_shape(verb, shape):
     with pytest.raises(PlaceError, match=r"^server-1: "):
         VERBS[verb](place(ok=shape))
@@ -99,6 +101,27 @@ def test_look_puts_the_parts_together():
     parts = [{"services": [wire.encode(service)]}, {"marks": [wire.encode(Mark(LINK, ("web",)))]}]
     facts = place(*parts, ok=wire.encode(HostFacts(hostname="x"))).look(Question())
     assert facts == HostFacts(hostname="x", services=(service,), marks=(Mark(LINK, ("web",)),))
+
+
+def test_vitals_are_put_together_from_rows():
+    service = ServiceFact("tcp", VIP, 80, 0, "rr")
+    listener = Listener("tcp", VIP, 80)
+    rules = [RulesFact("iptables-legacy", f"line {n}", cut=True) for n in range(2)]
+    parts = [
+        {"services": [wire.encode(service)], "listeners": [wire.encode(listener)]},
+        {"sysctls": [wire.encode(Sysctl("net/a", "1"))], "rules": [wire.encode(rules[0])]},
+        {"rules": [wire.encode(rules[1])]},
+    ]
+    found = place(*parts, ok=wire.encode(Vitals(counters={"Ip.InReceives": 1})))
+    assert found.vitals([VIP], [(OWN, VIP)]) == Vitals(
+        listeners=(listener,),
+        counters={"Ip.InReceives": 1},
+        sysctls={"net/a": "1"},
+        rules=(RulesFact("iptables-legacy", "line 0\nline 1", cut=True),),
+        services=(service,),
+    )
+    back = [[str(OWN), str(VIP)]]
+    assert found._conversation.asked == [{"do": "vitals", "vips": [str(VIP)], "back": back}]
 
 
 @pytest.mark.parametrize("length", [-1, 33, 10**30])

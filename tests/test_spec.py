@@ -79,6 +79,7 @@ def test_the_cloud_and_its_defaults():
   reserve_vip: false
   director_groups: replace
   director_port_security: off
+  max_address_pairs: 25
 """,
         "web.yaml",
     ).openstack
@@ -91,6 +92,7 @@ def test_the_cloud_and_its_defaults():
         reserve_vip=False,
         director_groups="replace",
         director_port_security="off",
+        max_address_pairs=25,
     )
 
 

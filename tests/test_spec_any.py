@@ -203,6 +203,7 @@ def clouds(hosts):
         reserve_vip=st.booleans(),
         director_groups=st.sampled_from(cloud.GROUPS),
         director_port_security=st.sampled_from(cloud.SWITCH),
+        max_address_pairs=st.integers(1, cloud.MOST_PAIRS),
     )
 
 

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from onearm import facts, model, traffic, wire
+from onearm import facts, model, traffic, vitals, wire
 from onearm.facts import HostFacts, LinkFact, joined, split
 from onearm.kernel import frames
 from onearm.model import Destination, Resource, Service, Sysctl
 from onearm.places import look
 from worlds import values
 
-MODULES = (model, facts, traffic, frames, look)
+MODULES = (model, facts, traffic, frames, look, vitals)
 KINDS = sorted(
     {
         kind

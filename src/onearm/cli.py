@@ -47,6 +47,13 @@ def main(*, verbose: bool) -> None:
 
 SPEC = click.argument("spec", type=click.Path(path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
+CLIENTS = click.option(
+    "--client",
+    "clients",
+    multiple=True,
+    metavar="PREFIX",
+    help="Command prefix that reaches a client, quoted as for a shell; default: this machine.",
+)
 YES = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
@@ -140,13 +147,7 @@ def status(*, spec: Path, watch: bool, as_json: bool) -> int:
     help="First forget learned neighbours (ARP) on the hosts reached; the default in the lab.",
 )
 @click.option("--strict", is_flag=True, help="Exit 5 when anything is unproved, too.")
-@click.option(
-    "--client",
-    "clients",
-    multiple=True,
-    metavar="PREFIX",
-    help="Command prefix that reaches a client, quoted as for a shell; default: this machine.",
-)
+@CLIENTS
 @JSON
 def verify(
     *, spec: Path, cold: bool | None, strict: bool, clients: tuple[str, ...], as_json: bool
@@ -155,6 +156,50 @@ def verify(
     from onearm.report import verify_command
 
     return verify_command(spec, cold=cold, strict=strict, clients=clients, as_json=as_json)
+
+
+@main.command()
+@SPEC
+@click.option("--passive", is_flag=True, help="Send nothing: only look.")
+@CLIENTS
+@click.option("--fix", is_flag=True, help="Then apply the spec, where that cures something.")
+@click.option("--yes", is_flag=True, help="With --fix: do not ask.")
+@JSON
+def doctor(
+    *, spec: Path, passive: bool, clients: tuple[str, ...], fix: bool, yes: bool, as_json: bool
+) -> int:
+    """Name what is wrong, where, why, and the cure; change nothing."""
+    from onearm.doctor.command import doctor_command
+
+    return doctor_command(spec, passive=passive, clients=clients, as_json=as_json, fix=fix, yes=yes)
+
+
+@main.command()
+@SPEC
+@click.option("--service", metavar="VIP:PORT/PROTOCOL", help="Which one, if there are several.")
+@CLIENTS
+@click.option("--via", metavar="HOST", help="Try until this real server was hit, in bounds.")
+@click.option(
+    "--request",
+    metavar="TEXT",
+    help="What to send; \\r and \\n are escapes. Default: in the lab only.",
+)
+@JSON
+def trace(
+    *,
+    spec: Path,
+    service: str | None,
+    clients: tuple[str, ...],
+    via: str | None,
+    request: str | None,
+    as_json: bool,
+) -> int:
+    """Follow one connection through every host; say where it is missing."""
+    from onearm.trace import trace_command
+
+    return trace_command(
+        spec, service=service, clients=clients, via=via, request=request, as_json=as_json
+    )
 
 
 @main.group(cls=Lines)
@@ -169,24 +214,37 @@ LAB_NAME = click.option("--name", metavar="N", help="Which lab; default $ONEARM_
 @LAB_NAME
 @click.option("--cloud", is_flag=True, help="With a real Neutron, whose port security is enforced.")
 @click.option(
+    "--enforce",
+    type=click.Choice(("emulated", "ovn")),
+    default="emulated",
+    show_default=True,
+    help="How: by an emulation of the driver, or by ML2/OVN itself (slower).",
+)
+@click.option(
     "--firewall",
     type=click.Choice(("ovn", "openvswitch", "iptables_hybrid")),
-    default="ovn",
-    show_default=True,
-    help="The driver that port security is enforced as.",
+    help="The driver that is emulated; default ovn.",
 )
 @click.option(
     "--compute",
     type=click.Choice(("apart", "together")),
-    default="apart",
-    show_default=True,
-    help="Director and real servers on different compute nodes, or on the same.",
+    help="Director and real servers on different compute nodes (default), or on the same.",
 )
 @JSON
-def up(*, name: str | None, cloud: bool, firewall: str, compute: str, as_json: bool) -> int:
+def up(
+    *,
+    name: str | None,
+    cloud: bool,
+    enforce: str,
+    firewall: str | None,
+    compute: str | None,
+    as_json: bool,
+) -> int:
     """Start a lab; return when it is ready."""
     if cloud:
-        return _up_with_a_cloud(name, firewall, compute, as_json=as_json)
+        return _up_with_a_cloud(name, enforce, firewall, compute, as_json=as_json)
+    if enforce != "emulated" or firewall or compute:
+        raise UsageError("--enforce, --firewall and --compute say what a cloud does: add --cloud")
     from onearm.lab import client
 
     info = client.up(name)
@@ -202,17 +260,21 @@ def _ready(info: Any) -> str:
     return f"lab {info.name} {what}: {info.backend}, kernel {info.kernel} ({info.why})"
 
 
-def _up_with_a_cloud(name: str | None, firewall: str, compute: str, *, as_json: bool) -> int:
-    from onearm.lab.cloud import start
+def _up_with_a_cloud(
+    name: str | None, enforce: str, firewall: str | None, compute: str | None, *, as_json: bool
+) -> int:
+    from onearm.lab.cloud import enforcement, start
 
-    info, cloud = start.up(name, firewall, compute)
+    info, cloud = start.up(name, enforcement.wanted(enforce, firewall, compute))
     if as_json:
         print_json({"onearm": 1, "kind": "lab", **info._asdict(), "cloud": cloud._asdict()})
         return 0
     click.echo(_ready(info))
+    how = "by OVN itself" if cloud.enforce == "ovn" else f"as {cloud.firewall} has it (emulated)"
+    where = "one compute node" if cloud.compute == "together" else "different nodes"
     click.echo(
-        f"its cloud answers at {cloud.url}; port security as {firewall} has it, director and real"
-        f" servers {'on one compute node' if compute == 'together' else 'on different nodes'}"
+        f"its cloud answers at {cloud.url}; port security {how}, director and real servers on"
+        f" {where}"
     )
     click.echo(f"clouds for the spec, or for --os-cloud: {', '.join(cloud.clouds)}; first run:")
     click.echo(f"  export OS_CLIENT_CONFIG_FILE={cloud.clouds_yaml}")
@@ -249,6 +311,49 @@ def list_() -> int:
 
     for name in client.names():
         click.echo(name)
+    return 0
+
+
+@lab.group(cls=Lines)
+def fault() -> None:
+    """Break the lab on purpose, to see it found."""
+
+
+@fault.command(name="list")
+@LAB_NAME
+@JSON
+def fault_list(*, name: str | None, as_json: bool) -> int:
+    """List what can be broken, the finding that names it, and what is broken now."""
+    from onearm.lab.faults import command
+    from onearm.render import screen
+
+    if as_json:
+        print_json(command.as_object(name))
+    else:
+        command.show(screen(), name)
+    return 0
+
+
+@fault.command(name="add")
+@LAB_NAME
+@click.argument("identity", metavar="ID")
+@click.argument("host", required=False)
+def fault_add(*, name: str | None, identity: str, host: str | None) -> int:
+    """Break one thing on one host of the lab."""
+    from onearm.lab.faults import command, planted
+
+    click.echo(command.planted_words(planted.add(name, identity, host)))
+    return 0
+
+
+@fault.command(name="clear")
+@LAB_NAME
+@click.argument("identity", metavar="[ID]", required=False)
+def fault_clear(*, name: str | None, identity: str | None) -> int:
+    """Mend what was broken, one fault or all, and bring back exactly what was there before."""
+    from onearm.lab.faults import command, planted
+
+    click.echo(command.cleared_words(planted.clear(name, identity)))
     return 0
 
 

@@ -21,6 +21,7 @@ from onearm.cloud_groups import (
     director_group,
     former,
     label,
+    left_alone,
     others,
     real_server_group,
 )
@@ -31,6 +32,7 @@ from onearm.finding import CRITICAL, ERROR, NOTE, WARNING, Finding
 from onearm.model import AddressPair, GroupMembership, Network, SecurityGroup
 from onearm.spec import Host, Spec
 
+SHOWN = 5  # ports that are named; the others are counted
 HANGS = (
     "it sees the client's packets and never the replies, so it calls them invalid and drops them:"
     " clients connect, and the first data hangs"
@@ -61,7 +63,8 @@ def stateful_director(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[
         if driver(spec, cloud) == OPENVSWITCH:
             yield _needs_no_filter(host, port)
             continue
-        standing = port.groups if not managed(spec) else _mixed(spec, cloud, port)
+        mixed = _mixed(spec, cloud, port)
+        standing = mixed if managed(spec) else left_alone(spec, cloud, port)
         bad = [g for g in standing if _is_stateful(cloud, g)]
         if bad and (managed(spec) or driver(spec, cloud) != IPTABLES):
             yield from _stateful(spec, cloud, host, bad)
@@ -174,33 +177,38 @@ def _left(spec: Spec, cloud: CloudFacts, host: Host, port: PortFact) -> Iterator
 
 def wide_pair(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
     """Find pairs by which a rule for the members of a group admits strangers."""
+    after = pairs_after(spec, cloud)
     for host in (*spec.directors, *spec.real_servers):
         port = cloud.port(host.name)
         if port is None or open_already(cloud, port):
             continue
-        networks = [n for n in pairs_after(spec, cloud, port) if n.num_addresses > 1]
+        networks = [n for n in after[port.id] if n.num_addresses > 1]
         groups = _groups_after(spec, cloud, host, port)
         rules = [r for group in groups for r in cloud.referenced_by.get(group, ())]
         if networks and rules:
             yield _exposed(spec, cloud, host, networks, rules)
 
 
-def pairs_after(spec: Spec, cloud: CloudFacts, port: PortFact) -> list[Network]:
-    """List the networks of a port's pairs as they are after the plan."""
-    wants = [r for r in wanted(spec, cloud) if isinstance(r, AddressPair)]
-    mine = [r.network for r in wants if r.port_id == port.id]
+def pairs_after(spec: Spec, cloud: CloudFacts) -> dict[str, list[Network]]:
+    """List the networks of each port's pairs, by its id, as they are after the plan."""
+    found: dict[str, dict[Network, None]] = {port.id: {} for port in cloud.ports}
+    for resource in wanted(spec, cloud):
+        if isinstance(resource, AddressPair):
+            found[resource.port_id][resource.network] = None
     marks = [m for m in cloud.marks if m.names == (spec.name,)]
     going = {m.resource.key for m in marks if isinstance(m.resource, AddressPair)}
-    staying = [n for n in pair_networks(port) if (port.id, n) not in going]
-    return list(dict.fromkeys([*mine, *staying]))
+    for port in cloud.ports:
+        staying = (n for n in pair_networks(port) if (port.id, n) not in going)
+        found[port.id] |= dict.fromkeys(staying)
+    return {port_id: list(networks) for port_id, networks in found.items()}
 
 
 def _groups_after(spec: Spec, cloud: CloudFacts, host: Host, port: PortFact) -> list[str]:
-    if not managed(spec):
-        return list(port.groups)
     is_director = host in spec.directors
     if is_director and unfiltered(spec, cloud):
         return []
+    if not managed(spec):
+        return left_alone(spec, cloud, port)
     own = director_group(spec) if is_director else real_server_group(spec)
     ours = [g.id for g in cloud.groups if g.name == own]
     if is_director and alone(spec, cloud, port):
@@ -219,9 +227,9 @@ def _exposed(
     said = ", ".join(map(str, networks))
     remote = names(cloud, dict.fromkeys(r.remote_group_id or "" for r in rules))
     text = (
-        f"the pair {said} makes its addresses members of {remote}, which rules of"
-        f" {names(cloud, group_ids)} name as their remote group: {source} could reach the"
-        f" {len(exposed)} ports in there"
+        f"the pair {said} on the port of {host.name} makes its addresses members of {remote},"
+        f" which rules of {names(cloud, group_ids)} name as their remote group: {source} could"
+        f" reach the {len(exposed)} ports in there ({_some(cloud, exposed)})"
     )
     cure = (
         f"let {host.name} be in no such group (director_groups: replace), write those rules by"
@@ -231,6 +239,14 @@ def _exposed(
         severity = NOTE
         text += "; OVN does not count pairs as members, other firewall drivers do"
     return Finding("sg.wide_pair_referenced", severity, host.name, text, cure)
+
+
+def _some(cloud: CloudFacts, ports: list[str]) -> str:
+    """Name a few ports, as people call them."""
+    found = ((port, cloud.by_id(port)) for port in ports)
+    called = sorted((fact and fact.name) or port for port, fact in found)
+    more = [f"{len(ports) - SHOWN} more"] if len(ports) > SHOWN else []
+    return ", ".join([*called[:SHOWN], *more])
 
 
 def in_use(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:

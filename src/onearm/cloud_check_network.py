@@ -53,10 +53,10 @@ def same_segment(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Findi
         for subnet in port.subnets or ("",)
     }
     if len(segments) != 1 or "" in segments:
-        text = f"{network.name} has {network.segments} segments, and the ports may be in several"
+        text = f"{network.name} is made of several segments, and the ports may be in different ones"
         yield Finding("same_segment", ERROR, NEUTRON, text, cure)
     else:
-        text = f"{network.name} has {network.segments} segments, and all ports are in one of them"
+        text = f"{network.name} is made of several segments, and all ports are in one of them"
         cure = "let hosts that come later be in the same one"
         yield Finding("same_segment", NOTE, NEUTRON, text, cure)
 
@@ -84,34 +84,53 @@ def mtu(spec: Spec, facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
 
 
 def routers(_spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
-    """Tell what a router in the path does to replies that go straight back."""
-    for text in cloud.routers:
-        said = text.lower()
-        if "floating" in said:
-            yield Finding(
-                "fip.on_vip_port",
-                WARNING,
-                NEUTRON,
-                text,
-                "associate the floating IP with the port that reserves the VIP, and with no other",
-            )
-        elif "distributed" in said:
+    """Tell what a router of Neutron's in the path does to replies that go straight back."""
+    for router in cloud.routers:
+        if router.distributed:
             yield Finding(
                 "router.distributed",
                 WARNING,
                 NEUTRON,
-                text,
-                "use a router that is not distributed, or a provider network: else a router may"
-                " send to a real server what is for the director",
+                f"router {router.name} is distributed: it knows the addresses of pairs without"
+                " asking in ARP, so it may send to a real server what is for the director",
+                "use a router that is not distributed, or a provider network",
             )
         else:
+            nat = (
+                "; it also translates addresses (SNAT), so clients outside need a floating IP on"
+                " the port that reserves the VIP"
+            )
             yield Finding(
                 "router.nat",
                 WARNING,
                 NEUTRON,
-                text,
-                "all replies pass one router's namespace then; a provider network avoids it",
+                f"router {router.name} has a leg in this network: all replies to clients beyond it"
+                f" pass its one namespace, however many real servers send{nat * router.snat}",
+                "a provider network, whose router is the fabric's own, avoids it",
             )
+
+
+def floating(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
+    """Tell of floating IPs: one belongs to the port that reserves the VIP, and to no other."""
+    directors = {director.address for director in spec.directors}
+    distributed = any(router.distributed for router in cloud.routers)
+    for found in cloud.floating:
+        on_vip = found.fixed not in directors
+        severity = NOTE if on_vip and not distributed else WARNING
+        text = f"the floating IP {found.address} leads to {found.fixed}"
+        if not on_vip:
+            text += ", the director's own address, where no service is"
+        elif distributed:
+            text += " by a distributed router, which may choose a real server: it has the pair, too"
+        else:
+            text += ": its clients' packets and all replies pass one router's namespace"
+        yield Finding(
+            "fip.on_vip_port",
+            severity,
+            NEUTRON,
+            text,
+            "associate it with the port that reserves the VIP, by a router that is not distributed",
+        )
 
 
 def quotas(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
@@ -149,6 +168,7 @@ def firewall(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:
             NEUTRON,
             "which firewall driver filters the ports is not shown to this identity, so the director"
             " gets a stateless group, which the openvswitch driver ignores",
-            "run `onearm verify` after apply: where clients connect and the first data hangs, it is"
-            " that driver, and director_port_security: off is the way",
+            "say firewall: in the spec's openstack section, where it is known; else `onearm apply`"
+            " tries it by connections, and where they hang it is that driver, whose consent is"
+            ' director_port_security: "off"',
         )

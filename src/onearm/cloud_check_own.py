@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from onearm.cloud import open_already, served
 from onearm.cloud_check_groups import filtered_directors, managed
 from onearm.cloud_facts import CloudFacts, PortFact, RuleFact
-from onearm.cloud_groups import EPHEMERAL
+from onearm.cloud_groups import EPHEMERAL, left_alone
 from onearm.cloud_prefixes import IPV4, anywhere, covered, single
 from onearm.cloud_rules import ICMPS, INGRESS, Endpoint, clients
 from onearm.facts import Facts
@@ -39,7 +39,7 @@ def _all(found: Iterable[frozenset[Endpoint]]) -> frozenset[Endpoint]:
 def _not_admitted(
     spec: Spec, cloud: CloudFacts, host: str, port: PortFact, endpoint: Endpoint
 ) -> Iterator[Finding]:
-    admitted = list(_admitted(cloud, port, endpoint.protocol, (endpoint.port, endpoint.port)))
+    admitted = list(_admitted(spec, cloud, port, endpoint.protocol, (endpoint.port, endpoint.port)))
     for client in clients(spec, endpoint.vip.version):
         if not covered(client, admitted):
             yield Finding(
@@ -54,17 +54,17 @@ def _not_admitted(
 
 
 def _admitted(
-    cloud: CloudFacts, port: PortFact, protocol: str, ports: tuple[int, int]
+    spec: Spec, cloud: CloudFacts, port: PortFact, protocol: str, ports: tuple[int, int]
 ) -> Iterator[Network]:
-    for rule in _ingress(cloud, port):
+    for rule in _ingress(spec, cloud, port):
         known = NUMBERS.get(rule.protocol or "", rule.protocol)
         low, high = rule.port_min or 0, rule.port_max if rule.port_max is not None else 65535
         if known in (None, protocol) and low <= ports[0] and ports[1] <= high:
             yield rule.remote or anywhere(IPV4 if rule.ethertype == "IPv4" else 6)
 
 
-def _ingress(cloud: CloudFacts, port: PortFact) -> Iterator[RuleFact]:
-    for group_id in port.groups:
+def _ingress(spec: Spec, cloud: CloudFacts, port: PortFact) -> Iterator[RuleFact]:
+    for group_id in left_alone(spec, cloud, port):
         group = cloud.group(group_id)
         for rule in group.rules if group else ():
             by_prefix = not rule.remote_group_id and not rule.remote_address_group_id
@@ -77,7 +77,7 @@ def director_rules(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Fin
     if managed(spec):
         return
     for host, port in filtered_directors(spec, cloud):
-        if not any(rule.protocol in (None, *ICMPS) for rule in _ingress(cloud, port)):
+        if not any(rule.protocol in (None, *ICMPS) for rule in _ingress(spec, cloud, port)):
             yield Finding(
                 "sg.icmp",
                 WARNING,
@@ -86,9 +86,9 @@ def director_rules(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Fin
                 " MTU discovery fails and large replies stall",
                 "openstack security group rule create --protocol icmp GROUP",
             )
-        groups = [cloud.group(group_id) for group_id in port.groups]
+        groups = [cloud.group(group_id) for group_id in left_alone(spec, cloud, port)]
         stateless = bool(groups) and all(g is not None and g.stateful is False for g in groups)
-        admitted = list(_admitted(cloud, port, "tcp", EPHEMERAL))
+        admitted = list(_admitted(spec, cloud, port, "tcp", EPHEMERAL))
         used = [server for server in spec.real_servers if server.name in served(spec)]
         silent = [s.name for s in used if not covered(single(s.address), admitted)]
         if stateless and silent:

@@ -37,6 +37,7 @@ RULES: tuple[Rule, ...] = (
     groups.carried_over,
     groups.in_use,
     ports.pair_quota,
+    ports.multicast,
     ports.pair_form,
     ports.vip_port,
     ports.rights,
@@ -48,4 +49,5 @@ RULES: tuple[Rule, ...] = (
     network.firewall,
     network.mtu,
     network.routers,
+    network.floating,
 )

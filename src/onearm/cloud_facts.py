@@ -109,6 +109,23 @@ class NetworkFact:
 
 
 @dataclass(frozen=True)
+class RouterFact:
+    """A router of Neutron's with a leg in the VIPs' network; `snat`: it translates addresses."""
+
+    name: str
+    distributed: bool = False
+    snat: bool = False
+
+
+@dataclass(frozen=True)
+class FloatingFact:
+    """A floating IP, and the fixed address that it leads to."""
+
+    address: Address
+    fixed: Address
+
+
+@dataclass(frozen=True)
 class CloudFacts:
     """The cloud at one moment, as far as these rights show it.
 
@@ -129,9 +146,9 @@ class CloudFacts:
     firewall: str = ""  # what was found: iptables_hybrid, openvswitch, ovn, or empty for unknown
     pairs_right: bool | None = None
     port_security_right: bool | None = None
-    max_pairs: int = 10
     quota: dict[str, int] = field(default_factory=dict)  # free security_group, ..._rule, port
-    routers: tuple[str, ...] = ()  # sentences on routers in the path (distributed, SNAT, FIP)
+    routers: tuple[RouterFact, ...] = ()
+    floating: tuple[FloatingFact, ...] = ()  # those of the director's port and of the VIPs' ports
     marks: tuple[Mark, ...] = ()
 
     def port(self, host: str) -> PortFact | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from onearm.cloud_facts import CloudFacts, GroupFact, PortFact, RuleFact, former_groups
@@ -12,6 +12,7 @@ from onearm.model import (
     AddressPair,
     GroupMembership,
     GroupRule,
+    Mark,
     Network,
     PortSecurity,
     SecurityGroup,
@@ -68,15 +69,26 @@ def others(spec: Spec, facts: CloudFacts, port: PortFact) -> list[str]:
 
 def former(spec: Spec, facts: CloudFacts, port: PortFact) -> list[str]:
     """List the groups whose rights a port should keep: those it was in before, and is in."""
-    kept = [
-        group
-        for mark in facts.marks
-        if isinstance(mark.resource, (GroupMembership, PortSecurity))
-        if mark.resource.port_id == port.id
-        for group in former_groups(mark)
-        if not is_ours(spec, facts, group)
-    ]
-    return list(dict.fromkeys([*kept, *others(spec, facts, port)]))
+    return list(
+        dict.fromkeys([*_before(spec, facts, port, facts.marks), *others(spec, facts, port)])
+    )
+
+
+def _before(spec: Spec, facts: CloudFacts, port: PortFact, marks: Iterable[Mark]) -> Iterator[str]:
+    """List the groups that marks keep for a port, and that are not ours."""
+    for mark in marks:
+        held = mark.resource
+        if isinstance(held, (GroupMembership, PortSecurity)) and held.port_id == port.id:
+            yield from (g for g in former_groups(mark) if not is_ours(spec, facts, g))
+
+
+def left_alone(spec: Spec, facts: CloudFacts, port: PortFact) -> list[str]:
+    """List the groups that a port is in once this spec manages none: what it replaced is back."""
+    marks = [mark for mark in facts.marks if mark.names == (spec.name,)]
+    own = {m.resource.name for m in marks if isinstance(m.resource, SecurityGroup)}
+    named = ((group, facts.group(group)) for group in port.groups)
+    stay = [group for group, known in named if known is None or known.name not in own]
+    return list(dict.fromkeys([*stay, *_before(spec, facts, port, marks)]))
 
 
 def label(facts: CloudFacts, group_id: str) -> str:

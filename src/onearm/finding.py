@@ -12,13 +12,19 @@ RIGHTS = frozenset({"net.owner"})  # not unsafe, but not ours to do: exit 4 inst
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing wrong or worth knowing: a stable id, where, what was seen, and the cure."""
+    """One thing wrong or worth knowing: a stable id, where, what was seen, and the cure.
+
+    A diagnosis adds what was expected, why it matters, and the service or VIP that it is about.
+    """
 
     id: str
     severity: str
     party: str
     observed: str
     cure: str
+    expected: str = ""
+    cause: str = ""
+    about: str = ""
 
     @property
     def said(self) -> str:

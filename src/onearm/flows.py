@@ -28,6 +28,7 @@ class Way:
     client: str
     seen_as: set[str] = field(default_factory=set)  # addresses that stood in for the client's
     at_director: bool = False
+    data_at_director: bool = False  # what followed the SYN came to the director
     director_said: set[str] = field(default_factory=set)  # reset, icmp or answer: its own
     handed_to: set[str] = field(default_factory=set)  # hosts, by the MAC the director chose
     at_servers: set[str] = field(default_factory=set)
@@ -189,6 +190,7 @@ def _at_director(way: Way, sight: Sight, names: Names) -> None:
         way.handed_to.add(names.by_mac.get(frame.target_mac, frame.target_mac))
     elif frame.to_us and not sight.back:
         way.at_director = True
+        way.data_at_director |= frame.kind == "tcp" and not frame.tcp_flags & SYN
 
 
 def _said(frame: Frame) -> str:

@@ -20,9 +20,11 @@ from onearm.kernel import packets
 from onearm.kernel.faults import translate
 from onearm.kernel.frames import Frame
 from onearm.kernel.links import Links
-from onearm.model import Action, Address, Resource
+from onearm.model import Action, Address, Resource, Sysctl
 from onearm.places import look
+from onearm.places.examine import examine
 from onearm.places.host import HostPlace, identity
+from onearm.vitals import split_rules
 
 LOCK = Path("/run/onearm/lock")
 PERMANENT = 0x80 | 0x40  # NUD_PERMANENT | NUD_NOARP: not learned, so not to be forgotten
@@ -54,6 +56,7 @@ class Node:
             "capture": (self._capture, "name vips"),
             "captured": (self._captured, "name ports"),
             "connect": (self._connect, "errand"),
+            "vitals": (self._vitals, "vips back"),
         }
 
     def answer(self, request: dict[str, Any], rows: Rows) -> Reply:
@@ -173,6 +176,30 @@ class Node:
 
     def _connect(self, request: dict[str, Any], _rows: Rows) -> Any:
         self._parts(traffic.run(wire.decode(traffic.Errand, request.get("errand"))))
+
+    def _vitals(self, request: dict[str, Any], _rows: Rows) -> Any:
+        """Tell what only a diagnosis asks; all that may be long goes row by row."""
+        vips = wire.decode(tuple[Address, ...], request.get("vips", []))
+        back = wire.decode(tuple[tuple[Address, ...], ...], request.get("back", []))
+        found = examine(vips, [_pair(pair) for pair in back])
+        rows: dict[str, Iterable[Any]] = {
+            "listeners": found.listeners,
+            "back": found.back,
+            "sysctls": (Sysctl(name, value) for name, value in found.sysctls.items()),
+            "rules": split_rules(found.rules),
+            "connections": found.connections,
+            "services": split(found.services),
+        }
+        for name, values in rows.items():
+            self._parts(values, name)
+        sent: dict[str, Any] = {**dict.fromkeys(rows, ()), "sysctls": {}}
+        return replace(found, **sent)
+
+
+def _pair(addresses: tuple[Address, ...]) -> tuple[Address, Address]:
+    if len(addresses) != 2:  # noqa: PLR2004 - a pair
+        raise wire.WireError(f"expected a client and a VIP, got {len(addresses)} addresses")
+    return addresses[0], addresses[1]
 
 
 def _of_interest(frames: Iterable[Frame], ports: frozenset[int]) -> Iterator[Frame]:

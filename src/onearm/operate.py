@@ -17,7 +17,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from onearm import planfile, render, wire
+from onearm import planfile, proof, render, wire
 from onearm import spec as spec_module
 from onearm.diff import Plan
 from onearm.errors import Denied, Differs, Refused, UsageError
@@ -25,8 +25,10 @@ from onearm.facts import Facts, mark_of
 from onearm.finding import Finding, forbidding, lacking_rights
 from onearm.model import NEUTRON, Action
 from onearm.reconcile import Outcome
+from onearm.report import property_data, show_property
 from onearm.session import Session, without_services
 from onearm.spec import Spec
+from onearm.verify import FAIL, Property
 from onearm.words import describe
 
 FINE, REFUSED, OUT, DIFFERS, INTERRUPTED = 0, 3, 4, 5, 130
@@ -214,7 +216,14 @@ class Change:
                 sys.stderr.write("nothing was changed\n")
                 return self._report(session, Outcome(left=plan, out=session.out), findings)
             outcome = self._do(session, plan)
-            return self._report(session, outcome, findings)
+            proof = self._prove(session, outcome)
+            return self._report(session, outcome, findings, proof)
+
+    @staticmethod
+    def _prove(session: Session, outcome: Outcome) -> Property | None:
+        """Try by traffic what the plan had to guess of the cloud, once all of it stands."""
+        services = proof.needed(session) if _outcome_code(outcome) == FINE else []
+        return proof.prove(session, services, _say) if services else None
 
     def _screen(self) -> Console:
         return render.screen(stderr=True) if self.as_json else render.screen()
@@ -273,15 +282,34 @@ class Change:
             getattr(action.after, "draining_since", None) for action in outcome.done
         )
 
-    def _report(self, session: Session, outcome: Outcome, findings: list[Finding]) -> int:
-        code = _outcome_code(outcome)
+    def _report(
+        self,
+        session: Session,
+        outcome: Outcome,
+        findings: list[Finding],
+        proved: Property | None = None,
+    ) -> int:
+        code = _outcome_code(outcome) or self._differs(findings, proved)
         if self.as_json:
-            _print_json(_outcome_data(outcome, findings, session, code))
+            told = {"properties": [property_data(proved)] if proved else []}
+            _print_json(_outcome_data(outcome, findings, session, code) | told)
         else:
             render.show_outcome(render.screen(), outcome, session.marked, session.forgotten)
+            if proved is not None:
+                show_property(render.screen(), proved)
             if outcome.interrupted:
                 render.screen().print("interrupted: run it again to go on from here")
         return code
+
+    def _differs(self, findings: list[Finding], proved: Property | None) -> int:
+        """Say whether something is not as asked: a cloud's part that stays, data that hangs."""
+        leaves = not self.spec.services and any(f.id == "cloud.left_behind" for f in findings)
+        hangs = proved is not None and proved.status == FAIL
+        return DIFFERS if leaves or hangs else FINE
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _outcome_code(outcome: Outcome) -> int:

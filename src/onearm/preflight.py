@@ -8,6 +8,7 @@ from onearm.desire import director_link, unshared
 from onearm.facts import Facts, HostFacts
 from onearm.finding import ERROR, WARNING, Finding, by_severity
 from onearm.model import (
+    NEUTRON,
     VIP_LINK,
     Address,
     AnnouncedVip,
@@ -29,6 +30,24 @@ def preflight(spec: Spec, facts: Facts) -> list[Finding]:
     """Try every rule on the hosts of which there are facts; errors forbid the plan."""
     found = [finding for rule in RULES for finding in rule(spec, facts)]
     return by_severity(found)
+
+
+def cloud_left(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    """Tell of what stands in a cloud that the spec does not name any more.
+
+    The ledgers say that there was one, and no more: not which, nor how to log in.
+    """
+    noted = [n for n, seen in facts.items() if NEUTRON in seen.known_hosts.get(spec.name, ())]
+    if spec.openstack is None and noted:
+        yield Finding(
+            "cloud.left_behind",
+            WARNING,
+            NEUTRON,
+            f"{', '.join(sorted(noted))} noted that {spec.name!r} has a part in Neutron, and the"
+            " spec has no openstack section any more: pairs, groups and reservation stay there",
+            "put the section back and run `onearm destroy`, which takes them down with the rest;"
+            " then apply without the section",
+        )
 
 
 def _hosts(spec: Spec, facts: Facts) -> Iterator[tuple[Host, HostFacts]]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import cycle, islice
 from typing import TypeVar
 
 from onearm.each import each
@@ -36,11 +37,14 @@ LAB_ROUTER = "router"
 
 @dataclass(frozen=True)
 class Client:
-    """A machine that connections are opened from: its place, facts, and source addresses."""
+    """A machine that connections are opened from: its place and facts, its own address, and the
+    source addresses that the spec's `clients` admit.
+    """
 
     name: str
     place: RemotePlace
     facts: HostFacts
+    address: Address | None
     sources: tuple[Address, ...]
     link: str
     gateway: Address | None
@@ -51,14 +55,22 @@ Bystander = tuple[RemotePlace, HostFacts]
 
 @dataclass
 class Probe:
-    """One gathering of evidence over the hosts of a session and some clients."""
+    """One gathering of evidence over the hosts of a session and some clients.
+
+    `services` are those that are tried, None for all; without `arp` nobody is asked for a VIP.
+    """
 
     session: Session
     clients: list[Client]
     cold: bool
     timeout_s: float = CONNECT_S
+    request: bytes | None = None  # what is sent once a connection stands; None: verify's own
+    also: tuple[Address, ...] = ()  # addresses whose frames are recorded besides the VIPs'
+    limit: int = 0  # connections per client; 0: what the scheduler's promise takes
     evidence: Evidence = field(default_factory=Evidence)
     bystanders: dict[str, Bystander] = field(default_factory=dict)
+    services: tuple[VirtualService, ...] | None = None
+    arp: bool = True
 
     @property
     def _spec(self) -> Spec:
@@ -75,14 +87,15 @@ class Probe:
         found.machines = dict(self.session.facts) | {c.name: c.facts for c in self.clients}
         found.machines |= {name: facts for name, (_, facts) in self.bystanders.items()}
         vips = vips_of(self._spec)
-        self._each(self._watched, lambda place: place.capture(CAPTURE, vips))
-        for vip in vips:
+        recorded = [*vips, *self.also]
+        self._each(self._watched, lambda place: place.capture(CAPTURE, recorded))
+        for vip in vips if self.arp else ():
             found.answers[vip] = self._ask_for(vip)
         found.macs = self._macs_of_the_lost()
         if self.cold:
             self._flush()
         found.before = self._tables()
-        for service in self._spec.services:
+        for service in self._spec.services if self.services is None else self.services:
             self._try(service)
         time.sleep(SETTLE_S)
         found.after = self._tables()
@@ -133,8 +146,8 @@ class Probe:
             if own:
                 found[host.name] = (own[0].link, host.address)
         for client in self.clients:
-            if client.gateway is None and client.sources:
-                found[client.name] = (client.link, client.sources[0])
+            if client.gateway is None and client.address is not None:
+                found[client.name] = (client.link, client.address)
         return found
 
     def _flush(self) -> None:
@@ -171,7 +184,8 @@ class Probe:
 
     def _try(self, service: VirtualService) -> None:
         """Open connections from all clients at once, but for one that took the VIP itself."""
-        lab = self._spec.reach.default == "lab"
+        own = LAB_REQUEST if self._spec.reach.default == "lab" else b""
+        request = own if self.request is None else self.request
         jobs = {
             client.name: partial(
                 client.place.connect,
@@ -179,27 +193,32 @@ class Probe:
                     protocol=service.protocol,
                     vip=service.vip,
                     port=service.port,
-                    sources=sources_for(service, client.sources),
-                    request_hex=LAB_REQUEST.hex() if lab else "",
+                    sources=self._sources(service, client),
+                    request_hex=request.hex(),
                     timeout_s=self.timeout_s,
                 ),
             )
             for client in self.clients
-            if not client.facts.holds(service.vip)
+            if client.sources and not client.facts.holds(service.vip)
         }
         for name, attempts in self._do(jobs).items():
             self.evidence.trials.append(Trial(service, name, tuple(attempts)))
+
+    def _sources(self, service: VirtualService, client: Client) -> tuple[Address, ...]:
+        if self.limit:
+            return tuple(islice(cycle(client.sources), self.limit))
+        return sources_for(service, client.sources)
 
 
 def bystand(
     session: Session, reached: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, Bystander], dict[str, PlaceError]]:
     """Reach machines that are neither of the spec nor clients, but learn neighbours, as routers."""
-    places = {
-        name: RemotePlace(name, prefix, session.spec.name, DEADLINE_S)
-        for name, prefix in reached.items()
-    }
-    session.places |= places  # so that their nodes end with the session's
+    for name, words in reached.items():
+        if name not in session.places:  # kept, so that their nodes end with the session's
+            place = RemotePlace(name, words, session.spec.name, DEADLINE_S)
+            session.places[name] = place
+    places = {name: session.places[name] for name in reached}
     near = tuple(vips_of(session.spec))
     facts, failed = each({n: partial(p.look, Question(near=near)) for n, p in places.items()})
     return {name: (places[name], seen) for name, seen in facts.items()}, failed
@@ -210,7 +229,14 @@ def meet(
 ) -> tuple[list[Client], dict[str, PlaceError]]:
     """Reach the clients and learn their addresses; a director or real server is refused."""
     met, failed = bystand(session, reached)
-    return [_client(session.spec, name, *found) for name, found in met.items()], failed
+    clients = [_client(session.spec, name, *found) for name, found in met.items()]
+    if clients and not any(client.sources for client in clients):
+        said = ", ".join(client.name for client in clients)
+        raise Refused(
+            f"{said}: no address there is in the spec's `clients`, so connections from it prove"
+            " nothing: name another machine with --client, or add its prefix to `clients`"
+        )
+    return clients, failed
 
 
 def _client(spec: Spec, name: str, place: RemotePlace, facts: HostFacts) -> Client:
@@ -225,11 +251,17 @@ def _client(spec: Spec, name: str, place: RemotePlace, facts: HostFacts) -> Clie
         why = path.error if path else "no path"
         raise Refused(f"the client {name} has no route to the VIP ({why}): choose another")
     own = [a.address for a in facts.on_link(path.link) if _usable(a.address, a.scope)]
-    return Client(name, place, facts, tuple(own), path.link, path.gateway)
+    sources = tuple(a for a in own if not spec.clients or any(a in n for n in spec.clients))
+    return Client(name, place, facts, next(iter(own), None), sources, path.link, path.gateway)
 
 
 def _usable(address: Address, scope: int) -> bool:
     return address.version == 4 and scope < LINK_SCOPE  # noqa: PLR2004
+
+
+def default_clients(spec: Spec) -> dict[str, list[str]]:
+    """Name the clients where nobody said which: the lab's, else this machine."""
+    return lab_clients() if spec.reach.default == "lab" else {"this machine": []}
 
 
 def lab_clients() -> dict[str, list[str]]:

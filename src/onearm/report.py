@@ -17,7 +17,7 @@ from onearm import planfile, wire
 from onearm import spec as spec_module
 from onearm.errors import PlaceError, Refused, UsageError
 from onearm.evidence import Evidence
-from onearm.probe import LAB_ROUTER, Client, Probe, bystand, lab_clients, meet
+from onearm.probe import LAB_ROUTER, Client, Probe, bystand, default_clients, meet
 from onearm.reach import lab_prefix
 from onearm.render import indented, screen
 from onearm.session import Session
@@ -36,7 +36,7 @@ def verify_command(
     lab = spec.reach.default == "lab"
     with Session(spec, ask_drops=True) as session:
         session.open()
-        met, out = meet(session, _reached(clients, lab=lab))
+        met, out = meet(session, reached(spec, clients))
         if not session.facts or not met:
             raise next(iter({**session.out, **out}.values()))
         make_cold = lab if cold is None else cold
@@ -59,10 +59,9 @@ def verify_command(
     return code
 
 
-def _reached(clients: Sequence[str], *, lab: bool) -> dict[str, Sequence[str]]:
-    if clients:
-        return {text: _words(text) for text in clients}
-    return dict(lab_clients()) if lab else {"this machine": []}
+def reached(spec: Spec, clients: Sequence[str]) -> dict[str, list[str]]:
+    """Say how each client is reached: as told, or the lab's, or this machine."""
+    return {text: _words(text) for text in clients} or default_clients(spec)
 
 
 def _words(text: str) -> list[str]:
@@ -118,13 +117,23 @@ def _show(
         if found.about != last:
             last = found.about
             console.print(Text(found.about, "bold"))
-        head = Text.assemble((f"{found.status:<9}", STYLES[found.status]), found.id)
-        indented(console, head, 2)
-        for text in (found.evidence, *found.details):
-            indented(console, Text(text, "dim"), 11)
+        show_property(console, found)
     for host, error in sorted(lost.items()):
         console.print(Text.assemble(("out ", "bold red"), str(error) or host))
     console.print(_summary(properties, evidence, cold=cold))
+
+
+def show_property(console: Console, found: Property) -> None:
+    """Print a property: its status and id, and below them what was seen."""
+    head = Text.assemble((f"{found.status:<9}", STYLES[found.status]), found.id)
+    indented(console, head, 2)
+    for text in (found.evidence, *found.details):
+        indented(console, Text(text, "dim"), 11)
+
+
+def property_data(found: Property) -> dict[str, Any]:
+    """Give a property as it stands in JSON."""
+    return {**wire.encode(found), "details": list(found.details)}
 
 
 def _summary(properties: list[Property], evidence: Evidence, *, cold: bool) -> str:
@@ -149,9 +158,7 @@ def _data(
     return {
         **planfile.header("verification"),
         "name": spec.name,
-        "properties": [
-            {**wire.encode(found), "details": list(found.details)} for found in properties
-        ],
+        "properties": [property_data(found) for found in properties],
         "clients": [client.name for client in clients],
         "connections": sum(len(trial.attempts) for trial in evidence.trials),
         "frames": {host: len(frames) for host, frames in evidence.frames.items()},

@@ -21,7 +21,7 @@ from onearm.finding import Finding, by_severity
 from onearm.model import NEUTRON, Action, Destination, Resource, World
 from onearm.places.look import Question
 from onearm.places.remote import RemotePlace
-from onearm.preflight import preflight, vips_of
+from onearm.preflight import cloud_left, preflight, vips_of
 from onearm.reach import prefix
 from onearm.reconcile import Outcome, Place, Run, observe
 from onearm.spec import NAME, Spec
@@ -50,6 +50,7 @@ class Session:
     limit: frozenset[str] = frozenset()
     deadline_s: float = DEADLINE_S
     ask_drops: bool = False  # whether foreign ARP drop rules are searched, which takes tools
+    ask_vips: bool = True  # whether a director asks in ARP for VIPs that it does not hold
     places: dict[str, RemotePlace] = field(default_factory=dict)
     facts: Facts = field(default_factory=dict)
     out: dict[str, PlaceError] = field(default_factory=dict)
@@ -81,10 +82,13 @@ class Session:
         gone = self._left_behind(names)
         if not self.limit:
             self.forgotten = self._visit(gone, lock=lock)
-        if cloud and self.spec.openstack is not None:
-            self._open_cloud()
+        if cloud:
+            self.open_cloud()
 
-    def _open_cloud(self) -> None:
+    def open_cloud(self) -> None:
+        """Look at Neutron, where the spec has a cloud; raises what it denies."""
+        if self.spec.openstack is None:
+            return
         if self.limit and NEUTRON not in self.limit:
             self.out[NEUTRON] = Unreachable(f"{NEUTRON}: left aside by --limit")
             return
@@ -104,7 +108,7 @@ class Session:
             for host in facts.known_hosts.get(self.spec.name, ())
             if NAME.fullmatch(host)
         }
-        return sorted(known - set(names))
+        return sorted(known - {NEUTRON, *names})
 
     def _visit(self, names: Iterable[str], *, lock: bool) -> dict[str, PlaceError]:
         fresh = {n: self.place(n) for n in names}
@@ -128,7 +132,7 @@ class Session:
         vips = tuple(vips_of(self.spec))
         if name in self._directors():
             near = tuple(host.address for host in self.spec.real_servers)
-            return Question(role="director", near=near, probe=vips)
+            return Question(role="director", near=near, probe=vips if self.ask_vips else ())
         for host in self.spec.real_servers:
             if host.name == name:
                 drops = vips if self.ask_drops else ()
@@ -171,6 +175,7 @@ class Session:
         else's thing in the cloud would go with it.
         """
         found = preflight(self.spec, self.facts) if self.spec.services else []
+        found += cloud_left(self.spec, self.facts)
         if self.cloud is not None:
             found += cloud_findings(self.spec, self.facts, self.cloud)
         return by_severity(found)
@@ -217,18 +222,28 @@ class Session:
         return outcome
 
     def _names(self) -> set[str]:
-        """Name the hosts that hold something of ours, now that the spec is as it is."""
-        return {name for name, wanted in self.desired().items() if wanted} - {NEUTRON}
+        """Name the places that hold something of ours, now that the spec is as it is."""
+        return {name for name, wanted in self.desired().items() if wanted}
+
+    def _noted(self, name: str) -> set[str]:
+        return set(self.facts[name].known_hosts.get(self.spec.name, ()))
 
     def _known(self) -> set[str]:
-        known = [facts.known_hosts.get(self.spec.name, ()) for facts in self.facts.values()]
-        return {host for hosts in known for host in hosts} & self.facts.keys()
+        known = {place for name in self.facts for place in self._noted(name)}
+        return known & {NEUTRON, *self.facts}
 
-    def _remember(self, hosts: set[str]) -> None:
+    def _remember(self, names: set[str]) -> None:
+        """Let each host that is named note all names, and the others none.
+
+        A cloud that the spec does not name any more is still noted: nothing was taken down there.
+        """
+        fresh = {name: names if name in names else set() for name in self.facts}
+        if self.spec.openstack is None:
+            fresh = {name: kept | (self._noted(name) & {NEUTRON}) for name, kept in fresh.items()}
         jobs = {
-            name: partial(place.remember_hosts, hosts if name in hosts else ())
+            name: partial(place.remember_hosts, fresh[name])
             for name, place in self.reached.items()
-            if _differs(self.facts[name], self.spec.name, hosts if name in hosts else set())
+            if self._noted(name) != fresh[name]
         }
         _, lost = each(jobs)
         self.out |= lost
@@ -256,10 +271,6 @@ def _locked(places: Mapping[str, RemotePlace], first: set[str]) -> dict[str, Pla
             raise busy[0]
         lost |= failed
     return lost
-
-
-def _differs(facts: HostFacts, name: str, hosts: set[str]) -> bool:
-    return set(facts.known_hosts.get(name, ())) != hosts
 
 
 def _neutron(spec: Spec) -> CloudPlace:

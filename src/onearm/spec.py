@@ -58,6 +58,7 @@ class Cloud:
     `ports` (host -> port id or name). `firewall` is auto, iptables_hybrid, openvswitch or ovn.
     Consents: `director_groups` "replace" lets the director's other groups go (kept, put back),
     `director_port_security` "off" lets its filtering be turned off (openvswitch).
+    `max_address_pairs` is Neutron's max_allowed_address_pair, which its API does not tell.
     """
 
     cloud: str | None = None
@@ -68,6 +69,7 @@ class Cloud:
     reserve_vip: bool = True
     director_groups: str = "keep"
     director_port_security: str = "on"
+    max_address_pairs: int = 10
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from onearm.model import Address
 
-READ_LIMIT = 65536  # bytes of a reply: it comes from somebody else's server
+READ_LIMIT = 65536  # bytes of a reply that are kept: it comes from somebody else's server
+COUNT_LIMIT = 1 << 20  # bytes of a reply that are read at all
 AT_ONCE = 64
 PORTS_TRIED = 8
 
@@ -22,7 +23,8 @@ class Attempt:
 
     `result`: connected, answered (data came back), refused, timeout, unreachable, sent (UDP, no
     answer), or error. `reply`: the first bytes of the answer as text, for UDP and where a request
-    was sent.
+    was sent. `received`: the bytes of the answer in all, read to the end or to a bound;
+    `complete`: the peer ended its side in order (TCP) before the time was over.
     """
 
     source: Address
@@ -30,6 +32,8 @@ class Attempt:
     result: str
     detail: str = ""
     reply: str = ""
+    received: int = 0
+    complete: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,10 +119,14 @@ class _Connection:
             return True
         except OSError as error:
             return self._end(_result(error), error.strerror or str(error))
-        self.reply = (self.reply + data)[:READ_LIMIT]
+        self.reply += data[: READ_LIMIT - len(self.reply)]
+        stream = self.errand.protocol == "tcp"
         if data:
-            self.attempt = replace(self.attempt, result="answered")
-        return bool(data) and self.errand.protocol == "tcp" and len(self.reply) < READ_LIMIT
+            received = self.attempt.received + len(data)
+            self.attempt = replace(self.attempt, result="answered", received=received)
+        else:
+            self.attempt = replace(self.attempt, complete=stream)
+        return bool(data) and stream and self.attempt.received < COUNT_LIMIT
 
     def _end(self, result: str, detail: str) -> bool:
         self.attempt = replace(self.attempt, result=result, detail=detail)

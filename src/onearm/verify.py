@@ -312,9 +312,15 @@ def _silent(case: Case, host: str, handed: list[Way]) -> str:
         return f"{host} got {len(handed)} and answered {len(handed) - len(silent)}: {why}"
     if case.service.protocol != "tcp":
         return ""
-    cut = [way for way in handed if way.arrived and host not in way.followed]
+    cut = hangs(case, host)
     said = f"{host} got the SYN of {len(cut)}, but nothing that followed it" if cut else ""
     return said + _consent(case) if said else ""
+
+
+def hangs(case: Case, host: str) -> list[Way]:
+    """List the connections that a server answered, and of which it got no more than the SYN."""
+    handed = [way for way in case.ways if host in way.at_servers and host in way.handed_to]
+    return [way for way in handed if way.arrived and host not in way.followed]
 
 
 def _consent(case: Case) -> str:

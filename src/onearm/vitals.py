@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from onearm.facts import ServiceFact
@@ -37,13 +38,28 @@ class BackFact:
 class RulesFact:
     """All rules of one firewall as its own tool prints them, cut at a bound.
 
-    `tool` is iptables-legacy (iptables-legacy-save), iptables-nft (iptables-nft-save) or nft
-    (`nft -j list ruleset`, JSON).
+    `tool` is iptables-legacy (iptables-legacy-save), iptables-nft (iptables-nft-save), nft
+    (`nft -j list ruleset`, JSON) or arptables (its listing as `-A CHAIN ...`).
     """
 
     tool: str
     text: str
     cut: bool = False
+
+
+def split_rules(rules: Iterable[RulesFact]) -> Iterator[RulesFact]:
+    """Cut rules into lines: each fits a line of the wire, where no text keeps its line ends."""
+    for fact in rules:
+        for line in fact.text.split("\n"):
+            yield replace(fact, text=line)
+
+
+def joined_rules(lines: Iterable[RulesFact]) -> tuple[RulesFact, ...]:
+    """Put the lines of rules together again."""
+    texts: dict[tuple[str, bool], list[str]] = {}
+    for line in lines:
+        texts.setdefault((line.tool, line.cut), []).append(line.text)
+    return tuple(RulesFact(tool, "\n".join(text), cut) for (tool, cut), text in texts.items())
 
 
 @dataclass(frozen=True)

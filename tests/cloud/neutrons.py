@@ -34,13 +34,15 @@ class Cloud:
         self.tokens = {}
         self.network, self.subnet, self.ports, self.places = "", "", {}, []
 
-    def ask(self, method, path, body=None, *, who=None, headers=None, good=True, **query):
+    def ask(
+        self, method, path, body=None, *, who=None, headers=None, good=True, seconds=60, **query
+    ):
         who = who or self.identity
         token = self.tokens.setdefault(who, self._token(who))
         url = f"{self.server.url}/v2.0{path}"
         headers = {"X-Auth-Token": token, **(headers or {})}
         answer = self.http.request(
-            method, url, json=body, params=query, headers=headers, timeout=60
+            method, url, json=body, params=query, headers=headers, timeout=seconds
         )
         if good:
             assert answer.ok, (method, path, answer.status_code, answer.text)
@@ -95,6 +97,26 @@ class Cloud:
             if row["name"] != "default":
                 self.ask("DELETE", f"/security-groups/{row['id']}", who="admin", good=False)
         self.http.close()
+
+    def remove_routers(self):
+        for row in self.all("floatingips"):
+            self.ask("DELETE", f"/floatingips/{row['id']}", who="admin")
+        for row in self.all("routers"):
+            way = f"/routers/{row['id']}"
+            for port in self.all("ports", device_id=row["id"]):
+                leg = {"port_id": port["id"]}
+                self.ask("PUT", f"{way}/remove_router_interface", leg, who="admin", good=False)
+            self.ask("DELETE", way, who="admin")
+
+    def remove_networks(self):
+        for row in self.all("networks"):
+            for port in self.all("ports", network_id=row["id"]):
+                self.ask("DELETE", f"/ports/{port['id']}", who="admin")
+            self.ask("DELETE", f"/networks/{row['id']}", who="admin")
+
+    def make(self, kind, who="admin", **fields):
+        answer = self.ask("POST", f"/{kind}s".replace("_", "-"), {kind: fields}, who=who)
+        return answer.json()[kind]
 
     def all(self, kind, **query):
         rows = self.ask("GET", f"/{kind.replace('_', '-')}", who="admin", **query).json()[kind]

@@ -19,8 +19,8 @@ NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 SERVERS = (Member("server-2"), Member("server-3"))
 
 
-def web(cloud, **openstack):
-    found = cloud.spec(director_groups="replace", **openstack)
+def web(made, **openstack):
+    found = made.spec(director_groups="replace", **openstack)
     vip = VirtualService(VIP, 80, "tcp", "rr")
     return replace(found, services=(replace(vip, members=SERVERS),))
 

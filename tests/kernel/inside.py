@@ -9,7 +9,7 @@ import time
 from ipaddress import ip_address, ip_interface, ip_network
 
 from onearm import errors
-from onearm.kernel import arp, arp_drops
+from onearm.kernel import arp, arp_drops, counters, rulesets, sockets
 from onearm.kernel.faults import translate
 from onearm.kernel.links import Links
 from onearm.kernel.packets import Capture, announce, who_has
@@ -152,6 +152,129 @@ def paths(links):
     assert str(links.route_get(ip_address("2001:db8:1::1")).gateway) == "2001:db8::1"
 
 
+def ways_back_as_ip_says():
+    """A policy rule, a route's own MTU, a dead end, a source that nobody holds."""
+    pair()
+    ip("link set far mtu 1400")
+    for line in (
+        f"addr add {PEER}/27 dev far",
+        f"addr add {VIP}/32 dev lo",
+        "addr add 2001:db8::4/64 dev far nodad",
+        "route add default via 203.0.113.1",
+        "route add 198.51.100.0/25 via 203.0.113.1 mtu 1300",
+        "route add unreachable 192.0.2.128/25",
+        "route add default via 203.0.113.5 dev far table 100",
+        f"rule add from {VIP} to 8.0.0.0/8 lookup 100",
+    ):
+        ip(line)
+    clients = [ip_address(a) for a in ("8.8.8.8", "9.9.9.9", "198.51.100.10", str(PEER))]
+    with Links() as links:
+        for client in clients:
+            (shown,) = ip_json(f"route get {client} from {VIP}")
+            found = links.route_back(client, VIP)
+            gateway = ip_address(shown["gateway"]) if "gateway" in shown else None
+            assert (found.client, found.vip, found.error) == (client, VIP, "")
+            assert (found.link, found.gateway) == (shown["dev"], gateway), shown
+        mtus = {str(c): links.route_back(c, VIP).mtu for c in clients[:3]}
+        assert mtus == {"8.8.8.8": 1400, "9.9.9.9": 1400, "198.51.100.10": 1300}
+        assert str(links.route_back(clients[0], VIP).gateway) == "203.0.113.5"
+        dead = links.route_back(ip_address("192.0.2.200"), VIP)
+        assert (dead.link, dead.error) == ("", "No route to host")
+        foreign = links.route_back(clients[0], ip_address("203.0.113.9"))
+        assert foreign.error.startswith("no link of this host holds 203.0.113.9")
+        assert (foreign.link, str(foreign.gateway), foreign.mtu) == ("far", "203.0.113.1", 1400)
+        six = links.route_back(ip_address("2001:db8::9"), ip_address("2001:db8::4"))
+        assert (six.link, six.gateway, six.mtu, six.error) == ("far", None, 1400, "")
+        assert links.route_back(ip_address("::1"), VIP).error
+
+
+def listens_as_ss_says():
+    ip("link set lo up")
+    ip(f"addr add {VIP}/32 dev lo")
+    with contextlib.ExitStack() as stack:
+        for kind, address in (
+            (socket.SOCK_STREAM, "0.0.0.0"),
+            (socket.SOCK_STREAM, str(VIP)),
+            (socket.SOCK_STREAM, "::"),
+            (socket.SOCK_STREAM, "::ffff:127.0.0.1"),
+            (socket.SOCK_DGRAM, "::1"),
+            (socket.SOCK_DGRAM, str(VIP)),
+        ):
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            s = stack.enter_context(socket.socket(family, kind))
+            s.bind((address, 0))
+            if kind == socket.SOCK_STREAM:
+                s.listen()
+        server = s.getsockname()
+        for _ in range(2):  # connected: no listeners
+            s = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            s.connect(server)
+        shown = set()
+        for line in sh("ss", "-Hltun").splitlines():
+            protocol, state, _, _, local, _ = line.split()
+            address, _, port = local.rpartition(":")
+            address = address.strip("[]").replace("*", "::").removeprefix("::ffff:")
+            if state in ("LISTEN", "UNCONN"):
+                shown.add((protocol, ip_address(address), int(port)))
+        found, cut = sockets.listeners({VIP})
+        assert not cut
+        assert {(f.protocol, f.address, f.port) for f in found} == shown
+        assert len(shown) == 6
+
+
+def counts_as_nstat_does():
+    ip("link set lo up")
+    ip("addr add 127.0.0.9/32 dev lo")
+    before = counters.counters()
+    for _ in range(3):
+        datagram("127.0.0.9", "127.0.0.1")
+    found = counters.counters()
+    assert found["Udp.NoPorts"] == before.get("Udp.NoPorts", 0) + 3
+    rows = [line.split() for line in sh("nstat", "-asz").splitlines() if line[0] != "#"]
+    shown = {name: int(value) for name, value, _ in rows}
+    ours = {name.replace(".", ""): n for name, n in found.items()}
+    same = {name for name, value in shown.items() if ours.get(name, 0) == value}
+    assert {"UdpNoPorts", "IpInReceives", "IcmpOutDestUnreachs", "TcpExtTW"} <= same
+    assert not {name for name in shown.keys() - same if "6" not in name}
+
+
+def reads_firewalls_and_leaves_them():
+    """nf_tables by both of its tools; asking makes nothing, not even a table."""
+    assert rulesets.rules() == ((), {})
+    assert sh("nft", "list", "ruleset") == ""
+    sh("nft", "add", "table", "inet", "fw")
+    sh("nft", "add chain inet fw in { type filter hook input priority 0; policy accept; }")
+    assert rulesets.rules() == ((), {})
+    drop = "-A INPUT -p tcp --dport 80 -m conntrack --ctstate INVALID"
+    sh("iptables-nft", *drop.split(), "-m", "comment", "--comment", "two words", "-j", "DROP")
+    sh("nft", "add rule inet fw in ct state established accept")
+    before = sh("nft", "list", "ruleset")
+    found, cannot = rulesets.rules()
+    assert (sh("nft", "list", "ruleset"), cannot) == (before, {})
+    texts = {fact.tool: fact.text for fact in found}
+    assert texts.keys() == {rulesets.NFT, rulesets.IPTABLES_NFT}
+    listed = json.loads(sh("nft", "-j", "list", "ruleset"))
+    assert json.loads(texts[rulesets.NFT]) == listed
+    rule = next(line for line in texts[rulesets.IPTABLES_NFT].split("\n") if line[0] == "-")
+    assert rule in sh("iptables-nft-save")
+    assert "INVALID" in rule
+
+
+def reads_legacy_firewalls_and_loads_none():
+    from pathlib import Path
+
+    assert not [f for f in rulesets.rules()[0] if f.tool == rulesets.LEGACY]
+    names = Path("/proc/thread-self/net/ip_tables_names")
+    assert not names.exists() or not names.read_text()
+    reject = "-A INPUT -p tcp --dport 80 -j REJECT"
+    sh("iptables-legacy", *reject.split())
+    before = sh("iptables-legacy-save").splitlines()[1:-1]
+    found, cannot = rulesets.rules()
+    (legacy,) = [fact for fact in found if fact.tool == rulesets.LEGACY]
+    assert (legacy.text.split("\n"), cannot) == (before, {})
+    assert names.read_text().split() == ["filter"]
+
+
 def changes_and_their_refusals():
     pair()
     six = ip_address("2001:db8::2")
@@ -233,6 +356,25 @@ def captures_ip_and_counts_losses():
     with Capture([ip_address("127.0.0.3")]) as other:
         datagram("127.0.0.1", "127.0.0.2")
         assert other.drain() == ([], 0)
+
+
+def captures_a_reply_from_a_wrong_address():
+    """What goes between a client and anybody is kept when the client is watched too."""
+    client, wrong, other = (ip_address(f"127.0.1.{n}") for n in (1, 2, 3))
+    pair()
+    many = [ip_address(f"10.0.{n // 250}.{n % 250 + 1}") for n in range(700)]
+    for watched in ([VIP, client], [VIP, client, *many]):
+        with Capture(watched) as capture:
+            datagram(client, wrong)
+            datagram(wrong, client)
+            datagram(wrong, other)
+            announce("near", client, MAC, times=1)
+            announce("near", other, MAC, times=1)
+            frames, lost = capture.drain()
+        assert lost == 0
+        ends = {(f.source, f.target) for f in frames if f.kind == "udp"}
+        assert ends == {(str(client), str(wrong)), (str(wrong), str(client))}
+        assert {f.source for f in frames if f.kind.startswith("arp")} == {str(client)}
 
 
 def asks_who_has():

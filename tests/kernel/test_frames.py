@@ -14,8 +14,8 @@ ETHERNET = bytes.fromhex("020000000003 020000000001 0800")
 A, B = ip_address("198.51.100.10").packed, ip_address("203.0.113.2").packed
 
 
-def ipv4(protocol, rest, fragment=0, words=5):
-    head = struct.pack("!BBHHHBBH", 0x40 | words, 0, 40, 0, fragment, 64, protocol, 0)
+def ipv4(protocol, rest, fragment=0, words=5, total=40):
+    head = struct.pack("!BBHHHBBH", 0x40 | words, 0, total, 0, fragment, 64, protocol, 0)
     return head + A + B + bytes(4 * (words - 5)) + rest
 
 
@@ -30,9 +30,27 @@ def test_tcp_with_and_without_ip_options():
         assert (found.target_mac, found.source_mac) == ("02:00:00:00:00:03", "02:00:00:00:00:01")
 
 
+def test_what_tcp_and_udp_carry_by_the_words_of_the_headers():
+    long = TCP[:12] + bytes([0x80]) + TCP[13:] + bytes(12)  # twelve bytes of TCP options
+    for words, segment, total, payload in (
+        (5, TCP, 40, 0),
+        (5, TCP, 1500, 1460),
+        (15, TCP, 81, 1),
+        (5, long, 1500, 1448),
+        (5, TCP, 0, 0),  # segmentation offload of more than 64 KiB: the header does not tell
+        (5, TCP, 39, 0),
+    ):
+        data = ETHERNET + ipv4(6, segment, words=words, total=total)
+        found = parse(BASE, data, frames.ETH_P_IP)
+        assert (found.seq, found.ack, found.payload, found.ttl) == (1, 2, payload, 64)
+    found = parse(BASE, ETHERNET + ipv4(17, TCP, total=128), frames.ETH_P_IP)
+    assert (found.payload, found.seq) == (100, 0)
+
+
 def test_what_is_cut_short_keeps_its_addresses():
     found = parse(BASE, ETHERNET + ipv4(6, TCP[:6]), frames.ETH_P_IP)
     assert (found.kind, found.target_port, found.tcp_flags) == ("tcp", 80, 0)
+    assert (found.seq, found.ack, found.payload) == (0, 0, 0)
     assert parse(BASE, ETHERNET + ipv4(6, b""), frames.ETH_P_IP).kind == "tcp"
     assert parse(BASE, (ETHERNET + ipv4(6, b""))[:-1], frames.ETH_P_IP) is None
 
@@ -45,6 +63,12 @@ def test_a_later_fragment_has_no_ports():
 def test_icmp_errors():
     found = parse(BASE, ETHERNET + ipv4(1, bytes([3, 4, 0, 0])), frames.ETH_P_IP)
     assert (found.kind, found.icmp_type, found.icmp_code) == ("icmp", 3, 4)
+    assert found.icmp_mtu == 0
+    for code, mtu in ((4, 1400), (3, 0)):
+        quoted = struct.pack("!BBHHH", 3, code, 0, 0, 1400) + ipv4(6, TCP[:8])
+        found = parse(BASE, ETHERNET + ipv4(1, quoted), frames.ETH_P_IP)
+        assert (found.icmp_code, found.icmp_mtu) == (code, mtu)
+        assert (found.source_port, found.target_port) == (80, 40000)
 
 
 def test_arp_both_ways():
@@ -64,6 +88,7 @@ def test_a_link_without_ethernet_and_ipv6():
     six = struct.pack("!IHBB", 6 << 28, 20, 6, 64) + bytes(15) + b"\1" + bytes(15) + b"\2" + TCP
     found = parse(BASE, six, frames.ETH_P_IPV6, ethernet=False)
     assert (found.source, found.target, found.target_port) == ("::1", "::2", 80)
+    assert (found.ttl, found.payload, found.seq) == (64, 0, 1)
 
 
 PROTOCOLS = st.sampled_from([frames.ETH_P_IP, frames.ETH_P_ARP, frames.ETH_P_IPV6, 0, 0x8100])
@@ -72,10 +97,28 @@ PROTOCOLS = st.sampled_from([frames.ETH_P_IP, frames.ETH_P_ARP, frames.ETH_P_IPV
 @given(st.binary(max_size=160), PROTOCOLS, st.booleans())
 def test_any_bytes_give_a_frame_or_none(data, protocol, ethernet):
     found = parse(BASE, data, protocol, ethernet=ethernet)
-    assert found is None or isinstance(found, Frame)
+    assert found is None or sane(found)
 
 
 @given(st.binary(max_size=160), st.integers(0, 255), st.integers(0, 15))
 def test_any_transport_gives_a_frame(data, protocol, words):
     head = bytes([0x40 | words]) + bytes(8) + bytes([protocol]) + bytes(10)
-    assert parse(BASE, head + data, frames.ETH_P_IP, ethernet=False) is not None
+    assert sane(parse(BASE, head + data, frames.ETH_P_IP, ethernet=False))
+
+
+@given(st.binary(max_size=160), st.integers(0, 0xFFFF), st.sampled_from([1, 6, 17]))
+def test_any_lengths_give_a_sane_frame(data, total, protocol):
+    assert sane(parse(BASE, ipv4(protocol, data, total=total), frames.ETH_P_IP, ethernet=False))
+    six = struct.pack("!IHBB", 6 << 28, total, protocol, 1) + bytes(32) + data
+    assert sane(parse(BASE, six, frames.ETH_P_IPV6, ethernet=False))
+
+
+def sane(frame):
+    """Say that every number is one that its header can hold."""
+    words = (frame.payload, frame.icmp_mtu, frame.source_port, frame.target_port)
+    return (
+        isinstance(frame, Frame)
+        and all(0 <= word <= 0xFFFF for word in words)
+        and 0 <= frame.ttl <= 0xFF
+        and 0 <= min(frame.seq, frame.ack) <= max(frame.seq, frame.ack) <= 0xFFFFFFFF
+    )

@@ -47,6 +47,8 @@ def test_on_a_director(lab, name):
     "name",
     [
         "reads_as_ip_does",
+        "ways_back_as_ip_says",
+        "reads_legacy_firewalls_and_loads_none",
         "changes_and_their_refusals",
         "captures_what_concerns_the_vip",
         "silences_by_arptables",

@@ -8,7 +8,9 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
+import requests
 from labs import Lab
 
 from onearm.lab import enforce
@@ -49,6 +51,40 @@ class CloudLab(Lab):
         """Let it be another driver, or other compute nodes."""
         return self.onearm("lab", "up", "--cloud", *words, code=0)
 
+    def ask(self, method, path, body=None, who="admin"):
+        """Send one raw request as an identity; return the status and the text of the answer."""
+        found = next(i for i in files.IDENTITIES if i.name == who)
+        token = ":".join((found.name, found.project, ",".join(found.roles), "raw"))
+        answer = requests.request(
+            method, f"{self.said['cloud']['url']}/v2.0{path}", json=body,
+            headers={"X-Auth-Token": token}, timeout=60,
+        )  # fmt: skip
+        return answer.status_code, answer.text
+
+    def ports(self):
+        """Name the hosts' ports."""
+        return {row["name"]: row["id"] for row in self.api().list("ports", project_id="web")}
+
+    def set_port(self, host, **fields):
+        """Change a host's port by hand, as its project may."""
+        self.api("owner").change("port", self.ports()[host], **fields)
+
+    def default(self):
+        """Name the hosts' own group."""
+        return self.api().list("security_groups", project_id="web", name="default")[0]["id"]
+
+    def admit(self, port):
+        """Open a TCP port to everybody in `default`; return what closes it."""
+        made = self.api().make(
+            "security_group_rule", security_group_id=self.default(), project_id="web",
+            direction="ingress", protocol="tcp", port_range_min=port, port_range_max=port,
+            remote_ip_prefix="0.0.0.0/0",
+        )  # fmt: skip
+        return lambda: self.delete("security-group-rules", made["id"])
+
+    def delete(self, kind, thing):
+        assert self.ask("DELETE", f"/{kind}/{thing}") == (204, "")
+
     def openstack(self, script, who="admin", *, check=True):
         """Give the real client lines of its own language; return the JSON values it prints."""
         client = install.environment() / "bin" / "openstack"
@@ -87,6 +123,19 @@ def started(name, folder, *words):
     lab.said = lab.onearm("lab", "up", "--cloud", "--json", *words, code=0, timeout=900).json()
     lab.env["OS_CLIENT_CONFIG_FILE"] = lab.said["cloud"]["clouds_yaml"]
     return lab
+
+
+def mine(name):
+    """List the processes of a lab's cloud."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if any("serve.py" in w or w == "cloud.keeper" for w in words) and name in " ".join(words):
+            found.append(int(entry.parent.name))
+    return found
 
 
 def values(text):

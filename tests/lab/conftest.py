@@ -8,9 +8,9 @@ from labs import HOSTS, WarmLab
 
 from onearm.lab import client
 
-# These change what STATE does not show (port security, what a real server runs) or promise a fresh
-# lab; kill leaves others' things there on purpose.
-OWN = re.compile(r"test_(enforce.*|apache|native|commands|kill)")
+# These change what STATE does not show (port security, filter rules, what a real server runs) or
+# promise a fresh lab; kill leaves others' things there on purpose.
+OWN = re.compile(r"test_(enforce.*|doctor.*|faults|vitals|apache|native|commands|kill)")
 STATE = """
 cat /proc/net/ip_vs
 printf 'link\\naddress\\nroute\\n' | ip -d -o -batch -

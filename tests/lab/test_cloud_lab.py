@@ -5,16 +5,22 @@ import os
 import re
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
-from cloudlab import Talk, started
+from cloudlab import Talk, mine, started
 from labs import EXAMPLES, REFERENCE
 
+from onearm import probe, proof
+from onearm import spec as specs
 from onearm.errors import Missing
-from onearm.lab import client
+from onearm.lab import client, ovn
 from onearm.lab.cloud import install
-from onearm.lab.enforce import IPTABLES, MODES, OPENVSWITCH
+from onearm.lab.enforce import IPTABLES, MODES, OPENVSWITCH, OVN
+from onearm.reach import lab_prefix
+from onearm.session import Session
 
 pytestmark = pytest.mark.lab
 EXAMPLE = EXAMPLES / "openstack.yaml"
@@ -124,21 +130,14 @@ def test_our_choice_passes_under_each_driver_and_the_naive_one_where_it_should(l
 
 def naive(lab):
     """Do what tutorials say: pairs, and the port open in `default`; return the undoing."""
-    admin = lab.api()
-    ports = {row["name"]: row["id"] for row in admin.list("ports")}
-    group = admin.list("security_groups", project_id="web", name="default")[0]["id"]
-    rule = admin.make(
-        "security_group_rule", security_group_id=group, project_id="web", direction="ingress",
-        protocol="tcp", port_range_min=80, port_range_max=80, remote_ip_prefix="0.0.0.0/0",
-    )  # fmt: skip
+    close = lab.admit(80)
     for host in ("server-1", "server-2", "server-3"):
-        pair = EVERYTHING if host == "server-1" else HIS
-        admin.change("port", ports[host], allowed_address_pairs=[pair])
+        lab.set_port(host, allowed_address_pairs=[EVERYTHING if host == "server-1" else HIS])
 
     def undo():
         for host in ("server-1", "server-2", "server-3"):
-            admin.change("port", ports[host], allowed_address_pairs=[])
-        lab.openstack(f"security group rule delete {rule['id']}\n")
+            lab.set_port(host, allowed_address_pairs=[])
+        close()
 
     return undo
 
@@ -147,13 +146,43 @@ def test_openvswitch_without_consent_connects_and_hangs_and_says_so(lab):
     lab.turn("--firewall", OPENVSWITCH)
     spec = example(lab, firewall="auto")
     try:
-        lab.onearm("apply", spec, "--yes")
+        told = lab.onearm("apply", spec, "--yes", "--json", code=5).json()
+        (found,) = told["properties"]
+        print(f"proved: apply itself: {found['status']}: {found['evidence']}")
+        assert (found["id"], found["status"]) == ("path.stateless_director", "fail")
+        assert "server-2, server-3" in found["evidence"]
+        assert 'director_port_security: "off"' in found["evidence"]
+        again = lab.onearm("apply", spec, "--yes", code=5)  # nothing to do, and still so
+        assert "0 changes done" in again.out and 'director_port_security: "off"' in again.out
         said = lab.onearm("verify", spec, "--cold", code=5)
         print("proved: " + "\n".join(said.out.splitlines()[:30]))
         assert 'director_port_security: "off"' in " ".join(said.out.split())
+        quietly, sent = _without_a_request(lab, spec)
+        assert (quietly.status, sent) == ("fail", {""})
+        lab.turn("--firewall", OVN)
+        lab.onearm("apply", spec, "--yes", code=0)
+        quietly, sent = _without_a_request(lab, spec)
+        print(f"proved: the same spec under ovn, nothing sent: {quietly.status}")
+        assert (quietly.status, sent) == ("pass", {""})
     finally:
         lab.onearm("destroy", spec, "--yes", code=0)
         lab.turn()
+
+
+def _without_a_request(lab, path):
+    """Prove as outside the lab: connections that are opened and closed, and no more."""
+    spec = specs.load(path)
+    hosts = [host.name for host in (*spec.directors, *spec.real_servers)]
+    with mock.patch.dict(os.environ, lab.environment()), Session(spec) as session:
+        prefixes = {name: tuple(lab_prefix(name)) for name in hosts}
+        session.spec = replace(spec, reach=specs.Reach("ssh", prefixes))
+        session.open(cloud=True)
+        clients, failed = probe.meet(session, probe.lab_clients())
+        assert not failed and not session.out
+        services = proof.needed(session)
+        found = proof.try_until_believed(session, clients, services)
+        evidence = proof.evidence(session, clients, services)
+    return found, {a.reply for trial in evidence.trials for a in trial.attempts}
 
 
 # --- rights
@@ -208,6 +237,14 @@ def test_an_administrators_part_is_printed_done_and_then_seen_as_done(lab, share
 # --- its end
 
 
+def test_a_lab_keeps_its_enforcement(lab, tmp_path, monkeypatch):
+    for tool in ovn.TOOLS:
+        (tmp_path / tool).touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    said = lab.onearm("lab", "up", "--cloud", "--enforce", "ovn", code=2).err
+    assert "runs with --enforce emulated, not ovn; end it first" in said
+
+
 @pytest.mark.parametrize("how", ["controller killed", "keeper killed"])
 def test_nothing_is_left_however_it_ends(tmp_path, how):
     made = started(f"lt-cloud-end-{os.getpid()}", tmp_path)
@@ -218,18 +255,10 @@ def test_nothing_is_left_however_it_ends(tmp_path, how):
     while time.monotonic() < until and mine(made.name):
         time.sleep(0.1)
     assert (how, mine(made.name)) == (how, [])
+    if how == "keeper killed":  # another one begins from nothing, in the same lab
+        made = started(made.name, tmp_path)
+        assert made.said["already"]
+        assert [row["name"] for row in made.api().list("networks")] == ["provider"]
     client.down(made.name)
     assert not directory.exists()
-
-
-def mine(name):
-    """List the processes of a lab's cloud."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = entry.read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        if any("serve.py" in w or w == "cloud.keeper" for w in words) and name in " ".join(words):
-            found.append(int(entry.parent.name))
-    return found
+    assert mine(made.name) == []

@@ -87,7 +87,8 @@ def written(kind, objects):
     """Check the fields of real objects against the page: none unknown, all at the top there."""
     found = {path for data in objects for path in paths(data)}
     page = documented(kind)
-    as_above = re.compile(r"(.*\.counters|left\[\]|findings\[\]|\w+\.NAME)(\..*)?")
+    repeated = r".*\.counters|left\[\]|findings\[\](\.explains\[\])?|properties\[\]|\w+\.NAME"
+    as_above = re.compile(rf"({repeated})(\..*)?")
     unknown = {path for path in found - page if not as_above.fullmatch(path)}
     top = {path for path in page if re.fullmatch(r"\w+", path)}
     assert unknown == set()
@@ -102,10 +103,16 @@ def test_every_field_that_is_printed_is_documented(lab):
     outcomes = [lab.onearm("apply", REFERENCE, "--yes", "--json").json()]
     proofs = [lab.onearm("verify", REFERENCE, "--json").json()]
     states = [lab.onearm("status", REFERENCE, "--json").json()]
+    traces = [lab.onearm("trace", REFERENCE, "--json").json()]
+    lab.sh("server-2", "ip address del 203.0.113.2/32 dev eth-vip")
+    diagnoses = [lab.onearm("doctor", REFERENCE, "--json").json()]
     outcomes.append(lab.onearm("destroy", REFERENCE, "--yes", "--json").json())
     written("plan", plans)
     written("outcome", outcomes)
     written("verification", proofs)
     written("status", states)
+    written("diagnosis", diagnoses)
+    written("trace", traces)
     written("lab", [lab.onearm("lab", "up", "--name", lab.name, "--json").json()])
+    written("faults", [lab.onearm("lab", "fault", "list", "--json", code=0).json()])
     written("error", [json.loads(lab.onearm("plan", "nothing.yaml", "--json", code=2).out)])

@@ -1,127 +1,24 @@
-"""Real ML2/OVN between the lab's hosts, real ip_vs on them, real Neutron: onearm's whole answer."""
+"""`lab up --cloud --enforce ovn`: real ML2/OVN between the hosts, real ip_vs, real Neutron."""
 
-import json
 import os
 import time
+from pathlib import Path
 
-import openstack
 import pytest
 import yaml
-from labs import EXAMPLES, Lab
+from cloudlab import Talk, mine, started
+from labs import EXAMPLES
 
 from onearm.errors import Missing
 from onearm.lab import client, ovn
-from onearm.lab.cloud import files, install
-from onearm.lab.cloud.ovn import OvnServer
-from onearm.lab.topology import GUARDED, HOSTS
+from onearm.lab.cloud import install
 
 SPEC = EXAMPLES / "openstack.yaml"
 WANTED = yaml.safe_load(SPEC.read_text())
-OWNER = next(i for i in files.IDENTITIES if i.name == WANTED["openstack"]["cloud"])
 VIP = WANTED["services"][0]["vip"]
 DIRECTOR, SERVERS = "server-1", ("server-2", "server-3")
-MOVES = ("revision_number", "updated_at", "location")
 CURL = f"curl -s -m 3 -w ' %{{http_code}} %{{time_connect}}' http://{VIP}/"
-READY_S = 60
-ECHO = """
-import os, socket
-open("/run/echo.pid", "w").write(str(os.getpid()))
-ear = socket.create_server(("203.0.113.3", 22))
-wire, _ = ear.accept()
-while data := wire.recv(100):
-    wire.sendall(data)
-"""
-TALK = """
-import os, socket, time
-open("/run/talk.pid", "w").write(str(os.getpid()))
-heard = open("/run/echoes", "wb", buffering=0)
-for _ in range(100):
-    try:
-        wire = socket.create_connection(("203.0.113.3", 22), 1)
-        break
-    except OSError:
-        time.sleep(0.1)
-wire.settimeout(None)
-while True:
-    wire.sendall(b".")
-    heard.write(wire.recv(1) or exit())
-    time.sleep(0.05)
-"""
-pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's words to itself
-
-
-class Cloud:
-    """The reference's network in a Neutron that drives the lab's OVN."""
-
-    def __init__(self, server):
-        self.server = server
-        self.admin = openstack.connect(cloud="admin").network
-        self.owner = openstack.connect(cloud=OWNER.name).network
-        self.ports = {}
-
-    def build(self):
-        """Make the network, and the ports with the lab hosts' MACs and addresses."""
-        admin, mine = self.admin, {"project_id": OWNER.project}
-        self.network = admin.create_network(
-            name=WANTED["openstack"]["network"],
-            provider_network_type="flat",
-            provider_physical_network=ovn.PHYSICAL,
-            **mine,
-        )
-        subnet = {"cidr": "203.0.113.0/27", "gateway_ip": "203.0.113.1", "enable_dhcp": False}
-        admin.create_subnet(network_id=self.network.id, ip_version=4, **subnet, **mine)
-        for host in GUARDED:
-            made = admin.create_port(
-                name=host,
-                network_id=self.network.id,
-                fixed_ips=[{"ip_address": HOSTS[host].addresses[0][0].split("/")[0]}],
-                mac_address=HOSTS[host].wires[0].mac,
-                device_owner="compute:nova",
-                device_id=f"vm-{host}",
-                binding_host_id=ovn.COMPUTE,
-                **mine,
-            )
-            self.ports[host] = made.id
-
-    def wait(self):
-        """Wait until OVN has bound every port and said so to Neutron."""
-        until = time.monotonic() + READY_S
-        while {self.admin.get_port(port).status for port in self.ports.values()} != {"ACTIVE"}:
-            assert time.monotonic() < until, "OVN never said that the ports are up"
-            time.sleep(0.1)
-
-    def snapshot(self):
-        """All that Neutron holds, but for what each write moves."""
-        kinds = (self.admin.ports, self.admin.security_groups, self.admin.security_group_rules)
-        rows = [sorted((settled(row.to_dict()) for row in kind()), key=_id) for kind in kinds]
-        return json.loads(json.dumps(rows, sort_keys=True, default=str))
-
-    def allow(self, protocol, port):
-        """Open a port in `default`; return the rule's id."""
-        group = self.admin.get_port(self.ports[DIRECTOR]).security_group_ids[0]
-        opened = {"protocol": protocol, "port_range_min": port, "port_range_max": port}
-        made = self.owner.create_security_group_rule(
-            security_group_id=group, direction="ingress", ether_type="IPv4", **opened
-        )
-        return made.id
-
-    def pairs(self, director, server):
-        """Set pairs by hand, as the reference does."""
-        wanted = {DIRECTOR: director, **dict.fromkeys(SERVERS, server)}
-        for host, addresses in wanted.items():
-            pairs = [{"ip_address": address} for address in addresses]
-            self.owner.update_port(self.ports[host], allowed_address_pairs=pairs)
-
-
-def _id(row):
-    return row["id"]
-
-
-def settled(row):
-    kept = {name: value for name, value in row.items() if name not in MOVES}
-    if kept.get("security_group_rules"):
-        kept["security_group_rules"] = sorted(map(settled, kept["security_group_rules"]), key=_id)
-    return kept
+OTHER_PORT = "curl -s -m 2 http://203.0.113.4:8080/"
 
 
 class Watch:
@@ -162,38 +59,22 @@ def told(what, said, drops=()):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    name = f"lt-ovn-{os.getpid()}"
     try:
         ovn.need_tools()
         install.environment()
     except Missing as error:
         pytest.skip(str(error))
-    began = time.monotonic()
-    info = client.up(name)
-    try:
-        ovn.switch(name)
-        took = time.monotonic() - began
-        version = ovn.shell(name, "ovn-controller --version").splitlines()[0]
-        told(f"{info.backend}, kernel {info.kernel}", f"{version} after {took:.1f} s")
-        yield Lab(name, tmp_path_factory.mktemp("ovn"))
-    finally:
-        client.down(name)
-
-
-@pytest.fixture(scope="module")
-def cloud(lab, tmp_path_factory):
-    began = time.monotonic()
-    with OvnServer(tmp_path_factory.mktemp("neutron"), lab.name) as server:
-        os.environ["OS_CLIENT_CONFIG_FILE"] = str(server.clouds_yaml)
-        made = Cloud(server)
-        made.build()
-        ovn.plug(lab.name, made.ports)
-        made.wait()
-        took = time.monotonic() - began
-        up = f"up after {server.started_s:.1f} s, its ports after {took:.1f} s"
-        told(f"Neutron {server.generation}, ML2/OVN", up)
-        yield made
-    del os.environ["OS_CLIENT_CONFIG_FILE"]
+    name, began = f"lt-ovn-{os.getpid()}", time.monotonic()
+    made = started(name, tmp_path_factory.mktemp("ovn"), "--enforce", "ovn")
+    version = ovn.shell(name, "ovn-controller --version").splitlines()[0]
+    where = f"{made.said['backend']}, kernel {made.said['kernel']}"
+    told(where, f"Neutron {install.GENERATIONS[0]} and {version}")
+    told("onearm lab up --cloud --enforce ovn", f"ready after {time.monotonic() - began:.1f} s")
+    assert (made.said["cloud"]["enforce"], made.said["cloud"]["firewall"]) == ("ovn", "ovn")
+    yield made
+    client.down(name)
+    assert not Path(made.said["directory"]).exists()
+    assert mine(name) == []
 
 
 @pytest.fixture(scope="module")
@@ -203,31 +84,21 @@ def hosts_only(lab):
     return lab.spec(yaml.safe_dump(rest), "hosts.yaml")
 
 
-@pytest.fixture
-def ssh(lab, cloud):
-    """A connection to the director's port 22, as one who works there has: counts its echoes."""
-    rule = cloud.allow("tcp", 22)
-    lab.on("server-1", "setsid", "-f", "python3", "-ISsc", ECHO)
-    lab.on("client", "setsid", "-f", "python3", "-ISsc", TALK)
-
-    def lives():
-        before = echoes()
-        until = time.monotonic() + 10
-        while echoes() < before + 5:
-            assert time.monotonic() < until, f"the connection to port 22 is dead: {echoes()}"
-            time.sleep(0.2)
-
-    def echoes():
-        return int(lab.sh("client", "wc -c </run/echoes", check=False).strip() or 0)
-
-    lives()
-    yield lives
-    lab.sh("client", "kill $(cat /run/talk.pid)", check=False)
-    lab.sh("server-1", "kill $(cat /run/echo.pid)", check=False)
-    cloud.owner.delete_security_group_rule(rule)
+def pairs(lab, director, server):
+    """Set pairs by hand, as the reference does."""
+    wanted = {DIRECTOR: director, **dict.fromkeys(SERVERS, server)}
+    for host, addresses in wanted.items():
+        lab.set_port(host, allowed_address_pairs=[{"ip_address": each} for each in addresses])
 
 
-def test_ovn_drops_what_the_hosts_alone_would_do(lab, cloud, hosts_only):
+def test_a_lab_keeps_its_enforcement(lab):
+    said = lab.onearm("lab", "up", "--cloud", code=2)
+    assert "runs with --enforce ovn, not emulated; end it first" in said.err
+    again = lab.onearm("lab", "up", "--cloud", "--enforce", "ovn", "--json", code=0).json()
+    assert again["already"] and again["cloud"] == lab.said["cloud"]
+
+
+def test_ovn_drops_what_the_hosts_alone_would_do(lab, hosts_only):
     lab.onearm("apply", hosts_only, "--yes", code=0)
     dropped_by_ovn(lab, "the hosts alone, no pairs")
     lab.onearm("verify", hosts_only, "--cold", code=5)
@@ -243,10 +114,10 @@ def dropped_by_ovn(lab, what):
     assert any(stage == "ls_in_apply_port_sec" for stage, _ in drops)
 
 
-def test_pairs_by_hand(lab, cloud, hosts_only):
+def test_pairs_by_hand(lab, hosts_only):
     """The user-space conntrack takes half a connection for a whole one: the kernel's does not."""
-    before = cloud.snapshot()
-    rule = cloud.allow("tcp", 80)
+    before = lab.snapshot()
+    close = lab.admit(80)
     lab.onearm("apply", hosts_only, "--yes", code=0)
     cases = (
         ("real servers alone", (), (VIP,), "timeout"),
@@ -255,21 +126,45 @@ def test_pairs_by_hand(lab, cloud, hosts_only):
     )
     for what, director, server, wanted in cases:
         watch = Watch(lab)
-        cloud.pairs(director, server)
+        pairs(lab, director, server)
         time.sleep(1)
         found = settles(lab, wanted)
         told(what, found, watch.since())
         assert found == wanted, what
-    cloud.pairs((), ())
+    # A pair for the world on a port of `default`, which admits its own members: no hole in OVN.
+    watch = Watch(lab)
+    assert lab.sh("neighbour", OTHER_PORT) and not lab.sh("client", OTHER_PORT, check=False)
+    told("0.0.0.0/0 in `default`, its other ports", "closed to strangers", watch.since())
+    pairs(lab, (), ())
     lab.onearm("destroy", hosts_only, "--yes", code=0)
-    cloud.owner.delete_security_group_rule(rule)
-    assert cloud.snapshot() == before
+    close()
+    assert lab.snapshot() == before
 
 
-def test_onearm_makes_it_work_and_takes_it_back(lab, cloud, hosts_only, ssh):
-    before = cloud.snapshot()
+@pytest.mark.parametrize("who", ["admin", "owner"])
+def test_the_driver_is_read_where_rights_show_it(lab, who):
+    """`binding:vif_details` says ovn to an administrator, and to nobody else."""
+    text = SPEC.read_text().replace("cloud: owner", f"cloud: {who}")
+    wrong = text.replace("director_groups: replace", 'director_port_security: "off"')
+    wrong = wrong.replace("network:", "firewall: openvswitch\n  network:")
+    said = [firewall_said(lab, each) for each in (text, wrong)]
+    told(f"firewall: auto as {who}", said[0] or "ovn is read")
+    if who == "admin":
+        assert said == ["", "the spec says firewall: openvswitch, and this cloud shows ovn"]
+    else:
+        assert "is not shown to this identity" in said[0] and not said[1]
+
+
+def firewall_said(lab, text):
+    """Plan; return what is found about the driver."""
+    plan = lab.onearm("plan", lab.spec(text), "--json", code=0).json()
+    return "; ".join(f["observed"] for f in plan["findings"] if f["id"] == "firewall.driver")
+
+
+def test_onearm_makes_it_work_and_takes_it_back(lab, hosts_only):
+    before = lab.snapshot()
+    talk = Talk(lab)
     lab.onearm("apply", SPEC, "--yes", code=0)
-    ssh()
     began = time.monotonic()
     lab.onearm("verify", SPEC, "--cold", code=0)
     told("onearm apply; verify --cold", f"exit 0 after {time.monotonic() - began:.1f} s")
@@ -284,14 +179,15 @@ def test_onearm_makes_it_work_and_takes_it_back(lab, cloud, hosts_only, ssh):
     )
     used = ovn.shell(lab.name, "free -m").splitlines()[1].split()[2]
     told("the guest's memory in use", f"{used} MiB")
-    assert ovn.virtual_parents(lab.name) == [cloud.ports[DIRECTOR]]
+    assert ovn.virtual_parents(lab.name) == [lab.ports()[DIRECTOR]]
     told("the VIP's reservation in OVN", "a virtual port; the director its only parent")
     lab.onearm("plan", SPEC, "--check", code=0)
     lab.onearm("destroy", SPEC, "--yes", code=0)
-    ssh()
-    told("a connection to the director's port 22", "lives before, between and after")
-    assert cloud.snapshot() == before
-    told("onearm destroy", "Neutron's ports, groups and rules are as before")
+    talk.close()
+    told("a connection to the director's port 22", f"{talk.words} words, before to after")
+    assert talk.alive and talk.words > 20
+    assert lab.snapshot() == before
+    told("onearm destroy", f"all {len(before)} ports, groups and rules are as before")
     lab.onearm("apply", hosts_only, "--yes", code=0)
     dropped_by_ovn(lab, "after destroy, the hosts alone again")
     lab.onearm("destroy", hosts_only, "--yes", code=0)

@@ -13,6 +13,9 @@ PACKET_HOST, PACKET_OUTGOING = 0, 4  # include/uapi/linux/if_packet.h
 ETHERNET_BYTES = 14
 _TRANSPORTS = {1: "icmp", 6: "tcp", 17: "udp"}
 _ICMP_ERRORS = (3, 4, 5, 11, 12)  # RFC 792: these quote the packet that they are about
+_NEED_FRAGMENTS = (3, 4)
+_TCP = struct.Struct("!4xIIBB")  # RFC 9293: sequence, acknowledgement, words of the header, flags
+UDP_BYTES = 8
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
 _ARP_HEAD = (1, ETH_P_IP, 6, 4)  # RFC 826: Ethernet and IPv4
 _ARP_KINDS = {ARP_REQUEST: "arp-request", ARP_REPLY: "arp-reply"}
@@ -26,6 +29,8 @@ class Frame:
     protocol addresses, `claimed_mac` the one that the sender claims. An ICMP error has the ports of
     the flow that it is about, as an answer in that flow would. `length` is the frame's own, in
     bytes, though only its head is kept; `time_s` the kernel's clock at that moment (epoch).
+    `payload` is what TCP or UDP carries, in bytes, as the IP header tells (0: none, or unknown),
+    `ttl` also IPv6's hop limit. `icmp_mtu` is what "fragmentation needed" asks for (RFC 1191).
     """
 
     link: str
@@ -44,6 +49,11 @@ class Frame:
     claimed_mac: str = ""
     length: int = 0
     time_s: float = 0.0
+    seq: int = 0
+    ack: int = 0
+    payload: int = 0
+    ttl: int = 0
+    icmp_mtu: int = 0
 
 
 def arp(operation: int, sender: tuple[bytes, bytes], target: tuple[bytes, bytes]) -> bytes:
@@ -87,33 +97,54 @@ def _arp(base: Frame, data: bytes) -> Optional[Frame]:
 def _ipv4(base: Frame, data: bytes) -> Optional[Frame]:
     if len(data) < 20 or data[0] >> 4 != 4:
         return None
-    found = replace(
-        base, source=str(IPv4Address(data[12:16])), target=str(IPv4Address(data[16:20]))
-    )
+    source, target = IPv4Address(data[12:16]), IPv4Address(data[16:20])
+    found = replace(base, source=str(source), target=str(target), ttl=data[8])
     later_fragment = (data[6] << 8 | data[7]) & 0x1FFF
     if later_fragment:  # it has no header of TCP, UDP or ICMP
         return found
-    return _transport(found, _TRANSPORTS.get(data[9], "other"), data[(data[0] & 15) * 4 :])
+    head = (data[0] & 15) * 4
+    carried = (data[2] << 8 | data[3]) - head
+    return _transport(found, _TRANSPORTS.get(data[9], "other"), data[head:], carried)
 
 
 def _ipv6(base: Frame, data: bytes) -> Optional[Frame]:
     if len(data) < 40 or data[0] >> 4 != 6:
         return None
-    found = replace(base, source=str(IPv6Address(data[8:24])), target=str(IPv6Address(data[24:40])))
+    source, target = IPv6Address(data[8:24]), IPv6Address(data[24:40])
+    found = replace(base, source=str(source), target=str(target), ttl=data[7])
     kind = _TRANSPORTS.get(data[6], "other")
-    return found if kind == "icmp" else _transport(found, kind, data[40:])
+    carried = data[4] << 8 | data[5]
+    return found if kind == "icmp" else _transport(found, kind, data[40:], carried)
 
 
-def _transport(base: Frame, kind: str, data: bytes) -> Frame:
-    """Add what the transport header tells; a header cut short leaves its fields at 0."""
+def _transport(base: Frame, kind: str, data: bytes, carried: int) -> Frame:
+    """Add what the transport header tells; a header cut short leaves its fields at 0.
+
+    `carried` is how many bytes the IP header says that it carries.
+    """
+    found = replace(base, kind=kind)
     if kind == "icmp" and len(data) >= 2:
-        found = replace(base, kind=kind, icmp_type=data[0], icmp_code=data[1])
-        return _quoted(found, data[8:]) if data[0] in _ICMP_ERRORS else found
-    if kind in ("tcp", "udp") and len(data) >= 4:
-        source, target = struct.unpack_from("!HH", data)
-        flags = data[13] if kind == "tcp" and len(data) >= 14 else 0
-        return replace(base, kind=kind, source_port=source, target_port=target, tcp_flags=flags)
-    return replace(base, kind=kind)
+        return _icmp(found, data)
+    if kind not in ("tcp", "udp") or len(data) < 4:
+        return found
+    source, target = struct.unpack_from("!HH", data)
+    found = replace(found, source_port=source, target_port=target)
+    if kind == "udp":
+        return replace(found, payload=max(0, carried - UDP_BYTES))
+    return _tcp(found, data, carried) if len(data) >= _TCP.size else found
+
+
+def _tcp(base: Frame, data: bytes, carried: int) -> Frame:
+    seq, ack, words, flags = _TCP.unpack_from(data)
+    payload = max(0, carried - (words >> 4) * 4)
+    return replace(base, seq=seq, ack=ack, tcp_flags=flags, payload=payload)
+
+
+def _icmp(base: Frame, data: bytes) -> Frame:
+    found = replace(base, icmp_type=data[0], icmp_code=data[1])
+    if (data[0], data[1]) == _NEED_FRAGMENTS and len(data) >= 8:
+        found = replace(found, icmp_mtu=data[6] << 8 | data[7])
+    return _quoted(found, data[8:]) if data[0] in _ICMP_ERRORS else found
 
 
 def _quoted(base: Frame, data: bytes) -> Frame:

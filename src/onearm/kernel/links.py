@@ -27,6 +27,7 @@ from onearm.kernel.netlink import (
     text_attribute,
 )
 from onearm.model import Address
+from onearm.vitals import BackFact
 
 # include/uapi/linux/rtnetlink.h, if_link.h, if_addr.h, neighbour.h
 NEWLINK, DELLINK, GETLINK = 16, 17, 18
@@ -42,8 +43,8 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 1
 IFLA_EXT_MASK, SKIP_STATS, INFO_KIND = 29, 8, 1
 IFF_UP, IFF_LOOPBACK, IFF_NOARP = 0x1, 0x8, 0x80
 IFA_ADDRESS, IFA_LOCAL, IFA_F_NODAD = 1, 2, 0x02
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 1, 4, 5, 6, 7
-RTA_MULTIPATH, RTA_TABLE, RTA_VIA = 9, 15, 18
+RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 1, 2, 4, 5, 6, 7
+RTA_METRICS, RTA_MULTIPATH, RTA_TABLE, RTA_VIA, RTAX_MTU = 8, 9, 15, 18, 2
 TABLE_MAIN, RTN_UNICAST = 254, 1
 DEAD_ENDS = {6: "blackhole", 7: "unreachable", 8: "prohibited"}  # RTN_*
 NDA_DST, NDA_LLADDR = 1, 2
@@ -193,17 +194,23 @@ class Links:
         dumped = self._netlink.dump(GETNEIGH, NDM.pack(0, 0, 0, 0, 0))
         return [fact for fact in (parse_neighbour(p, names) for p in dumped) if fact]
 
+    def _route(self, address: Address, source: Optional[Address]) -> tuple[int, dict[int, bytes]]:
+        """Ask which way a packet to `address` would go; return the route's kind and attributes."""
+        own = source.max_prefixlen if source else 0
+        body = RTM.pack(_family(address), address.max_prefixlen, own, 0, 0, 0, 0, 0, 0)
+        body += attribute(RTA_DST, address.packed)
+        body += attribute(RTA_SRC, source.packed) if source else b""
+        replies = self._netlink.request(GETROUTE, body)
+        reply = replies[0].ljust(RTM.size, b"\0") if replies else bytes(RTM.size)
+        return RTM.unpack_from(reply)[7], attributes(reply, RTM.size)
+
     def route_get(self, address: Address) -> PathFact:
         """Return how the kernel would send to `address` now; `error` says why it would not."""
         names = self._names()
-        head = RTM.pack(_family(address), address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
         try:
-            replies = self._netlink.request(GETROUTE, head + attribute(RTA_DST, address.packed))
+            kind, found = self._route(address, None)
         except NetlinkError as error:
             return PathFact(address, error=os.strerror(error.errno or 0))
-        reply = replies[0].ljust(RTM.size, b"\0") if replies else bytes(RTM.size)
-        kind = RTM.unpack_from(reply)[7]
-        found = attributes(reply, RTM.size)
         return PathFact(
             address,
             link=names.get(number(found.get(RTA_OIF, b"")), ""),
@@ -211,6 +218,48 @@ class Links:
             source=_address(found.get(RTA_PREFSRC, b"")),
             error=DEAD_ENDS.get(kind, ""),
         )
+
+    def route_back(self, client: Address, vip: Address) -> BackFact:
+        """Return how the kernel would send a reply from `vip` to `client`, policy rules included.
+
+        The MTU is the route's own, a learned path MTU included, else the link's. A source that no
+        link of this host holds is refused (EINVAL or ENETUNREACH, net/ipv4/route.c): then `error`
+        says so, and the rest is the way without a source, so that the gateway is still known.
+        """
+        if client.version != vip.version:
+            return BackFact(client, vip, error=f"{client} and {vip} are of two families")
+        try:
+            return self._back(client, vip, vip)
+        except NetlinkError as refused:
+            error = self._why_not(vip, refused)
+        try:
+            return replace(self._back(client, vip, None), error=error)
+        except NetlinkError:
+            return BackFact(client, vip, error=error)
+
+    def _back(self, client: Address, vip: Address, source: Optional[Address]) -> BackFact:
+        kind, found = self._route(client, source)
+        link = self._link_at(number(found.get(RTA_OIF, b"")))
+        metrics = attributes(found.get(RTA_METRICS, b""))
+        return BackFact(
+            client,
+            vip,
+            link=link.name if link else "",
+            gateway=_via(found),
+            mtu=number(metrics.get(RTAX_MTU, b"")) or (link.mtu if link else 0),
+            error=DEAD_ENDS.get(kind, ""),
+        )
+
+    def _link_at(self, index: int) -> Optional[LinkFact]:
+        if not index:
+            return None
+        (reply,) = self._netlink.request(GETLINK, IFINFO.pack(0, 0, index, 0, 0))
+        return parse_link(reply)[0]
+
+    def _why_not(self, vip: Address, refused: NetlinkError) -> str:
+        if any(fact.address == vip for fact in self.addresses()):
+            return os.strerror(refused.errno or 0)
+        return f"no link of this host holds {vip}, so nothing is sent from it"
 
     def add_dummy(self, name: str, *, up: bool = True) -> None:
         """Make a dummy link. EEXIST: a link of this name is there; EOPNOTSUPP: no dummy here."""

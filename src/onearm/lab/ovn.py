@@ -80,11 +80,19 @@ def switch(name: str | None) -> None:
     shell(name, START)
 
 
+def stands(name: str | None) -> bool:
+    """Say whether the segment is OVN's."""
+    return client.call(name, SEGMENT, ["test", "-e", RUN])[0] == 0
+
+
 def need_tools() -> None:
-    """Say which package is missing."""
-    for tool, package in TOOLS.items():
-        if shutil.which(tool) is None:
-            raise Missing(f"{tool} of {package} is missing; install {' '.join(TOOLS.values())}")
+    """Say which packages are missing."""
+    missing = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
+    if missing:
+        raise Missing(
+            "real OVN in the lab needs Debian's Open vSwitch and OVN on this machine; install"
+            f" what is missing with: apt install {' '.join(missing)}"
+        )
 
 
 def plug(name: str | None, ports: Mapping[str, str]) -> None:

@@ -69,9 +69,12 @@ FAMILIES = (
 class Ear:
     """A listening socket."""
 
-    def __init__(self, family: Family, kind: int, address: str, port: int) -> None:
+    def __init__(
+        self, family: Family, kind: int, address: str, port: int, *, careless: bool = False
+    ) -> None:
         """Bind, and for TCP listen; IPv6 apart from IPv4."""
         self.family = family
+        self.careless = careless
         self.udp = kind == socket.SOCK_DGRAM
         self.socket = socket.socket(family.family, kind)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -91,7 +94,10 @@ class Ear:
         self.socket.close()
 
     def answer_datagrams(self) -> None:
-        """Answer each from the address that it was sent to, whatever the route would choose."""
+        """Answer each from the address that it was sent to, whatever the route would choose.
+
+        A careless one lets the route choose, as a server does that binds every address and no more.
+        """
         with contextlib.suppress(BlockingIOError):
             for _ in range(ACCEPTS):
                 _, extras, _, peer = self.socket.recvmsg(PORTION, 256)
@@ -107,7 +113,7 @@ class Ear:
             local, back = fields[0], self.family.pattern.pack(fields[0], 0)
         text = line(peer[0], str(ipaddress.ip_address(local))).encode()
         with contextlib.suppress(OSError):
-            extras = [(self.family.level, self.family.info, back)]
+            extras = [] if self.careless else [(self.family.level, self.family.info, back)]
             self.socket.sendmsg([text], extras, 0, peer)
 
 
@@ -171,22 +177,23 @@ class Talk:
         return self.answer is not None and not self.answer.portion(time.monotonic())
 
 
-def listen(bind: str | None) -> list[Ear]:
+def listen(bind: str | None, *, careless: bool = False) -> list[Ear]:
     """Open every port on one address, or on all; without IPv6 in the kernel on IPv4 alone."""
     if bind:
         version = ipaddress.ip_address(bind).version
-        return list(_ears(FAMILIES[0 if version == 4 else 1], bind))  # noqa: PLR2004 - IP versions
-    ears = list(_ears(FAMILIES[0], FAMILIES[0].any))
+        family = FAMILIES[0 if version == 4 else 1]  # noqa: PLR2004 - IP versions
+        return list(_ears(family, bind, careless=careless))
+    ears = list(_ears(FAMILIES[0], FAMILIES[0].any, careless=careless))
     if Path("/proc/net/if_inet6").exists():
-        ears += _ears(FAMILIES[1], FAMILIES[1].any)
+        ears += _ears(FAMILIES[1], FAMILIES[1].any, careless=careless)
     return ears
 
 
-def _ears(family: Family, address: str) -> Iterator[Ear]:
+def _ears(family: Family, address: str, *, careless: bool) -> Iterator[Ear]:
     for port in TCP_PORTS:
         yield Ear(family, socket.SOCK_STREAM, address, port)
     for port in UDP_PORTS:
-        yield Ear(family, socket.SOCK_DGRAM, address, port)
+        yield Ear(family, socket.SOCK_DGRAM, address, port, careless=careless)
 
 
 class Server:
@@ -264,10 +271,13 @@ def serve(ears: list[Ear]) -> NoReturn:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="responder", description=__doc__)
     parser.add_argument("--bind", metavar="ADDRESS", help="listen on this address alone")
+    parser.add_argument(
+        "--careless", action="store_true", help="answer datagrams from the host's own address"
+    )
     parser.add_argument("--background", action="store_true", help="return once it listens")
     options = parser.parse_args()
     try:
-        ears = listen(options.bind)
+        ears = listen(options.bind, careless=options.careless)
     except (OSError, ValueError) as error:
         sys.exit(f"responder: cannot listen on {options.bind or 'every address'}: {error}")
     pid = os.fork() if options.background else 0

@@ -68,7 +68,7 @@ def _look(question: Question) -> HostFacts:
             routes=tuple(links.routes()),
             neighbours=tuple(links.neighbours()),
             paths=paths,
-            sysctls=_sysctls(),
+            sysctls=sysctls(CONF, PLAIN),
             services=services() if _has_table(question, lacks, served=served) else (),
             claims=tuple(_claims(links, question)),
             arp_drops=tuple(output_drops(question.drops)) if question.drops else (),
@@ -94,13 +94,18 @@ def _lacks(question: Question, links: Iterable[LinkFact]) -> dict[str, str]:
     return {feature: reason for feature, reason in reasons.items() if reason}
 
 
-def _sysctls() -> dict[str, str]:
+def sysctls(conf: Iterable[str], plain_names: Iterable[str]) -> dict[str, str]:
+    """Read values of every link, and plain ones; those that this kernel lacks are left out.
+
+    Words of one value are apart by a space: the kernel's tab would not come through the wire.
+    """
     found: dict[str, str] = {}
-    for parameter in CONF:
+    for parameter in conf:
         for link, value in sysctl.read_conf(parameter).items():
             found[f"net/ipv4/conf/{link}/{parameter}"] = value
-    plain = {name: sysctl.read(name) for name in PLAIN}
-    return {**found, **{name: value for name, value in plain.items() if value is not None}}
+    plain = {name: sysctl.read(name) for name in plain_names}
+    plain_found = {n: " ".join(v.split()) for n, v in plain.items() if v is not None}
+    return {**found, **plain_found}
 
 
 def services() -> tuple[ServiceFact, ...]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
+import os
 import threading
 import time
 import warnings
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -18,6 +21,15 @@ CONNECT_S = 5.0
 READ_S = 20.0
 CALL_S = 30.0  # one call with its repetitions and waits
 PAGE = 1000
+FILES = ("cloud", "client_config_file", "client_secure_file", "client_vendor_file")
+AUTH = (  # how one logs in, by the names that keystoneauth's plugins have for it
+    "auth_url", "username", "user_id", "password", "token", "passcode",
+    "user_domain_id", "user_domain_name", "project_id", "project_name",
+    "project_domain_id", "project_domain_name", "tenant_id", "tenant_name",
+    "domain_id", "domain_name", "default_domain_id", "default_domain_name",
+    "system_scope", "trust_id", "application_credential_id",
+    "application_credential_name", "application_credential_secret",
+)  # fmt: skip
 WAIT_CODES = frozenset({429, 502, 503, 504})
 
 Json = dict[str, Any]
@@ -32,7 +44,8 @@ class Api:
 
     def __init__(self, cloud: str | None, *, call_s: float = CALL_S) -> None:
         """Keep the cloud's name; None means the environment's."""
-        self.where = f"cloud {cloud!r}" if cloud else "the cloud of the OS_* variables"
+        named = cloud or os.environ.get("OS_CLOUD")
+        self.where = f"cloud {named!r}" if named else "the cloud of the OS_* variables"
         self._cloud = cloud
         self._call_s = call_s
         self._clean = Redactor()
@@ -74,8 +87,10 @@ class Api:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the SDK's words to itself are not the operator's
-                made = openstack.connect(cloud=self._cloud, app_name="onearm")
-            self._clean.learn(made.config.config)
+                config = openstack.config.OpenStackConfig(app_name="onearm")
+                region = config.get_one(cloud=self._cloud, **_environment(os.environ))
+                self._clean.learn(region.config)
+                made = openstack.connection.Connection(config=region)
             made.session.timeout = READ_S
         except (openstack.exceptions.SDKException, yaml.YAMLError, OSError, ValueError) as error:
             raise trouble("cannot log in", self.where, error, self._clean) from None
@@ -270,6 +285,17 @@ class Api:
             found.timeout = READ_S  # for logging in
             self._threads.session = found
         return found
+
+
+def _environment(variables: Mapping[str, str]) -> Json:
+    """Give the OS_* variables as the openstack client takes them: over what clouds.yaml says.
+
+    The SDK by itself would keep them for a cloud of their own, which a named one leaves aside.
+    """
+    given = {k[3:].lower(): v for k, v in variables.items() if k.startswith("OS_") and v}
+    auth = {key: value for key, value in given.items() if key in AUTH}
+    rest = {f"os_{key}": value for key, value in given.items() if key not in (*AUTH, *FILES)}
+    return {"argparse": argparse.Namespace(**rest), "auth": auth}
 
 
 def path(*parts: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from onearm.errors import Denied, PlaceError
@@ -100,16 +100,24 @@ def _servers(api: Api, hosts: Sequence[Host]) -> dict[str, list[str]]:
     """Find the servers that are called as hosts, where the cloud has a compute service."""
     if not hosts:
         return {}
-    try:
-        if api.base("compute") is None:
-            return {}
-        answer: Any = api.get("cannot list servers", "/servers", service="compute", limit=1000)
-    except PlaceError:
-        return {}  # compute is a help, not a need: the address finds the port as well
     names = {host.name for host in hosts}
     found: dict[str, list[str]] = {}
-    for server in answer.get("servers") or ():
-        for key in (server.get("name"), server.get("id")):
-            if key in names:
+    try:
+        for server in _all_servers(api) if api.base("compute") is not None else ():
+            for key in {server.get("name"), server.get("id")} & names:
                 found.setdefault(str(key), []).append(str(server["id"]))
+    except PlaceError:
+        return {}  # compute is a help, not a need: the address finds the port as well
     return found
+
+
+def _all_servers(api: Api) -> Iterator[Json]:
+    """List the project's servers page by page: by name Nova would be asked once for each host."""
+    marker: dict[str, str] = {}
+    while True:
+        page: Any = api.get("cannot list servers", "/servers", service="compute", **marker)
+        rows = page.get("servers") or []
+        yield from rows
+        if not rows or not any(k.get("rel") == "next" for k in page.get("servers_links") or ()):
+            return
+        marker = {"marker": str(rows[-1]["id"])}

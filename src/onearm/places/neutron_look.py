@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
-from onearm.cloud_facts import CloudFacts, GroupFact, NetworkFact, PortFact, RuleFact
+from onearm.cloud_facts import (
+    CloudFacts,
+    FloatingFact,
+    GroupFact,
+    NetworkFact,
+    PortFact,
+    RouterFact,
+    RuleFact,
+)
 from onearm.errors import Denied, PlaceError
 from onearm.model import Mark, SecurityGroup, state_key
 from onearm.places import neutron_hosts, neutron_marks
@@ -17,6 +25,9 @@ from onearm.spec import Cloud, Spec
 
 WIDTH = 6
 FORBIDDEN, STALE = 403, 412
+DISTRIBUTED_LEG = "network:router_interface_distributed"  # neutron_lib.constants
+SNAT_LEG = "network:router_centralized_snat"
+LEGS = ("network:router_interface", SNAT_LEG, "network:ha_router_replicated_interface")
 HYBRID, OPENFLOW, OVN = "iptables_hybrid", "openvswitch", "ovn"
 
 
@@ -40,6 +51,10 @@ def look(api: Api, spec: Spec, cloud: Cloud) -> CloudFacts:
     network_fact = _network(network, found["subnets"]) if network else None
     rights = _rights(api, project, roles, network_fact, mine)
     vips = {service.vip for service in spec.services}
+    vip_ports = tuple(port for port in facts if vips & set(port.addresses))
+    routed = "router" in {e.get("alias") for e in found["extensions"]}
+    directors = {director.name for director in spec.directors}
+    ends = {port.id for port in (*vip_ports, *mine) if port in vip_ports or port.host in directors}
     return CloudFacts(
         project_id=project,
         roles=roles,
@@ -49,12 +64,13 @@ def look(api: Api, spec: Spec, cloud: Cloud) -> CloudFacts:
         groups=groups,
         members=_members(facts),
         referenced_by=_references(groups),
-        vip_ports=tuple(port for port in facts if vips & set(port.addresses)),
+        vip_ports=vip_ports,
         firewall=firewall(mine, found["agents"]),
         pairs_right=rights[0],
         port_security_right=rights[1],
         quota=_quota(api, project),
-        routers=_routers(api, facts, {e.get("alias") for e in found["extensions"]}),
+        routers=_routers(api, facts, network_id) if routed else (),
+        floating=_floating(api, ends) if routed else (),
         marks=marks(rows.values(), found["groups"]),
     )
 
@@ -100,6 +116,15 @@ def _maybe(api: Api, kind: str) -> list[Json]:
 
 
 def _network(row: Json, subnets: Sequence[Json]) -> NetworkFact:
+    """Read the network. Only an administrator sees its segments; that there are some is shown by
+    `l2_adjacency`, and each subnet is then in one of them.
+    """
+    apart = row.get("l2_adjacency") is False
+    mine = [subnet for subnet in subnets if subnet.get("network_id") == row["id"]]
+    segments = {
+        str(s["id"]): str(s.get("segment_id") or (f"that of {s['id']}" if apart else ""))
+        for s in mine
+    }
     return NetworkFact(
         id=str(row["id"]),
         name=str(row.get("name") or ""),
@@ -107,17 +132,9 @@ def _network(row: Json, subnets: Sequence[Json]) -> NetworkFact:
         shared=bool(row.get("shared")),
         external=bool(row.get("router:external")),
         mtu=int(row.get("mtu") or 0),
-        segments=max(len(row.get("segments") or ()), 1),
-        subnets={
-            str(subnet["id"]): ip_network(subnet["cidr"], strict=False)
-            for subnet in subnets
-            if subnet.get("network_id") == row["id"]
-        },
-        subnet_segments={
-            str(subnet["id"]): str(subnet["segment_id"])
-            for subnet in subnets
-            if subnet.get("segment_id")
-        },
+        segments=max(len(row.get("segments") or ()), 2 if apart else 1),
+        subnets={str(s["id"]): ip_network(s["cidr"], strict=False) for s in mine},
+        subnet_segments={subnet: segment for subnet, segment in segments.items() if segment},
     )
 
 
@@ -207,18 +224,35 @@ def _references(groups: Sequence[GroupFact]) -> dict[str, tuple[RuleFact, ...]]:
     return {group_id: tuple(rules) for group_id, rules in found.items()}
 
 
-def _routers(api: Api, facts: Sequence[PortFact], extensions: set[Any]) -> tuple[str, ...]:
-    """Say which routers stand in the path, and what each does to it."""
-    ids = sorted({p.device_id for p in facts if p.device_owner.startswith("network:router")})
-    if not ids or "router" not in extensions:
+def _routers(api: Api, facts: Sequence[PortFact], network_id: str) -> tuple[RouterFact, ...]:
+    """Give the routers with a leg in the network; what only an administrator sees of them is told
+    by the owners of their ports.
+    """
+    owners: dict[str, set[str]] = {}
+    for port in facts:
+        if port.device_owner.startswith(LEGS) and port.network_id == network_id:
+            owners.setdefault(port.device_id, set()).add(port.device_owner)
+    if not owners:
         return ()
-    said: list[str] = []
-    for row in api.list("cannot list routers", "routers", id=ids):
-        kinds = [word for word in ("distributed", "ha") if row.get(word)]
-        nat = (row.get("external_gateway_info") or {}).get("enable_snat")
-        kinds += ["translates addresses (SNAT)"] if nat else []
-        said.append(f"router {row.get('name') or row['id']}: {', '.join(kinds) or 'central'}")
-    return tuple(said)
+    rows = {row["id"]: row for row in api.list("cannot list routers", "routers", id=sorted(owners))}
+    return tuple(_router(key, legs, rows.get(key, {})) for key, legs in sorted(owners.items()))
+
+
+def _router(router_id: str, legs: set[str], row: Json) -> RouterFact:
+    nat = bool((row.get("external_gateway_info") or {}).get("enable_snat")) or SNAT_LEG in legs
+    distributed = bool(row.get("distributed")) or DISTRIBUTED_LEG in legs
+    return RouterFact(str(row.get("name") or router_id), distributed, nat)
+
+
+def _floating(api: Api, ids: Iterable[str]) -> tuple[FloatingFact, ...]:
+    """Give the floating IPs of ports."""
+    wanted = sorted(ids)
+    rows = api.list("cannot list floating IPs", "floatingips", port_id=wanted) if wanted else []
+    return tuple(
+        FloatingFact(ip_address(row["floating_ip_address"]), ip_address(row["fixed_ip_address"]))
+        for row in rows
+        if row.get("fixed_ip_address")
+    )
 
 
 def marks(rows: Any, groups: Sequence[Json]) -> tuple[Mark, ...]:

@@ -11,10 +11,11 @@ from onearm import wire
 from onearm.errors import PlaceError
 from onearm.facts import HostFacts, NeighbourFact, ServiceFact, joined
 from onearm.kernel.frames import Frame
-from onearm.model import Action, Address, Key, Resource, Seen, State, state_key
+from onearm.model import Action, Address, Key, Resource, Seen, State, Sysctl, state_key
 from onearm.places.conversation import Conversation
 from onearm.places.look import Question
 from onearm.traffic import Attempt, Errand
+from onearm.vitals import Vitals, joined_rules
 
 LOCK_WAIT_S = 10.0
 
@@ -34,16 +35,29 @@ class RemotePlace:
     def look(self, question: Question) -> HostFacts:
         """Gather the facts of the host."""
         found: dict[str, list[Any]] = {}
-
-        def part(data: Any) -> None:
-            for name, rows in _object(data).items():
-                found.setdefault(name, []).extend(_list(rows))
-
-        data = self._ask("look", part, question=wire.encode(question))
+        data = self._ask("look", _by_name(found), question=wire.encode(question))
         with self._naming():
             facts: HostFacts = wire.decode(HostFacts, _object(data) | found)
             _check(facts)
         return replace(facts, services=joined(facts.services))
+
+    def vitals(self, vips: Iterable[Address], back: Iterable[tuple[Address, Address]]) -> Vitals:
+        """Gather what only a diagnosis asks. `back` are pairs of client and VIP: the ways back.
+
+        `vips` come first where a host has more than it tells.
+        """
+        rows: dict[str, list[Any]] = {}
+        pairs = [[str(client), str(vip)] for client, vip in back]
+        data = self._ask("vitals", _by_name(rows), vips=[str(vip) for vip in vips], back=pairs)
+        with self._naming():
+            sysctls = wire.decode(tuple[Sysctl, ...], rows.pop("sysctls", []))
+            found: Vitals = wire.decode(Vitals, _object(data) | rows)
+        return replace(
+            found,
+            sysctls={sysctl.name: sysctl.value for sysctl in sysctls},
+            rules=joined_rules(found.rules),
+            services=joined(found.services),
+        )
 
     def observe(self, wanted: State) -> dict[Key, Seen]:
         """Show what stands under the wanted keys, and what carries our mark."""
@@ -167,6 +181,16 @@ def _check(facts: HostFacts) -> None:
 
 def _collect(hint: Any, found: list[Any]) -> Callable[[Any], None]:
     return lambda data: found.extend(wire.decode(hint, data))
+
+
+def _by_name(found: dict[str, list[Any]]) -> Callable[[Any], None]:
+    """Collect rows under the name of the field that they belong to."""
+
+    def part(data: Any) -> None:
+        for name, rows in _object(data).items():
+            found.setdefault(name, []).extend(_list(rows))
+
+    return part
 
 
 def _no_part(_data: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import yaml
 
-from onearm.model import NEUTRON
 from onearm.spec import Cloud
 from onearm.spec_load import fields
 from onearm.spec_load.hosts import Hosts
@@ -19,10 +18,12 @@ CLOUD = (
     "reserve_vip",
     "director_groups",
     "director_port_security",
+    "max_address_pairs",
 )
 FIREWALLS = ("auto", "iptables_hybrid", "openvswitch", "ovn")
 GROUPS = ("keep", "replace")
 SWITCH = ("on", "off")
+MOST_PAIRS = 1000  # of max_address_pairs
 LONGEST_NAME = 255  # of anything in Neutron
 
 
@@ -34,7 +35,6 @@ def read_cloud(notes: Complaints, node: yaml.Node | None, hosts: Hosts) -> Cloud
     given = known(notes, node, "openstack", CLOUD)
     if given is None:
         return None
-    _no_host_is_the_cloud(notes, node, hosts)
     ports = _ports(notes, given.get("ports"), hosts)
     typo = len(notes.found) > before  # which may be that of `network`
     if "network" not in given and not typo and hosts.names.keys() - ports.keys():
@@ -57,6 +57,13 @@ def _cloud(notes: Complaints, given: Fields, ports: dict[str, str]) -> Cloud:
     def consent(key: str) -> bool:
         return notes.optional(given, key, lambda n: fields.boolean(n, key), default=True) is True
 
+    default = Cloud.max_address_pairs
+    most = notes.optional(
+        given,
+        "max_address_pairs",
+        lambda n: fields.whole(n, "max_address_pairs", 1, MOST_PAIRS),
+        default,
+    )
     security = notes.optional(given, "director_port_security", _switch, "on")
     return Cloud(
         cloud=notes.optional(given, "cloud", lambda n: _name(n, "cloud"), None),
@@ -67,17 +74,8 @@ def _cloud(notes: Complaints, given: Fields, ports: dict[str, str]) -> Cloud:
         reserve_vip=consent("reserve_vip"),
         director_groups=word("director_groups", GROUPS),
         director_port_security=security or "on",
+        max_address_pairs=most or default,
     )
-
-
-def _no_host_is_the_cloud(notes: Complaints, node: yaml.Node, hosts: Hosts) -> None:
-    if NEUTRON in hosts.names:
-        role, line = hosts.names[NEUTRON]
-        notes.add(
-            node,
-            f"the {role} of line {line} is called {NEUTRON!r}, which is the cloud's own name in a"
-            " plan: call it otherwise",
-        )
 
 
 def _name(node: yaml.Node, what: str) -> str:

@@ -56,11 +56,15 @@ def boolean(node: yaml.Node, what: str) -> bool:
 
 
 def weight(node: yaml.Node) -> int:
-    right = f"write a whole number from 0 to {HIGHEST_WEIGHT}, without quotes"
+    return whole(node, "weight", 0, HIGHEST_WEIGHT)
+
+
+def whole(node: yaml.Node, what: str, least: int, most: int) -> int:
+    right = f"write a whole number from {least} to {most}, without quotes"
     if not isinstance(node, yaml.ScalarNode) or not DECIMAL.fullmatch(node.value):
-        raise Wrong(f"weight is {shown(node)}: {right}")
-    if node.tag != INTEGER or len(node.value) > 6 or not 0 <= int(node.value) <= HIGHEST_WEIGHT:  # noqa: PLR2004
-        raise Wrong(f"weight {shown(node)}: {right}")
+        raise Wrong(f"{what} is {shown(node)}: {right}")
+    if node.tag != INTEGER or len(node.value) > 6 or not least <= int(node.value) <= most:  # noqa: PLR2004
+        raise Wrong(f"{what} {shown(node)}: {right}")
     return int(node.value)
 
 

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address
 
 import yaml
 
+from onearm.model import NEUTRON
 from onearm.spec import Host
 from onearm.spec_load import fields
 from onearm.spec_load.notes import SECTIONS, Complaints, Fields, entries, known, line, shown
@@ -60,6 +61,9 @@ class Hosts:
         return Host(name, address, policy or self.policy)
 
     def _claim_name(self, name: str, key: yaml.Node, role: str) -> None:
+        if name == NEUTRON:
+            text = f"host {shown(key)} has the cloud's own name in a plan: call it otherwise"
+            self.notes.add(key, text)
         if name in self.names:
             other, at = self.names[name]
             text = f"host {shown(key)} is a {other} already (line {at}): a host has one role"

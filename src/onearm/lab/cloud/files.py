@@ -55,7 +55,7 @@ tenant_network_types = local
 mechanism_drivers =
 extension_drivers = port_security
 [ml2_type_flat]
-flat_networks = provider
+flat_networks = provider,elsewhere
 [securitygroup]
 enable_security_group = true
 """

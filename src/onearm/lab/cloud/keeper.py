@@ -17,12 +17,11 @@ import traceback
 from pathlib import Path
 
 from onearm.errors import OnearmError
-from onearm.lab import client, enforce, paths
-from onearm.lab.cloud import files, network, watch
+from onearm.lab import client, paths
+from onearm.lab.cloud import files, network
 from onearm.lab.cloud.api import Api
-from onearm.lab.cloud.server import Server
+from onearm.lab.cloud.enforcement import ENFORCERS, Enforcer
 from onearm.lab.controller import report
-from onearm.lab.enforce_stages import Plan
 
 POLL_S = 0.1
 LOG, WISHES, DONE = "keeper.log", "wishes.json", "done"
@@ -33,18 +32,20 @@ class Keeper:
 
     def __init__(self, name: str, directory: Path) -> None:
         """Keep whose it is; `start` starts it."""
-        self.name, self.directory = name, directory
+        self.directory = directory
         self.ended = threading.Event()
-        self.server = Server(directory)
-        self._plan: Plan | None = None
-        self._done: dict[str, str] = {}
+        kind = self.wishes()["enforce"]
+        self.enforcer: Enforcer = ENFORCERS[kind](name, directory)
+        self.server = self.enforcer.server
+        self._done = ""
 
     def start(self) -> None:
         """Start Neutron, fill it, and enforce it once."""
+        self.enforcer.prepare()
         self.server.start()
-        self.admin = Api(self.server.url, _identity("admin"))
-        network.build(self.admin, self.directory, self.wishes()["compute"])
-        self.changes = watch.Changes(self.directory / "neutron.sqlite")
+        admin = Api(self.server.url, _identity("admin"))
+        network.build(admin, self.directory, self.enforcer.nodes(self.wishes()["compute"]))
+        self.enforcer.begin(admin, self.ended)
         self.once()
 
     def wishes(self) -> dict[str, str]:
@@ -53,14 +54,12 @@ class Keeper:
         return found
 
     def once(self) -> None:
-        """Enforce what there is, if it may be something else than before."""
+        """Enforce what there is and is wanted; say for whom it was done."""
         wishes = self.wishes()
-        if self.changes.since() or wishes != self._done:
-            mode = wishes["firewall"]
-            before = self._plan if self._plan and self._plan.mode == mode else None
-            self._plan = enforce.apply(self.name, mode, watch.states(self.admin), before)
-            self._done = wishes
-            (self.directory / DONE).write_text(wishes["asked"])
+        self.enforcer.once(wishes["firewall"])
+        if wishes["asked"] != self._done:
+            self._done = wishes["asked"]
+            (self.directory / DONE).write_text(self._done)
 
     def follow(self) -> None:
         """Enforce until the end; what fails is tried again."""
@@ -69,7 +68,6 @@ class Keeper:
                 self.once()
             except (OnearmError, ValueError, KeyError) as error:
                 sys.stderr.write(f"{type(error).__name__}: {error}\n")
-                self.changes.forget()
 
     def stop(self) -> None:
         """End Neutron and take its files along."""
@@ -100,6 +98,7 @@ def run(name: str, directory: Path) -> None:
     lock = paths.lock(directory)
     if lock is None:
         raise OnearmError(f"another process keeps the cloud of lab {name}")
+    _clear(directory)
     os.dup2(os.open(directory / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2)
     (directory / "pid").write_text(str(os.getpid()))
     keeper = Keeper(name, directory)
@@ -111,6 +110,15 @@ def run(name: str, directory: Path) -> None:
     finally:
         keeper.stop()
         os.close(lock)
+
+
+def _clear(directory: Path) -> None:
+    """Take away what a killed keeper left: this one begins from nothing."""
+    for entry in directory.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != WISHES:
+            entry.unlink()
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from onearm.lab.cloud.api import Api
@@ -16,12 +17,14 @@ PLACEMENTS = ("apart", "together")
 APART = {"server-1": "compute-1", "neighbour": "compute-3"}  # the real servers: compute-2
 
 
-def compute(host: str, placement: str) -> str:
-    """Name the compute node that a host is on."""
-    return "compute-1" if placement == "together" else APART.get(host, "compute-2")
+def nodes(placement: str) -> dict[str, str]:
+    """Name the compute node that each host is on."""
+    if placement == "together":
+        return dict.fromkeys(GUARDED, "compute-1")
+    return {host: APART.get(host, "compute-2") for host in GUARDED}
 
 
-def build(admin: Api, directory: Path, placement: str) -> None:
+def build(admin: Api, directory: Path, on: Mapping[str, str]) -> None:
     """Make network, subnet, the project's `default` group with SSH let in, and the ports."""
     network = admin.make(
         "network",
@@ -42,11 +45,11 @@ def build(admin: Api, directory: Path, placement: str) -> None:
     servers = {host: str(uuid.uuid4()) for host in GUARDED}
     (directory / "servers.json").write_text(json.dumps(servers))
     for host, server in servers.items():
-        _port(admin, network["id"], host, server, placement)
+        _port(admin, network["id"], host, server, on[host])
     _let_ssh_in(admin)
 
 
-def _port(admin: Api, network: str, host: str, server: str, placement: str) -> None:
+def _port(admin: Api, network: str, host: str, server: str, node: str) -> None:
     address = HOSTS[host].addresses[0][0].split("/")[0]
     admin.make(
         "port",
@@ -57,7 +60,7 @@ def _port(admin: Api, network: str, host: str, server: str, placement: str) -> N
         fixed_ips=[{"ip_address": address}],
         device_owner="compute:nova",
         device_id=server,
-        **{"binding:host_id": compute(host, placement)},
+        **{"binding:host_id": node},
     )
 
 
@@ -77,9 +80,9 @@ def _let_ssh_in(admin: Api) -> None:
         )
 
 
-def place(admin: Api, placement: str) -> None:
+def place(admin: Api, on: Mapping[str, str]) -> None:
     """Put the hosts on their compute nodes, where they are not."""
     for port in admin.list("ports", project_id=PROJECT):
-        host = port["name"]
-        if host in GUARDED and port["binding:host_id"] != compute(host, placement):
-            admin.change("port", port["id"], **{"binding:host_id": compute(host, placement)})
+        node = on.get(port["name"])
+        if node and port["binding:host_id"] != node:
+            admin.change("port", port["id"], **{"binding:host_id": node})

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from onearm.errors import PlaceError, UsageError
-from onearm.lab import client, paths
+from onearm.lab import client, ovn, paths
 from onearm.lab.cloud import files, install, keeper, network
 from onearm.lab.cloud.api import Api
-from onearm.lab.enforce_state import MODES
+from onearm.lab.cloud.enforcement import EMULATED, ENFORCERS, REAL, Wanted
 
 HOME = "cloud"
 WAIT_S, POLL_S = 30.0, 0.02
@@ -30,36 +30,53 @@ class CloudInfo(NamedTuple):
     network: str
     firewall: str  # the driver whose port security is enforced
     compute: str  # apart or together
+    enforce: str  # emulated, or ovn for OVN itself
 
 
-def up(name: str | None, firewall: str, compute: str) -> tuple[client.LabInfo, CloudInfo]:
+def up(name: str | None, asked: Wanted) -> tuple[client.LabInfo, CloudInfo]:
     """Start a lab and its cloud; one that runs is brought to this firewall and placement."""
-    if firewall not in MODES or compute not in network.PLACEMENTS:
-        raise UsageError(f"firewall is one of {MODES}, compute one of {network.PLACEMENTS}")
+    if asked.enforce == REAL:
+        ovn.need_tools()
     install.environment()  # may take minutes, once; before anything runs
     lab = client.up(name)
     directory = Path(lab.directory) / HOME
     directory.mkdir(mode=0o700, exist_ok=True)
     url = _running(directory)
+    if lab.already:
+        _refuse_another(lab.name, asked.enforce, running=bool(url))
     if url:
-        network.place(Api(url, files.IDENTITIES[0]), compute)
-    asked = _wish(directory, firewall, compute)
+        nodes = ENFORCERS[asked.enforce](lab.name, directory).nodes(asked.compute)
+        network.place(Api(url, files.IDENTITIES[0]), nodes)
+    mark = _wish(directory, asked)
     if not url:
         url = _start(lab.name)
         (directory / "url").write_text(url)
-    _wait_for(directory, asked)
+    _wait_for(directory, mark)
     names = [identity.name for identity in files.IDENTITIES]
     yaml = str(directory / "clouds.yaml")
-    return lab, CloudInfo(url, yaml, names, network.NETWORK, firewall, compute)
+    return lab, CloudInfo(
+        url, yaml, names, network.NETWORK, asked.firewall, asked.compute, asked.enforce
+    )
 
 
-def _wish(directory: Path, firewall: str, compute: str) -> str:
+def _refuse_another(name: str, enforce: str, *, running: bool) -> None:
+    """Keep a running lab's enforcement: a segment that is OVN's is never a bridge again."""
+    stands = ovn.stands(name)
+    again = f"end it first, with: onearm lab down --name {name}"
+    if stands and not running:
+        raise UsageError(f"lab {name} runs OVN without the Neutron that drove it; {again}")
+    if running and stands != (enforce == REAL):
+        now, other = (REAL, EMULATED) if stands else (EMULATED, REAL)
+        raise UsageError(f"lab {name} runs with --enforce {now}, not {other}; {again}")
+
+
+def _wish(directory: Path, asked: Wanted) -> str:
     """Tell the keeper how it is wanted; return what it writes down when it is so."""
-    asked = str(uuid.uuid4())
+    mark = str(uuid.uuid4())
     new = directory / f"{keeper.WISHES}.new"
-    new.write_text(json.dumps({"firewall": firewall, "compute": compute, "asked": asked}))
+    new.write_text(json.dumps({**asked._asdict(), "asked": mark}))
     new.replace(directory / keeper.WISHES)
-    return asked
+    return mark
 
 
 def _running(directory: Path) -> str:

@@ -1,0 +1,1 @@
+"""What is wrong, where, why, and the cure: pure rules over observations, named and ranked."""

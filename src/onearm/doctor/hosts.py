@@ -1,0 +1,61 @@
+"""Whether each host is there, is the one that the spec means, and shows itself; rules, pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from onearm.doctor.clue import Clue
+from onearm.doctor.observations import Observations
+
+
+def unreachable(o: Observations) -> Iterator[Clue]:
+    """Find hosts that did not answer."""
+    for name, why in o.out.items():
+        yield Clue(
+            name,
+            why,
+            "an answer",
+            "what nobody can look at may be wrong; the rest is judged without it",
+            f"see that {name} is up and can be reached as `reach` says",
+            touches=(name,) if name in {h.name for h in o.spec.real_servers} else (),
+        )
+
+
+def preflight(identity: str) -> Callable[[Observations], Iterator[Clue]]:
+    """Make the rule for a finding that plan has as well."""
+
+    def rule(o: Observations) -> Iterator[Clue]:
+        servers = {host.name for host in o.spec.real_servers}
+        for found in o.preflight:
+            if found.id == identity:
+                touched = (found.party,) if found.party in servers else ()
+                yield Clue(found.party, found.said, "", "", found.cure, touches=touched)
+
+    return rule
+
+
+def client_route(o: Observations) -> Iterator[Clue]:
+    """Find clients from which nothing could be tried."""
+    if o.untried:
+        yield Clue(
+            "client",
+            o.untried,
+            "a client with a route to the VIP, that is neither director nor real server",
+            "",
+            "give another client with --client PREFIX, or repair its route",
+            severity="" if o.no_route else "note",
+        )
+
+
+def unseen(o: Observations) -> Iterator[Clue]:
+    """Name what could not be looked at on a host that answers."""
+    for name, vitals in o.vitals.items():
+        for what, why in vitals.cannot.items():
+            yield Clue(
+                name,
+                f"{name}: its {what} could not be looked at: {why}",
+                "",
+                "what depends on it is not judged",
+                "run as root there, or install the tool",
+                about=what,
+            )

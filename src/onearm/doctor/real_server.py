@@ -1,0 +1,347 @@
+"""What a real server's kernel must have: the VIP, a listener, a way back; rules, pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from onearm.doctor.clue import Clue
+from onearm.doctor.observations import Observations
+from onearm.facts import AddressFact, HostFacts
+from onearm.finding import NOTE, WARNING
+from onearm.model import HOST_BITS, VIP_LINK, Address
+from onearm.silence import speaks_arp
+from onearm.spec import Host, VirtualService
+from onearm.verify import about
+from onearm.vitals import BackFact, Listener
+
+STRICT = 1  # rp_filter: the way back must be the way in (RFC 3704)
+Held = tuple[Host, HostFacts, Address, tuple[AddressFact, ...]]
+
+
+def _held(o: Observations) -> Iterator[Held]:
+    """List every VIP that a real server must hold, with where it stands."""
+    for server, facts in o.servers:
+        for vip in o.vips_of(server.name):
+            yield server, facts, vip, facts.holds(vip)
+
+
+def vip_missing(o: Observations) -> Iterator[Clue]:
+    """Find real servers without the VIP; one that forwards is worse, and has its own rule."""
+    for server, facts, vip, held in _held(o):
+        if not held and not _loops(facts):
+            yield Clue(
+                server.name,
+                f"{server.name} does not hold {vip}",
+                f"{vip}/32 on {VIP_LINK}",
+                "packets for the VIP arrive and are not its own, so it drops them",
+                _hold(facts, vip),
+                about=str(vip),
+                touches=(server.name,),
+            )
+
+
+def _hold(facts: HostFacts, vip: Address) -> str:
+    make = "" if facts.link(VIP_LINK) else f"ip link add {VIP_LINK} type dummy; "
+    return f"{make}ip link set {VIP_LINK} up; ip address add {vip}/32 dev {VIP_LINK}"
+
+
+def _loops(facts: HostFacts) -> bool:
+    return facts.sysctls.get("net/ipv4/ip_forward") == "1"
+
+
+def forwards_without_vip(o: Observations) -> Iterator[Clue]:
+    """Find real servers that send packets for the VIP on: each goes round until its TTL ends."""
+    for server, facts, vip, held in _held(o):
+        if not held and _loops(facts):
+            yield Clue(
+                server.name,
+                f"{server.name} does not hold {vip} and has ip_forward=1",
+                f"{vip}/32 on {VIP_LINK}",
+                "it forwards each packet for the VIP back to the director, and so on until the TTL"
+                " ends: about 60 frames for a SYN, and the client hears that the host is"
+                " unreachable",
+                _hold(facts, vip),
+                about=str(vip),
+                touches=(server.name,),
+            )
+
+
+def link_down(o: Observations) -> Iterator[Clue]:
+    """Find VIPs on links that are down."""
+    for server, facts, vip, held in _held(o):
+        down = [a.link for a in held if not (found := facts.link(a.link)) or not found.up]
+        if held and len(down) == len(held):
+            yield Clue(
+                server.name,
+                f"{down[0]} of {server.name}, which holds {vip}, is down",
+                "up",
+                "in IPv4 the VIP stays local all the same; but whoever turned the link off may turn"
+                " off more, and it does not come back by itself",
+                f"ip link set {down[0]} up",
+                about=str(vip),
+                touches=(server.name,),
+            )
+
+
+def prefix(o: Observations) -> Iterator[Clue]:
+    """Find VIPs whose prefix makes more than themselves local or on-link."""
+    for server, facts, vip, held in _held(o):
+        for fact in held:
+            if fact.prefix_length == HOST_BITS or _on_nic(facts, fact):
+                continue
+            link = facts.link(fact.link)
+            wide = f"{vip}/{fact.prefix_length}"
+            local = link is not None and link.loopback
+            yield Clue(
+                server.name,
+                f"{server.name} holds {wide} on {fact.link}",
+                f"{vip}/32",
+                "on the loopback link all of that network becomes local, its gateway too"
+                if local
+                else f"a second way to all of that network ends at {fact.link}; it works only"
+                " as long as the NIC's own route comes first",
+                f"ip address del {wide} dev {fact.link}; ip address add {vip}/32 dev {fact.link}",
+                about=str(vip),
+                touches=(server.name,),
+                severity="" if local else WARNING,
+            )
+
+
+def _on_nic(facts: HostFacts, fact: AddressFact) -> bool:
+    link = facts.link(fact.link)
+    return link is not None and speaks_arp(link)
+
+
+def on_nic(o: Observations) -> Iterator[Clue]:
+    """Find VIPs on a broadcast link of a real server: it answers for them as for its own."""
+    for server, facts, vip, held in _held(o):
+        for fact in held:
+            if _on_nic(facts, fact):
+                yield Clue(
+                    server.name,
+                    f"{server.name} holds {vip} on {fact.link}, which answers in ARP",
+                    f"{vip}/32 on {VIP_LINK}",
+                    "a link answers for its own addresses whatever arp_ignore=1 says, so clients"
+                    " may come here past the director",
+                    f"ip address del {vip}/{fact.prefix_length} dev {fact.link};"
+                    f" {_hold(facts, vip)}",
+                    about=str(vip),
+                    touches=(server.name,),
+                )
+
+
+def not_listening(o: Observations) -> Iterator[Clue]:
+    """Find services that nobody on a real server listens for, at the VIP or everywhere."""
+    for server, _ in o.servers:
+        vitals = o.vitals.get(server.name)
+        if vitals is None or "listeners" in vitals.cannot:
+            continue
+        for service in o.services_of(server.name):
+            ears = [e for e in vitals.listeners if _hears(e, service)]
+            if any(_takes(ear, service.vip) for ear in ears) or o.answered(server.name, service):
+                continue
+            own = sorted({str(ear.address) for ear in ears})
+            seen = f"only on {', '.join(own)}" if own else "at all"
+            yield Clue(
+                server.name,
+                f"nobody on {server.name} listens on {about(service)}"
+                + (f": {service.port}/{service.protocol} is heard {seen}" if own else ""),
+                f"a server that listens on {service.vip} or on every address",
+                "packets keep the VIP as their destination all the way to the real server",
+                f"have the server listen on {service.vip}:{service.port} or 0.0.0.0:{service.port}",
+                about=about(service),
+                touches=(server.name,),
+            )
+
+
+def _hears(ear: Listener, service: VirtualService) -> bool:
+    return (ear.protocol, ear.port) == (service.protocol, service.port)
+
+
+def _takes(ear: Listener, vip: Address) -> bool:
+    return ear.address == vip or int(ear.address) == 0
+
+
+def _back(o: Observations) -> Iterator[tuple[Host, HostFacts, BackFact, str]]:
+    """List the ways of replies from real servers, with the link that requests come in by."""
+    for server, facts in o.servers:
+        vitals, nic = o.vitals.get(server.name), o.nic(server)
+        seen: set[tuple[str, str, str]] = set()
+        for way in vitals.back if vitals and nic else ():
+            key = (way.link, str(way.gateway), way.error)
+            if key not in seen and nic is not None:
+                seen.add(key)
+                yield server, facts, way, nic.name
+
+
+def reverse_path(o: Observations) -> Iterator[Clue]:
+    """Find strict reverse path filters that drop requests, as replies would leave elsewhere."""
+    for server, _, way, link in _back(o):
+        strict = o.effective(server.name, "rp_filter", link) == STRICT
+        if strict and way.link and way.link != link:
+            dropped = o.grown(server.name, "TcpExt.IPReversePathFilter")
+            shown = f"; it dropped {dropped} packets just now" if dropped else ""
+            yield Clue(
+                server.name,
+                f"{server.name} filters strictly by reverse path on {link}, and its way to"
+                f" {way.client} is {way.link}{shown}",
+                "rp_filter 0 or 2 where the ways differ",
+                f"requests come in by {link}, so they fail the test and are dropped",
+                f"sysctl -w net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.{link}.rp_filter=2",
+                touches=(server.name,),
+            )
+
+
+def other_link(o: Observations) -> Iterator[Clue]:
+    """Find replies that leave by another link than requests come in by."""
+    for server, _, way, link in _back(o):
+        strict = o.effective(server.name, "rp_filter", link) == STRICT
+        if way.link and way.link != link and not strict:
+            yield Clue(
+                server.name,
+                f"replies of {server.name} to {way.client} leave by {way.link}, not {link}",
+                f"by {link}",
+                "another network, or a port that may not send from the VIP, drops them",
+                f"ip route replace {way.client} via GATEWAY dev {link}",
+                touches=(server.name,),
+                severity=WARNING,
+            )
+
+
+def via_director(o: Observations) -> Iterator[Clue]:
+    """Find real servers whose way back is the director."""
+    directors = {h.address: h.name for h in o.spec.directors} | dict.fromkeys(o.vips, "the VIP")
+    for server, facts, way, _ in _back(o):
+        if way.gateway in directors:
+            known = [r.gateway for r in facts.routes if r.gateway not in (None, way.gateway)]
+            gateway = known[0] if known else "GATEWAY"
+            yield Clue(
+                server.name,
+                f"the gateway of {server.name} to {way.client} is {directors[way.gateway]}"
+                f" ({way.gateway})",
+                "a router, past the director",
+                "replies die there, or cross it if it forwards: direct routing exists to spare it"
+                " them",
+                f"ip route replace default via {gateway}",
+                touches=(server.name,),
+            )
+
+
+def no_route(o: Observations) -> Iterator[Clue]:
+    """Find real servers that know no way to a client."""
+    for server, _, way, link in _back(o):
+        if way.error and not way.link:
+            yield Clue(
+                server.name,
+                f"{server.name} has no route to {way.client}: {way.error}",
+                f"a default route by {link}",
+                "it takes the request and cannot send its reply",
+                f"ip route add default via GATEWAY dev {link}",
+                touches=(server.name,),
+            )
+
+
+def udp_source(o: Observations) -> Iterator[Clue]:
+    """Find UDP answers that leave with another source than the VIP."""
+    for case in o.cases:
+        if case.service.protocol != "udp" or o.evidence is None:
+            continue
+        asked = {(str(w.attempt.source), w.attempt.source_port) for w in case.ways}
+        for server, facts in o.servers:
+            own = {str(a.address) for a in facts.addresses} - {str(case.service.vip)}
+            wrong = {
+                f.source
+                for f in o.evidence.frames.get(server.name, ())
+                if f.outgoing and f.kind == "udp" and f.source in own
+                if (f.target, f.target_port) in asked and f.source_port == case.service.port
+            }
+            for source in sorted(wrong):
+                yield Clue(
+                    server.name,
+                    f"{server.name} answers datagrams for {about(case.service)} from {source}",
+                    f"from {case.service.vip}",
+                    "a server bound to every address answers from the one that the route chooses,"
+                    " and the client takes no answer from a stranger",
+                    f"bind the server to {case.service.vip}, or have it answer with IP_PKTINFO",
+                    about=about(case.service),
+                    touches=(server.name,),
+                )
+
+
+def is_director_too(o: Observations) -> Iterator[Clue]:
+    """Find real servers whose own IPVS takes the VIP's packets again."""
+    for server, _ in o.servers:
+        vitals = o.vitals.get(server.name)
+        if vitals is None or vitals.sysctls.get("net/ipv4/vs/backup_only") == "1":
+            continue
+        for service in o.services_of(server.name):
+            key = (service.protocol, service.vip, service.port)
+            for found in vitals.services:
+                sent = [d.server for d in found.destinations if d.forwarding != "local"]
+                if (found.protocol, found.vip, found.port) == key and sent:
+                    yield _again(o, server, service, sent)
+
+
+def _again(o: Observations, server: Host, service: VirtualService, sent: list[Address]) -> Clue:
+    others = tuple(host.name for host in o.spec.real_servers if host.address in sent)
+    return Clue(
+        server.name,
+        f"{server.name} has an IPVS service {about(service)} of its own",
+        "no service for the VIP on a real server, or backup_only=1",
+        "it schedules what the director sent it once more: to other servers, or back, until the"
+        " TTL ends",
+        f"ipvsadm -D -{'u' if service.protocol == 'udp' else 't'} {service.vip}:{service.port};"
+        " or sysctl -w net.ipv4.vs.backup_only=1",
+        about=about(service),
+        touches=(server.name, *others),
+    )
+
+
+def mtu(o: Observations) -> Iterator[Clue]:
+    """Find real servers whose MTU is smaller than their director's."""
+    for director, _ in o.directors:
+        theirs = o.director_nic(director)
+        for server, _ in o.servers:
+            nic = o.nic(server)
+            if nic is not None and theirs is not None and nic.mtu < theirs.mtu:
+                yield Clue(
+                    server.name,
+                    f"{nic.name} of {server.name} has an MTU of {nic.mtu}, {theirs.name} of"
+                    f" {director.name} {theirs.mtu}",
+                    "the same MTU on all hosts of the segment",
+                    "packets that the director hands on may be too large for the server's link",
+                    f"ip link set {nic.name} mtu {theirs.mtu}",
+                    touches=(server.name,),
+                )
+
+
+def director_mtu(o: Observations) -> Iterator[Clue]:
+    """Find directors whose MTU is smaller than their real servers'."""
+    for director, _ in o.directors:
+        nic = o.director_nic(director)
+        sizes = [own.mtu for server, _ in o.servers if (own := o.nic(server))]
+        if nic is not None and sizes and nic.mtu < min(sizes):
+            yield Clue(
+                director.name,
+                f"{nic.name} of {director.name} has an MTU of {nic.mtu}, its real servers"
+                f" {min(sizes)}",
+                "the same MTU on all hosts of the segment",
+                "the director refuses larger packets of clients (ICMP: fragmentation needed), so"
+                " large requests wait for that word, or stall where ICMP is dropped",
+                f"ip link set {nic.name} mtu {min(sizes)}",
+            )
+
+
+def forwarding(o: Observations) -> Iterator[Clue]:
+    """Note real servers that forward: harmless as long as they hold the VIP."""
+    for server, facts in o.servers:
+        if _loops(facts) and all(facts.holds(vip) for vip in o.vips_of(server.name)):
+            yield Clue(
+                server.name,
+                f"{server.name} has ip_forward=1",
+                "0, unless it routes for others",
+                "if it ever loses the VIP, packets go in circles instead of being dropped",
+                "sysctl -w net.ipv4.ip_forward=0",
+                touches=(server.name,),
+                severity=NOTE,
+            )

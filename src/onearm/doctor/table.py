@@ -1,0 +1,201 @@
+"""The table of all findings of a diagnosis, along the path of a packet: the rules as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from onearm.doctor import arp, director, firewall, hosts, neighbours, path, real_server
+from onearm.doctor.clue import Clue
+from onearm.doctor.observations import Observations
+from onearm.finding import ERROR, NOTE, WARNING
+
+Rule = Callable[[Observations], Iterator[Clue]]
+LAB, RECORDED = "lab", "recorded"  # how a rule is tested: by a planted fault, or on observations
+
+
+class Row(NamedTuple):
+    """One finding: its id and severity, what it means, its rule, and the findings that it explains
+    where both touch the same real server; `*` at the end of a pattern stands for any rest.
+
+    `fix`: onearm's own plan cures it.
+    """
+
+    id: str
+    severity: str
+    means: str
+    rule: Rule
+    explains: tuple[str, ...] = ()
+    fix: bool = False
+    tested: str = LAB
+
+
+ANY = ("hop.*", "path.*", "ipvs.synrecv")
+BYPASS = ("hop.around", "vip.duplicate", "arp.stale", "path.*", "hop.client_to_director")
+AT_SERVER = ("hop.server_*", "hop.large_reply", "hop.crossed", "path.*", "ipvs.synrecv")
+
+TABLE: tuple[Row, ...] = (
+    Row("host.unreachable", ERROR, "a host could not be looked at", hosts.unreachable,
+        ("neigh.server", "hop.director", "hop.director_to_server")),
+    Row("host.address", ERROR, "the machine reached under a name lacks the spec's address",
+        hosts.preflight("host.address"), ANY),
+    Row("host.same_machine", ERROR, "two names of the spec reach one machine",
+        hosts.preflight("host.same_machine"), ANY, tested=RECORDED),
+    Row("host.ip_vs", ERROR, "the director's kernel has no IPVS",
+        hosts.preflight("host.ip_vs"), (*ANY, "ipvs.*"), tested=RECORDED),
+    Row("host.role", ERROR, "a director holds what a real server should, or the other way round",
+        hosts.preflight("host.role"), tested=RECORDED),
+    Row("l2.on_link", ERROR, "the director reaches a real server through a gateway",
+        hosts.preflight("l2.on_link"), ANY, tested=RECORDED),
+    Row("l2.one_link", ERROR, "the director reaches its real servers by different links",
+        hosts.preflight("l2.one_link"), ANY, tested=RECORDED),
+    Row("client.route", ERROR, "the client has no way to the VIP", hosts.client_route),
+    Row("arp.off", ERROR, "a host's NIC takes no part in ARP", arp.switched_off,
+        ("arp.*", "neigh.*", "hop.*", "path.*", "ipvs.synrecv", "vip.wrong_link")),
+    Row("vip.duplicate", ERROR, "another machine answers for the VIP, or speaks in its name",
+        arp.duplicate, ("hop.*", "path.*", "arp.stale")),
+    Row("arp.stale", ERROR, "a machine's neighbour entry for the VIP is not the director's MAC",
+        arp.stale, ("hop.*", "path.*")),
+    Row("director.second_address", ERROR, "the director's NIC has no address besides the VIP",
+        hosts.preflight("director.second_address"),
+        (*ANY, "neigh.*", "host.address", "host.unreachable", "l2.on_link", "vip.wrong_link"),
+        ),
+    Row("vip.announced", ERROR, "the director does not hold the VIP", director.vip_announced,
+        (*ANY, "arp.stale", "client.route"), fix=True),
+    Row("vip.wrong_link", ERROR, "the director holds the VIP on another link than its NIC",
+        director.vip_wrong_link, ("hop.client_to_director", "arp.director_silent", "path.*")),
+    Row("arp.director_silent", ERROR, "the director holds the VIP and does not answer for it",
+        arp.director_silent, ("hop.client_to_director", "path.*")),
+    Row("hop.client_to_director", ERROR, "clients' packets never arrive at the director",
+        path.never_arrived),
+    Row("fw.d.drop", ERROR, "the director's firewall drops clients' packets",
+        firewall.director_drops, ("hop.director", "path.*", "hop.client_to_director", "fw.d.icmp")),
+    Row("fw.d.reject", ERROR, "the director's firewall rejects clients' packets",
+        firewall.director_rejects, ("hop.director*", "path.*", "fw.d.icmp")),
+    Row("fw.d.stateful", ERROR, "the director's firewall drops what follows the SYN",
+        firewall.director_stateful, ("hop.first_data", "hop.large_reply", "path.*",
+                                     "ipvs.synrecv", "fw.d.fin")),
+    Row("fw.d.fin", WARNING, "the director's firewall drops the end of connections",
+        firewall.director_ends, tested=RECORDED),
+    Row("ipvs.service", ERROR, "the director has no such virtual service",
+        director.service_missing, ("hop.director_refused", "path.*"), fix=True),
+    Row("ipvs.weights", ERROR, "all destinations of a service have weight 0", director.weights,
+        ("hop.director*", "path.*", "ipvs.weight"), fix=True),
+    Row("ipvs.destination", ERROR, "a service lacks a real server", director.destination_missing,
+        ("hop.director_refused", "path.*"), fix=True),
+    Row("ipvs.method", ERROR, "a destination is not forwarded to directly", director.method,
+        (*ANY, "ipvs.port"), fix=True),
+    Row("ipvs.port", ERROR, "a destination has another port than its service", director.port,
+        ANY, fix=True),
+    Row("hop.director_refused", ERROR, "the director itself answers or refuses connections",
+        path.director_refused),
+    Row("fw.d.out", ERROR, "the director's firewall drops what IPVS hands on",
+        firewall.director_out, ("hop.director", "path.*", "ipvs.synrecv")),
+    Row("neigh.server", ERROR, "the director cannot, or wrongly, hand frames to a real server",
+        neighbours.server, ("hop.director", "hop.director_to_server", "path.*", "ipvs.synrecv")),
+    Row("hop.director", ERROR, "connections arrive at the director and leave it for nobody",
+        path.director_kept),
+    Row("hop.director_to_server", ERROR, "what the director hands on never arrives",
+        path.not_at_server, ("path.*", "ipvs.synrecv")),
+    Row("hop.around", ERROR, "connections reach a real server past the director", path.around,
+        ("path.distribution", "path.every_destination")),
+    Row("loop.rs_forwards_without_vip", ERROR,
+        "a real server without the VIP forwards: packets go round",
+        real_server.forwards_without_vip, (*ANY, "neigh.gateway"), fix=True),
+    Row("loop.rs_is_director", ERROR, "a real server schedules the VIP's packets once more",
+        real_server.is_director_too, ANY),
+    Row("vip.missing", ERROR, "a real server does not hold the VIP", real_server.vip_missing,
+        (*AT_SERVER, "listen.on_vip"), fix=True),
+    Row("vip.link_down", WARNING, "the link that holds a real server's VIP is down",
+        real_server.link_down, AT_SERVER, fix=True),
+    Row("vip.prefix", ERROR, "a real server's VIP has a prefix that is not its own alone",
+        real_server.prefix, (*AT_SERVER, "route.*", "neigh.gateway", "rp_filter.effective"),
+        fix=True),
+    Row("vip.on_nic", ERROR, "a real server holds the VIP on a link that answers in ARP",
+        real_server.on_nic, BYPASS),
+    Row("arp.answers", ERROR, "a real server answers for the VIP in ARP", arp.answers,
+        (*BYPASS, "arp.announces", "hop.server_*"), fix=True),
+    Row("arp.announces", ERROR, "a real server asks in ARP in the VIP's name", arp.announces,
+        (*BYPASS, "hop.server_*"), fix=True),
+    Row("arp.no_out_drop_without_announce2", ERROR,
+        "a real server drops its own ARP requests: it works until its cache is cold",
+        arp.dropped_questions, (*AT_SERVER, "neigh.gateway")),
+    Row("arp.ignore_too_strict", ERROR, "a real server hides what must answer in ARP",
+        hosts.preflight("arp.ignore_too_strict"), ("neigh.server", "hop.director"),
+        tested=RECORDED),
+    Row("arp.no_link", ERROR, "a real server has no link that takes part in ARP",
+        hosts.preflight("arp.no_link"), ("neigh.*", "hop.*"), tested=RECORDED),
+    Row("rp_filter.effective", ERROR, "a real server's reverse path filter drops requests",
+        real_server.reverse_path, (*AT_SERVER, "neigh.gateway")),
+    Row("fw.r.drop", ERROR, "a real server's firewall refuses clients at the VIP",
+        firewall.server_in, (*AT_SERVER, "hop.first_data", "fw.r.icmp")),
+    Row("listen.on_vip", ERROR, "nobody on a real server listens on the VIP",
+        real_server.not_listening, AT_SERVER),
+    Row("hop.server_refused", ERROR, "a real server refuses connections", path.server_refused),
+    Row("route.none", ERROR, "a real server has no route to the clients", real_server.no_route,
+        AT_SERVER),
+    Row("route.via_director", ERROR, "a real server's way back is the director",
+        real_server.via_director, (*AT_SERVER, "neigh.gateway", "forward.accept_local")),
+    Row("route.back", ERROR, "replies leave by another link than requests come in by",
+        real_server.other_link, (*AT_SERVER, "neigh.gateway")),
+    Row("neigh.gateway", ERROR, "a real server cannot, or wrongly, send to its gateway",
+        neighbours.gateway, AT_SERVER),
+    Row("fw.r.out", ERROR, "a real server's firewall drops its replies", firewall.server_out,
+        AT_SERVER),
+    Row("udp.reply_source", ERROR, "UDP answers leave with another source than the VIP",
+        real_server.udp_source, AT_SERVER),
+    Row("hop.crossed", ERROR, "replies come to the director", path.crossed,
+        ("hop.server_*", "path.*", "hop.large_reply")),
+    Row("hop.server_unanswered", ERROR, "a real server gets connections and answers nothing",
+        path.unanswered, ("path.*", "ipvs.synrecv")),
+    Row("hop.server_to_client", ERROR, "replies leave a real server and never come",
+        path.reply_lost, ("path.*", "ipvs.synrecv")),
+    Row("hop.first_data", ERROR, "connections open, and the first data hangs", path.first_data,
+        ("hop.large_reply", "path.*", "ipvs.synrecv")),
+    Row("fw.d.icmp", WARNING, "the director's firewall drops the ICMP errors of path MTU discovery",
+        firewall.director_icmp, ("hop.large_reply",)),
+    Row("fw.r.icmp", WARNING, "a real server's firewall drops those ICMP errors",
+        firewall.server_icmp, ("hop.large_reply",)),
+    Row("mtu.director", WARNING, "the director's MTU is smaller than its real servers'",
+        real_server.director_mtu),
+    Row("mtu.differs", WARNING, "a real server's MTU is smaller than the director's",
+        real_server.mtu, ("hop.large_reply",)),
+    Row("hop.large_reply", ERROR, "small replies work, large ones stall", path.large_reply),
+    Row("path.client_address", ERROR, "real servers see another address than the client's",
+        path.property_failed("path.client_address"), ("path.*", "hop.client_to_director")),
+    Row("path.distribution", ERROR, "the shares are not those that the scheduler promises",
+        path.property_failed("path.distribution")),
+    Row("path.every_destination", ERROR, "a real server was not reached, for no reason known",
+        path.unexplained),
+    Row("ipvs.unwanted", WARNING, "a service sends to a server that the spec does not name",
+        director.unwanted, ("path.distribution",), fix=True, tested=RECORDED),
+    Row("ipvs.weight", WARNING, "a weight is not the spec's", director.weight,
+        ("path.*",), fix=True),
+    Row("ipvs.scheduler", WARNING, "a scheduler or its flags are not the spec's",
+        director.scheduler, ("path.distribution",), fix=True),
+    Row("vs.conntrack", WARNING, "IPVS keeps conntrack entries that never see a reply",
+        director.sysctl("net/ipv4/vs/conntrack"), fix=True),
+    Row("vs.expire_nodest_conn", WARNING, "packets of a removed real server vanish",
+        director.sysctl("net/ipv4/vs/expire_nodest_conn"), fix=True),
+    Row("vs.expire_quiescent_template", WARNING, "persistent clients stay on a drained server",
+        director.sysctl("net/ipv4/vs/expire_quiescent_template"), fix=True),
+    Row("vs.conn_reuse_mode", WARNING, "reused client ports go where the last connection went",
+        director.sysctl("net/ipv4/vs/conn_reuse_mode"), fix=True),
+    Row("forward.accept_local", WARNING, "replies that cross the director would go unnoticed",
+        director.forwards),
+    Row("lro.on", WARNING, "the director's NIC merges segments (LRO)", director.lro,
+        tested=RECORDED),
+    Row("conntrack.full", WARNING, "a host's conntrack table is nearly full",
+        director.conntrack_full, tested=RECORDED),
+    Row("ipvs.synrecv", WARNING, "many connections never get past their first packet",
+        director.half_open, tested=RECORDED),
+    Row("ipvs.table_small", NOTE, "the connection table is small for the load",
+        director.table_small, tested=RECORDED),
+    Row("loop.rs_forwards", NOTE, "a real server forwards: harmless while it holds the VIP",
+        real_server.forwarding, tested=RECORDED),
+    Row("director.shared", NOTE, "services that are not onearm's stand on the director",
+        hosts.preflight("director.shared"), tested=RECORDED),
+    Row("host.unseen", NOTE, "something on a host could not be looked at", hosts.unseen,
+        tested=RECORDED),
+)  # fmt: skip
+BY_ID = {row.id: row for row in TABLE}

@@ -1,0 +1,1 @@
+"""Faults that a lab can be given on purpose, each with the finding that names it."""

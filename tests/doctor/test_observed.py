@@ -1,0 +1,195 @@
+"""Rules whose fault the lab cannot have, on observations as hosts bring them; and healthy ones."""
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+import worlds
+from onearm.desire import DIRECTOR_SYSCTLS
+from onearm.doctor.observations import Observations
+from onearm.doctor.rank import diagnose
+from onearm.doctor.table import RECORDED, TABLE
+from onearm.facts import AddressFact, DestinationFact, LinkFact, NeighbourFact, ServiceFact
+from onearm.finding import NOTE, Finding
+from onearm.spec import Host, Member
+from onearm.vitals import BackFact, ConnectionsFact, Listener, RulesFact, Vitals
+
+VIP, CLIENT, ROUTER = worlds.VIP, ip_address("198.51.100.10"), ip_address("203.0.113.1")
+ADDRESSES = {"d": ip_address("203.0.113.3"), "r1": ip_address("203.0.113.4")} | {
+    "r2": ip_address("203.0.113.5")
+}
+DUMMY = LinkFact(7, "eth-vip", kind="dummy", mac="02:00:00:00:07:07", mtu=1500, up=True)
+SILENT = {"net/ipv4/conf/eth0/arp_ignore": "1", "net/ipv4/conf/eth0/arp_announce": "2"}
+FIREWALL = RulesFact(
+    "iptables-nft",
+    "*filter\n:INPUT DROP [0:0]\n-A INPUT -m conntrack --ctstate INVALID -j DROP\n"
+    "-A INPUT -p tcp -m tcp --dport 80 -j ACCEPT\n-A INPUT -p icmp -j ACCEPT\nCOMMIT",
+)
+
+
+def healthy():
+    """Give the observations of a converged reference, nothing sent."""
+    facts = worlds.facts()
+    table = ServiceFact(
+        "tcp",
+        VIP,
+        80,
+        0,
+        "rr",
+        destinations=tuple(
+            DestinationFact(ADDRESSES[name], 80, 1, "direct") for name in ("r1", "r2")
+        ),
+    )
+    director = facts["d"]
+    facts["d"] = replace(
+        director,
+        addresses=(*director.addresses, AddressFact("eth0", VIP, 32)),
+        services=(table,),
+        sysctls=dict(DIRECTOR_SYSCTLS),
+    )
+    for name in ("r1", "r2"):
+        own = facts[name]
+        facts[name] = replace(
+            own,
+            links=(*own.links, DUMMY),
+            addresses=(*own.addresses, AddressFact("eth-vip", VIP, 32)),
+            sysctls=dict(SILENT),
+        )
+    back = (BackFact(CLIENT, VIP, "eth0", ROUTER, 1500),)
+    ears = (Listener("tcp", ip_address("0.0.0.0"), 80),)
+    vitals = {"d": Vitals()} | {n: Vitals(listeners=ears, back=back) for n in ("r1", "r2")}
+    return Observations(spec=worlds.SPEC, facts=facts, vitals=vitals)
+
+
+def ids(o):
+    return [f.id for f in diagnose(o).findings]
+
+
+def with_facts(name, **changed):
+    o = healthy()
+    return replace(o, facts=o.facts | {name: replace(o.facts[name], **changed)})
+
+
+def with_vitals(name, **changed):
+    o = healthy()
+    return replace(o, vitals={**o.vitals, name: replace(o.vitals[name], **changed)})
+
+
+def with_service(**changed):
+    """Change the director's table as it was read."""
+    (table,) = healthy().facts["d"].services
+    return with_facts("d", services=(replace(table, **changed),))
+
+
+def with_link(name, link, **changed):
+    found = healthy().facts[name].links
+    return with_facts(
+        name, links=tuple(replace(k, **changed) if k.name == link else k for k in found)
+    )
+
+
+def preflight(identity, severity="error"):
+    return replace(healthy(), preflight=(Finding(identity, severity, "d", "seen", "cure"),))
+
+
+def stranger():
+    others = healthy().facts["d"].services[0].destinations
+    more = DestinationFact(ip_address("203.0.113.9"), 80, 1, "direct")
+    return with_service(destinations=(*others, more))
+
+
+HALF_OPEN = ConnectionsFact("tcp", VIP, 80, ADDRESSES["r1"], "SYN_RECV", 40, 39)
+CROWD = ConnectionsFact("tcp", VIP, 80, ADDRESSES["r1"], "ESTABLISHED", 40000)
+CASES = [
+    ("lro.on", with_vitals("d", offloads={"eth0": ("lro",)})),
+    (
+        "conntrack.full",
+        with_vitals("r1", counters={"nf_conntrack.count": 95, "nf_conntrack.max": 100}),
+    ),
+    ("ipvs.synrecv", with_vitals("d", connections=(HALF_OPEN,))),
+    ("ipvs.table_small", with_vitals("d", connections=(CROWD,), ip_vs={"conn_tab_bits": "12"})),
+    ("ipvs.unwanted", stranger()),
+    ("fw.d.fin", with_vitals("d", rules=(FIREWALL,))),
+    ("loop.rs_forwards", with_facts("r1", sysctls=SILENT | {"net/ipv4/ip_forward": "1"})),
+    ("host.unseen", with_vitals("r2", cannot={"rules.nft": "nft is not installed here"})),
+    ("host.same_machine", preflight("host.same_machine")),
+    ("host.ip_vs", preflight("host.ip_vs")),
+    ("host.role", preflight("host.role")),
+    ("l2.on_link", preflight("l2.on_link")),
+    ("l2.one_link", preflight("l2.one_link")),
+    ("arp.ignore_too_strict", preflight("arp.ignore_too_strict")),
+    ("arp.no_link", preflight("arp.no_link")),
+    ("director.shared", preflight("director.shared", "warning")),
+]
+
+
+def test_a_healthy_world_has_no_finding():
+    assert ids(healthy()) == []
+
+
+@pytest.mark.parametrize(("wanted", "observed"), CASES, ids=[case[0] for case in CASES])
+def test_it_is_named_and_nothing_else_is(wanted, observed):
+    assert set(ids(observed)) == {wanted}
+
+
+def test_every_row_that_no_fault_tests_is_tested_here():
+    assert {row.id for row in TABLE if row.tested == RECORDED} == {case[0] for case in CASES}
+
+
+# The rules that faults of the lab test as well, in the forms that the lab does not have.
+MORE = [
+    ("vip.announced", with_facts("d", addresses=worlds.facts()["d"].addresses)),
+    ("ipvs.service", with_facts("d", services=())),
+    ("ipvs.scheduler", with_service(scheduler="lc")),
+    ("vip.missing", with_facts("r1", addresses=worlds.facts()["r1"].addresses)),
+    ("vip.link_down", with_link("r1", "eth-vip", up=False)),
+    ("arp.off", with_link("r1", "eth0", arp=False)),
+    ("mtu.differs", with_link("d", "eth0", mtu=9000)),
+    ("arp.answers", with_facts("r1", sysctls={"net/ipv4/conf/eth0/arp_announce": "2"})),
+    ("arp.announces", with_facts("r1", sysctls={"net/ipv4/conf/all/arp_ignore": "1"})),
+    ("listen.on_vip", with_vitals("r1", listeners=())),
+    ("listen.on_vip", with_vitals("r1", listeners=(Listener("tcp", ADDRESSES["r1"], 80),))),
+    (
+        "route.via_director",
+        with_vitals("r1", back=(BackFact(CLIENT, VIP, "eth0", ADDRESSES["d"]),)),
+    ),
+    (
+        "route.none",
+        with_vitals("r1", back=(BackFact(CLIENT, VIP, error="Network is unreachable"),)),
+    ),
+    ("route.back", with_vitals("r1", back=(BackFact(CLIENT, VIP, "eth1", ROUTER),))),
+    (
+        "neigh.gateway",
+        replace(
+            with_facts("r1", neighbours=(NeighbourFact("eth0", ROUTER, "", 0x20),)),
+        ),
+    ),
+    ("host.unreachable", replace(healthy(), out={"r1": "r1: no answer"})),
+]
+
+
+@pytest.mark.parametrize(("wanted", "observed"), MORE, ids=[case[0] for case in MORE])
+def test_it_is_named_without_traffic_too(wanted, observed):
+    assert set(ids(observed)) == {wanted}
+
+
+def test_a_listener_for_every_address_of_both_families_takes_the_vip():
+    observed = with_vitals("r1", listeners=(Listener("tcp", ip_address("::"), 80),))
+    assert ids(observed) == []
+
+
+def test_what_could_not_be_looked_at_is_no_fault_of_the_host():
+    observed = with_vitals("r1", listeners=(), cannot={"listeners": "denied"})
+    found = diagnose(observed).findings
+    assert [(f.id, f.severity) for f in found] == [("host.unseen", NOTE)]
+
+
+def test_a_server_that_serves_nothing_owes_nothing():
+    spec = replace(
+        worlds.SPEC,
+        real_servers=(*worlds.SERVERS, Host("spare", ip_address("203.0.113.6"))),
+        services=(replace(worlds.SERVICE, members=(Member("r1"), Member("r2"))),),
+    )
+    facts = healthy().facts | {"spare": worlds.host(ip_address("203.0.113.6"))}
+    assert ids(replace(healthy(), spec=spec, facts=facts)) == []

@@ -1,0 +1,97 @@
+"""The connection table in groups, from lines as kernels print them and from any other."""
+
+from collections import Counter
+from ipaddress import ip_address
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onearm.kernel import connections
+from onearm.vitals import ConnectionsFact
+
+VIP, VIP6 = ip_address("203.0.113.2"), ip_address("2001:db8::2")
+HEAD = "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData\n"
+# Recorded on the lab's director (kernel 6.1): a server that drops SYNs, a persistent service with
+# its template, UDP, and IPv6.
+RECORDED = f"""{HEAD}\
+TCP C633640A CF8A CB007102 01BB CB007105 01BB SYN_RECV         57
+TCP C633640A 0000 CB007102 1F90 CB007105 1F90 ASSURED         294
+TCP C633640A BB7E CB007102 0050 CB007105 0050 ESTABLISHED     899
+TCP 2001:0db8:0000:0000:0000:0000:0000:0002 E330 2001:0db8:0000:0000:0000:0000:0000:0002 0050\
+ 2001:0db8:0000:0000:0000:0000:0000:0004 0050 SYN_RECV         52
+TCP C633640A DA96 CB007102 1F90 CB007105 1F90 FIN_WAIT        114
+TCP C633640A CF90 CB007102 01BB CB007105 01BB SYN_RECV         58
+UDP C633640A D7A0 CB007102 0035 CB007104 0035 UDP             299
+"""
+
+
+def fact(server, port, state, count, *, old=0, vip=VIP, protocol="tcp"):
+    return ConnectionsFact(protocol, vip, port, ip_address(server), state, count, old)
+
+
+def test_entries_are_grouped_by_destination_and_state():
+    found, cut = connections.parse(RECORDED.splitlines(keepends=True))
+    assert not cut
+    assert set(found) == {
+        fact("203.0.113.5", 443, "SYN_RECV", 2, old=1),
+        fact("203.0.113.5", 8080, "ASSURED", 1),
+        fact("203.0.113.5", 8080, "FIN_WAIT", 1),
+        fact("203.0.113.5", 80, "ESTABLISHED", 1),
+        fact("203.0.113.4", 53, "UDP", 1, protocol="udp"),
+        fact("2001:db8::4", 80, "SYN_RECV", 1, old=1, vip=VIP6),
+    }
+
+
+def test_memory_is_bounded_and_the_vips_asked_for_come_first(monkeypatch):
+    monkeypatch.setattr(connections, "GROUPS_MOST", 10)
+    line = "TCP C633640A EB4A {:08X} 0050 CB007104 0050 FIN_WAIT        118\n"
+    lines = [line.format(0x0A000000 + n) for n in range(15)] + [line.format(int(VIP))] * 3
+    found, cut = connections.parse(lines, {VIP})
+    assert (len(found), cut, found[0]) == (10, True, fact("203.0.113.4", 80, "FIN_WAIT", 3))
+    found, cut = connections.parse([*lines, *(line.format(n) for n in range(100))], {VIP})
+    assert (len(found), cut, found[0].count) == (10, True, 3)
+    assert connections.parse(lines[:10], {VIP})[1] is False
+
+
+def test_a_host_without_ipvs_has_none_and_is_told_apart(tmp_path):
+    assert connections.connections((), str(tmp_path)) == ((), False)
+    assert not connections.loaded(str(tmp_path))
+    assert connections.parameters(str(tmp_path / "nowhere")) == {}
+    (tmp_path / "ip_vs_conn").write_text(HEAD)
+    (tmp_path / "ip_vs").write_text("")
+    assert connections.loaded(str(tmp_path))
+    assert connections.connections((), str(tmp_path)) == ((), False)
+
+
+def test_a_table_beyond_the_bound_is_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(connections, "LINES_MOST", 3)
+    (tmp_path / "ip_vs_conn").write_text(RECORDED)
+    found, cut = connections.connections((), str(tmp_path))
+    assert (len(found), cut) == (2, True)  # one line is the heading
+
+
+WORDS = st.sampled_from(
+    ["TCP", "CB007102", "0050", "SYN_RECV", "12", "-1", "٣", "zz", "2001:db8::%1", "::1", "FFFFF"]
+)
+LINES = st.lists(
+    st.text(max_size=90) | st.lists(WORDS, min_size=8, max_size=11).map(" ".join), max_size=8
+)
+
+
+@given(LINES)
+def test_any_lines_give_groups(lines):
+    found, _ = connections.parse(lines)
+    assert sum(f.count for f in found) <= len(lines)
+    assert all(0 <= f.old <= f.count and 0 <= f.port <= 0xFFFF for f in found)
+
+
+STATES = st.sampled_from(["SYN_RECV", "ESTABLISHED"])
+
+
+@given(st.lists(st.tuples(STATES, st.integers(0, 900)), max_size=50))
+def test_the_sums_are_right(entries):
+    lines = [f"TCP C633640A 9C40 CB007102 0050 CB007104 0050 {s:11} {n:7}" for s, n in entries]
+    found, _ = connections.parse(lines)
+    assert {f.state: f.count for f in found} == Counter(state for state, _ in entries)
+    waiting = sum(f.old for f in found)
+    assert waiting == sum(state == "SYN_RECV" and left <= 57 for state, left in entries)
