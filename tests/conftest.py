@@ -1,14 +1,26 @@
-"""What all tests share: lab tests that cannot run fail in CI, the rest may open no sockets."""
+"""What all tests share: the order of files, no clock over examples, and no skip in CI."""
 
 import os
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("shared", deadline=None)  # timings are never asserted
+# A machine may be busy: how long an example takes says nothing about the code.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
 
-pytest_plugins: list[str] = []
+# Files go to the workers whole and in this order: the longest first, or one would run on alone at
+# the end; and those that want a lab of their own before those that pass one on.
+FIRST = """
+cloud_lab cloud_refusals kill docs_lab doctor conflicts faults kinds wanted doctor_healthy native
+doctor_command commands demo apache lab enforce enforce_changes enforce_rules vitals
+"""
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take longest."""
+    rank = {f"test_{name}.py": turn for turn, name in enumerate(FIRST.split())}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -220,7 +220,8 @@ def test_an_unread_reply_ends_it(here):
 @private
 def test_one_run_holds_the_lock(tmp_path):
     with alone(tmp_path) as first:
-        assert first.ask({"do": "lock"})[1] == {"ok": None}
+        for _ in range(2):  # the second time it has it
+            assert first.ask({"do": "lock"})[1] == {"ok": None}
         argv = [
             "nsenter",
             *(["--user", "--preserve-credentials"] if USER else []),

@@ -111,6 +111,8 @@ class Node:
 
     def _take_lock(self, request: dict[str, Any], _rows: Rows) -> Any:
         """Hold the host's lock until this process ends; wait for another holder a while."""
+        if self._lock is not None:
+            return None  # it would wait for itself: flock tells open files apart, not processes
         deadline = time.monotonic() + wire.decode(float, request.get("wait_s", 0))
         LOCK.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -1,21 +1,88 @@
-"""One lab per test module, ended with it."""
+"""Labs for test modules: one has it after the other, as long as it is left as it was found."""
 
 import os
+import re
 
 import pytest
-from labs import Lab
+from labs import HOSTS, WarmLab
 
 from onearm.lab import client
 
+# These change what STATE does not show (port security, filter rules, what a real server runs) or
+# promise a fresh lab; kill leaves others' things there on purpose.
+OWN = re.compile(r"test_(enforce.*|doctor.*|faults|vitals|apache|native|commands|kill)")
+STATE = """
+cat /proc/net/ip_vs
+printf 'link\\naddress\\nroute\\n' | ip -d -o -batch -
+grep -r . /proc/sys/net/ipv4
+arptables-legacy -S
+grep -h ' 0A ' /proc/net/tcp | cut -d' ' -f2-5 | sort
+"""
+FAILED = pytest.StashKey[bool]()
+
+
+class Labs:
+    """The lab that goes from module to module."""
+
+    def __init__(self, folder):
+        self.folder, self.lab, self.found = folder, None, {}
+
+    def take(self, stem):
+        if self.lab is None:
+            name = f"lt-{stem}-{os.getpid()}"[:40]
+            info = client.up(name)
+            up = f"{info.backend}, kernel {info.kernel}, up after {info.boot_s:.1f} s"
+            print(f"proved: lab {name} up: {up}")
+            self.lab = WarmLab(name, self.folder)
+            self.found = self._state()
+        return self.lab
+
+    def _state(self):
+        everyone = (*HOSTS, "router", "neighbour")
+        shown = {host: self.lab.sh(host, STATE, check=False) for host in everyone}
+        return {host: text.replace(" tentative", "") for host, text in shown.items()}
+
+    def give_back(self):
+        """Keep it for the next only if nothing in it is different now."""
+        if self.lab is not None and self._state() != self.found:
+            self.end()
+
+    def end(self):
+        if self.lab is not None:
+            self.lab.nodes.end()
+            client.down(self.lab.name)
+            self.lab = None
+
+
+@pytest.fixture(scope="session")
+def labs(tmp_path_factory):
+    labs = Labs(tmp_path_factory.mktemp("lab"))
+    yield labs
+    labs.end()
+
 
 @pytest.fixture(scope="module")
-def lab(request, tmp_path_factory):
-    """A lab of the module's own; each test leaves it as it found it."""
-    stem = request.module.__name__.rpartition(".")[2].replace("_", "-")
-    name = f"lt-{stem}-{os.getpid()}"[:40]
-    info = client.up(name)
-    print(
-        f"proved: lab {name} up: {info.backend}, kernel {info.kernel}, up after {info.boot_s:.1f} s"
-    )
-    yield Lab(name, tmp_path_factory.mktemp(stem))
-    client.down(name)
+def lab(request, labs):
+    """A lab; each test leaves it as it found it."""
+    stem = request.module.__name__.rpartition(".")[2]
+    apart = OWN.fullmatch(stem)
+    if apart:
+        labs.end()
+    yield labs.take(stem.replace("_", "-"))
+    labs.end() if apart else labs.give_back()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Remember whether a test failed, so that its re-run and those after it start clean."""
+    report = yield
+    before = call.when != "setup" and item.stash[FAILED]
+    item.stash[FAILED] = before or report.failed
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item):
+    """End every fixture with a test that failed: what it left behind would fail the next."""
+    if item.stash[FAILED]:
+        item.session._setupstate.teardown_exact(None)

@@ -58,8 +58,9 @@ def told(diagnosis):
 
 @contextlib.contextmanager
 def diagnosing(lab, path):
-    """A Doctor for a spec in a lab."""
+    """A Doctor for a spec in a lab, by the nodes that command lines there use too."""
     with mock.patch.dict(os.environ, {"ONEARM_LAB": lab.name}):
-        doctor = Doctor(path)
-        with doctor.session:
-            yield doctor
+        with lab.nodes.used():  # those of the clients too, which every diagnosis meets anew
+            doctor = Doctor(path)
+            with doctor.session:
+                yield doctor

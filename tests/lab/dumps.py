@@ -14,7 +14,7 @@ echo '# records'; find /var/lib/onearm /etc/onearm -type f 2>/dev/null || true
 RULES = """
 echo '# arptables'
 arptables-legacy -L -n -v | sed -E 's/, pcnt=.*//; s/ [0-9]+ packets, .*bytes//'
-echo '# sysctls'; sysctl -a -r '^net[.]ipv4'
+echo '# sysctls'; sysctl net.ipv4
 """
 
 

@@ -1,4 +1,4 @@
-"""verify within the test's own process: its nodes stay, so a fault costs a second or two."""
+"""verify within the test's own process: its session stays, so a fault costs a second or two."""
 
 import contextlib
 import os
@@ -80,8 +80,9 @@ class Proof:
 
 @contextlib.contextmanager
 def proving(lab, path):
-    """A Proof of a spec in a lab."""
+    """A Proof of a spec in a lab, by the nodes that command lines there use too."""
     with mock.patch.dict(os.environ, {"ONEARM_LAB": lab.name}):
-        proof = Proof(path)
+        with lab.nodes.used():
+            proof = Proof(path)
         with proof.session:
             yield proof

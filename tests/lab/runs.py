@@ -36,7 +36,7 @@ def wait_for(true, state=lambda: ""):
     until = time.monotonic() + PATIENCE_S
     while not (answer := true()):
         assert time.monotonic() < until, f"waited in vain: {state()}"
-        time.sleep(0.05)
+        time.sleep(0.1)
     return answer
 
 

@@ -15,10 +15,10 @@ DEMO = Path(__file__).parents[2] / "scripts" / "demo"
 PARTS = ("1 The plan", "2 The ARP problem", "3 After apply", "4 The reference's trap", "5 Why")
 
 
-def start(**more):
+def start(*before, **more):
     """Start the demo; its lab is named after its pid."""
-    pipe = subprocess.PIPE
-    return subprocess.Popen([DEMO], stdout=pipe, stderr=pipe, text=True, env=os.environ | more)
+    pipe, argv = subprocess.PIPE, [*before, DEMO]
+    return subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, env=os.environ | more)
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,9 @@ def test_it_shows_all_five_properties_and_the_frames_of_each_hop(told):
     assert hops["replies", "server-1"] == 0
 
 
-def test_interrupted_it_ends_its_lab():
-    demo = start()
+def test_terminated_it_ends_its_lab():
+    """In the background of a script too, where SIGINT is ignored from the start."""
+    demo = start("env", "--ignore-signal=INT")
     name = f"demo-{demo.pid}"
     until = time.monotonic() + 60
     while name not in client.names() and time.monotonic() < until:

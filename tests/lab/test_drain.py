@@ -51,8 +51,8 @@ def test_a_real_server_that_leaves_ends_its_connections_first(lab):
 
 
 def test_killed_or_interrupted_it_goes_on_to_the_first_deadline(lab):
-    lab.onearm("apply", lab.spec(reference(**_drains(15))), "--yes", code=0)
-    alone = lab.spec(reference(**ALONE, **_drains(15)), "alone.yaml")
+    lab.onearm("apply", lab.spec(reference(**_drains(300))), "--yes", code=0)
+    alone = lab.spec(reference(**ALONE, **_drains(300)), "alone.yaml")
     with transfers(lab, 41003, 41004) as open_:
         ended = stopped_after(lab, DRAINING, "apply", alone, "--yes", number=signal.SIGINT)
         assert ended[0] == 130, ended
@@ -62,7 +62,9 @@ def test_killed_or_interrupted_it_goes_on_to_the_first_deadline(lab):
         assert len(first) == 1
         assert stopped_after(lab, DRAINING, "apply", alone, "--yes")[0] == -signal.SIGKILL
         assert _since(lab) == first
-        lab.onearm("apply", alone, "--yes", code=0)
+        open_["server-3"].goes_on()
+        over = lab.spec(reference(**ALONE, **_drains(1)), "over.yaml")
+        assert "draining" not in lab.onearm("apply", over, "--yes", code=0).err
         open_["server-2"].goes_on()
     assert _nothing_of_ours(lab, "server-3")
 

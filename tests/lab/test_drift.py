@@ -98,6 +98,7 @@ def applied(lab):
     lab.onearm("apply", REFERENCE, "--yes", code=0)
     yield
     lab.onearm("destroy", REFERENCE, "--yes", code=0)
+    lab.sh("server-2", "ip link del late", check=False)
     assert lab.on("server-2", "sysctl", "-n", "net.ipv4.conf.eth0.arp_ignore") == "0\n"
 
 

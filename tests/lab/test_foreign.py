@@ -7,10 +7,14 @@ from labs import REFERENCE, reference
 pytestmark = pytest.mark.lab
 
 
+@pytest.fixture(scope="module")
+def before(lab):
+    return dumps.whole(lab)
+
+
 @pytest.fixture
-def untouched(lab):
+def untouched(lab, before):
     """Whatever the test does, all is as before at its end."""
-    before = dumps.whole(lab)
     yield
     left = dumps.difference(before, dumps.whole(lab))
     assert not left, left

@@ -44,7 +44,7 @@ OTHERS = {
 def both(lab):
     """Two labs, for each core one: this is the longest of all tests."""
     second = client.up(f"{lab.name}-2").name
-    yield lab, Lab(second, lab.folder)
+    yield Lab(lab.name, lab.folder), Lab(second, lab.folder)
     client.down(second)
 
 

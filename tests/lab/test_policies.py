@@ -42,6 +42,7 @@ def state(lab):
 def prove(lab):
     with proving(lab, REFERENCE) as proof:
         yield proof
+    lab.onearm("destroy", REFERENCE, "--yes", code=0)
 
 
 @pytest.mark.parametrize("policies", [("arptables", "sysctl"), ("arptables", "arptables")])

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.lab
 
 @pytest.fixture(scope="module", autouse=True)
 def applied(lab):
-    lab.onearm("apply", REFERENCE, "--yes", code=0)
+    lab.process("apply", REFERENCE, "--yes", code=0)
     yield
     lab.onearm("destroy", REFERENCE, "--yes", code=0)
 
@@ -21,7 +21,7 @@ def test_the_real_ipvsadm_prints_the_references_table(lab):
 
 
 def test_it_is_proved_with_cold_caches(lab):
-    report = lab.onearm("verify", REFERENCE, "--cold", "--strict", "--json", code=0).json()
+    report = lab.process("verify", REFERENCE, "--cold", "--strict", "--json", code=0).json()
     assert {p["id"]: p["status"] for p in report["properties"]} == {
         "arp.single_mac": "pass",
         "path.every_destination": "pass",

@@ -9,10 +9,14 @@ pytestmark = pytest.mark.lab
 EVERYONE = (*HOSTS, "neighbour", "router")
 
 
+@pytest.fixture(scope="module")
+def before(lab):
+    return dumps.small(lab, EVERYONE)
+
+
 @pytest.fixture(autouse=True)
-def untouched(lab):
+def untouched(lab, before):
     """Whatever is refused, nothing moves."""
-    before = dumps.small(lab, EVERYONE)
     yield
     left = dumps.difference(before, dumps.small(lab, EVERYONE))
     assert not left, left

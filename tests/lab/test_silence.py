@@ -20,7 +20,7 @@ pytestmark = pytest.mark.lab
 OWN = "203.0.113.10"  # the neighbour's
 MACS = {f"server-{n}": f"02:00:00:00:00:0{n + 2}" for n in (1, 2, 3)}
 LOUD = "sysctl -q -w net.ipv4.conf.eth0.arp_ignore=0 net.ipv4.conf.eth0.arp_announce=0"
-CLAIM = f"arping -q -c 2 -U -I eth0 {VIP} || true"  # nobody replies to a gratuitous request
+CLAIM = f"arping -q -c 1 -U -I eth0 {VIP}"
 
 
 @pytest.fixture
@@ -30,6 +30,14 @@ def neighbour(lab, monkeypatch):
     place = RemotePlace("neighbour", reach.lab_prefix("neighbour"), "test", PATIENCE_S)
     yield place
     place.close()
+
+
+@pytest.fixture(autouse=True)
+def clean(lab):
+    """Take down what was applied, and what was made by hand."""
+    yield
+    lab.onearm("destroy", REFERENCE, "--yes", code=0)
+    lab.sh("server-2", "ip link del eth-vip", check=False)
 
 
 def _router_thinks(lab):
@@ -54,6 +62,8 @@ def test_a_router_that_was_misled_reaches_the_director_after_apply(lab):
 
 
 def test_it_is_told_also_when_the_run_died_after_the_silence(lab):
+    lab.onearm("apply", REFERENCE, "--yes", code=0)
+    lab.sh("router", f"curl -s http://{VIP}/")  # only who knows somebody heeds a claim
     lab.sh("server-2", f"{LOUD}; {CLAIM}")
     assert _router_thinks(lab) == MACS["server-2"]
     _kill_at_the_first_line(lab)

@@ -14,8 +14,12 @@ def _spec(lab, name, vip, port, scheduler="wlc"):
     return lab.spec(f"name: {name}\n{text}", f"{name}.yaml")
 
 
-def test_specs_with_a_vip_each(lab):
-    before = dumps.whole(lab)
+@pytest.fixture(scope="module")
+def before(lab):
+    return dumps.whole(lab)
+
+
+def test_specs_with_a_vip_each(lab, before):
     one = _spec(lab, "one", "203.0.113.2", 80)
     two = _spec(lab, "two", "203.0.113.20", 8080)
     lab.onearm("apply", one, "--yes", code=0)
@@ -28,8 +32,7 @@ def test_specs_with_a_vip_each(lab):
     assert not left, left
 
 
-def test_specs_that_share_a_vip(lab):
-    before = dumps.whole(lab)
+def test_specs_that_share_a_vip(lab, before):
     one = _spec(lab, "one", "203.0.113.2", 80)
     two = _spec(lab, "two", "203.0.113.2", 8080)
     lab.onearm("apply", one, "--yes", code=0)

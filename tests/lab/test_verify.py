@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from labs import REFERENCE
 from proofs import FAIL, PASS, UNPROVED, proving
+from runs import wait_for
 
 from onearm import probe, report
 from onearm.errors import Refused
@@ -44,6 +45,7 @@ def prove(lab):
         found = proof(cold=True)
         assert found.ids(PASS) == ALL, str(found)
         yield proof
+    lab.onearm("destroy", REFERENCE, "--yes", code=0)
 
 
 @dataclass
@@ -315,13 +317,14 @@ def test_port_security_with_the_wrong_pairs(lab, prove, pairs, fails, words):
 
 def test_connections_of_others_leave_the_shares_unproved(lab, prove):
     words = "of others in between, so only reported"
-    loop = "import socket, time\nwhile not time.sleep(0.002):"
+    loop = "import socket, time\nwhile not time.sleep(0.01):"
     loop += f" socket.create_connection(('{VIP}', 80), 5).close()"
     argv = ("neighbour", "--", "python3", "-I", "-c", loop)
     command = ("lab", "exec", "--name", lab.name, *argv)
     with lab.start(*command) as crowd:
         try:
-            time.sleep(0.5)
+            before = _connections(lab)
+            wait_for(lambda: _connections(lab) > before + 2)
             found = []
             while len(found) < CHANCES and not any(words in f.text(SHARES) for f in found):
                 found.append(prove(clients=["client"]))
@@ -330,6 +333,11 @@ def test_connections_of_others_leave_the_shares_unproved(lab, prove):
     print(*found, sep="\n")
     assert not any(f.ids(FAIL) for f in found)
     assert any(words in f.text(SHARES) for f in found)
+
+
+def _connections(lab):
+    """Count what the director ever handed on."""
+    return int(lab.on("server-1", "cat", "/proc/net/ip_vs_stats").splitlines()[2].split()[0], 16)
 
 
 def test_what_is_learned_is_really_forgotten(lab, prove):

@@ -32,7 +32,8 @@ RULES = ("path.every_destination", "path.client_address", "path.direct_reply", "
 def path(lab):
     path = lab.spec(SPEC)
     lab.onearm("apply", path, "--yes", code=0)
-    return path
+    yield path
+    lab.onearm("destroy", path, "--yes", code=0)
 
 
 @pytest.fixture(scope="module")

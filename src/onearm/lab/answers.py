@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 PORTION = 65536
 LONGEST = 1 << 40
+STEP_S = 0.1  # how finely a paced answer is paced; without steps it goes byte by byte, all the time
 WORDS = 3  # of a request's first line: method, target, version
 
 
@@ -35,7 +36,8 @@ class Answer:
             return self.head
         most = min(PORTION, self.left)
         if self.rate:
-            most = min(most, int((now - self.begun) * self.rate) - self.paid)
+            steps = int((now - self.begun) / STEP_S)
+            most = min(most, int(steps * STEP_S * self.rate) - self.paid)
         return FILLER[: max(0, most)]
 
     def sent(self, count: int) -> None:

@@ -21,13 +21,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from onearm.lab.answers import PORTION, Answer, line, reply
+from onearm.lab.answers import PORTION, STEP_S, Answer, line, reply
 
 TCP_PORTS = (80, 443, 8080)
 UDP_PORTS = (53, 5353)
 PID_FILE = Path("/run/responder.pid")
 HEAD_LIMIT = 8192  # a request head longer than this is no request
-TICK_S = 0.02  # how finely a paced answer is paced
+TICK_S = STEP_S / 2
 TURNS = 16  # portions written in one go
 ACCEPTS = 64  # new connections taken in one go
 MOST_FDS = 4096
