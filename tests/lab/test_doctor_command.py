@@ -1,15 +1,17 @@
 """`onearm doctor` and `onearm trace` as users call them, and that they change nothing."""
 
 import json
+import os
 import signal
 import sys
 import time
 
 import dumps
 import pytest
-from labs import HOSTS, REFERENCE, reference
+from labs import HOSTS, REFERENCE, Lab, reference
 from runs import wait_for
 
+from onearm.lab import client
 from onearm.lab.faults import planted
 
 pytestmark = pytest.mark.lab
@@ -24,6 +26,16 @@ reach:
   server-1: [{python}, -Im, onearm, lab, exec, server-1, --]
   server-2: [sh, -c, sleep 1000]
   server-3: [{python}, -Im, onearm, lab, exec, server-3, --]"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A lab of its own, where every command line is a process: what one leaves is the question."""
+    name = f"lt-doctor-command-{os.getpid()}"
+    info = client.up(name)
+    print(f"proved: lab {name} up: {info.backend}, kernel {info.kernel}")
+    yield Lab(name, tmp_path_factory.mktemp("doctor"))
+    client.down(name)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -104,8 +116,8 @@ def test_fix_applies_what_onearm_can_cure_and_no_more(lab, fault):
 def test_a_host_that_does_not_answer_is_a_finding(lab):
     spec = reference(**{"reach: lab": SILENT_HOST.format(python=sys.executable)})
     began = time.monotonic()
-    client = f"{sys.executable} -Im onearm lab exec client --"
-    data = lab.onearm("doctor", lab.spec(spec), "--client", client, "--json", code=5).json()
+    prefix = f"{sys.executable} -Im onearm lab exec client --"
+    data = lab.onearm("doctor", lab.spec(spec), "--client", prefix, "--json", code=5).json()
     found = {f["id"]: f["party"] for f in data["findings"]}
     print(f"proved: doctor with a host that hangs: {time.monotonic() - began:.1f} s")
     assert found == {"host.unreachable": "server-2"}
