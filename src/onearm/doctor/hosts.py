@@ -47,6 +47,27 @@ def client_route(o: Observations) -> Iterator[Clue]:
         )
 
 
+def client_is_local(o: Observations) -> Iterator[Clue]:
+    """Find hosts that hold a client's own address: for them its packets are martians."""
+    tried = {
+        a.source for trial in (o.evidence.trials if o.evidence else ()) for a in trial.attempts
+    }
+    servers = {host.name for host in o.spec.real_servers}
+    for host in (*o.spec.directors, *o.spec.real_servers):
+        facts = o.facts.get(host.name)
+        for client in sorted(tried, key=int) if facts else ():
+            for held in facts.holds(client) if facts else ():
+                yield Clue(
+                    host.name,
+                    f"{host.name} holds {client} on {held.link}, which is a client's address",
+                    "an address that nobody else has",
+                    "a packet from an address of the host itself is a martian, so it is dropped",
+                    f"ip address del {client}/{held.prefix_length} dev {held.link}",
+                    about=str(client),
+                    touches=(host.name,) if host.name in servers else (),
+                )
+
+
 def unseen(o: Observations) -> Iterator[Clue]:
     """Name what could not be looked at on a host that answers."""
     for name, vitals in o.vitals.items():

@@ -134,6 +134,8 @@ TABLE: tuple[Row, ...] = (
         tested=RECORDED),
     Row("arp.no_link", ERROR, "a real server has no link that takes part in ARP",
         hosts.preflight("arp.no_link"), ("neigh.*", "hop.*"), tested=RECORDED),
+    Row("client.local", ERROR, "a host holds the address of a client, whose packets it drops",
+        hosts.client_is_local, (*ANY, "neigh.gateway", "route.*", "rp_filter.effective")),
     Row("rp_filter.effective", ERROR, "a real server's reverse path filter drops requests",
         real_server.reverse_path, (*AT_SERVER, "neigh.gateway")),
     Row("fw.r.drop", ERROR, "a real server's firewall refuses clients at the VIP",

@@ -198,6 +198,12 @@ FAULTS: tuple[Fault, ...] = (
         "set_link eth0 arp off on",
     ),
     real_server(
+        "client-address",
+        "client.local",
+        "a real server has a client's address, so that client's packets are martians to it",
+        'give_address lo "198.51.100.10/32"',
+    ),
+    real_server(
         "mtu-differs",
         "mtu.differs",
         "a real server's NIC takes smaller packets than the others",
