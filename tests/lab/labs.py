@@ -66,9 +66,9 @@ class Lab:
     def environment(self):
         return {**os.environ, "ONEARM_LAB": self.name, "COLUMNS": "80", **self.env}
 
-    def on(self, host, *argv, stdin=b"", check=True):
+    def on(self, host, *argv, stdin=b"", check=True, timeout=60):
         """Run a command on a lab host, return what it printed."""
-        code, out, err = client.call(self.name, host, list(argv), input=stdin)
+        code, out, err = client.call(self.name, host, list(argv), input=stdin, timeout=timeout)
         if check:
             assert code == 0, f"{host}: {argv}: {code}\n{out.decode()}\n{err.decode()}"
         return out.decode()

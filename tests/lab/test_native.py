@@ -30,7 +30,7 @@ onearm lab list
 
 
 def test_the_reference_is_applied_and_proved_on_the_native_back_end(lab):
-    said = lab.on("-", "bash", "-c", SCRIPT)
+    said = lab.on("-", "bash", "-c", SCRIPT, timeout=300)  # five whole command lines in the guest
     print(said)
     assert "lab inner is ready" in said
     assert "native, kernel" in said
