@@ -54,7 +54,7 @@ def _reached(lab, number):
 
 def test_a_router_that_was_misled_reaches_the_director_after_apply(lab):
     lab.sh("server-2", f"ip link add eth-vip up type dummy; ip addr add {VIP}/32 dev eth-vip")
-    lab.sh("router", f"curl -s http://{VIP}/")
+    lab.sh("router", f"curl -s -m 5 http://{VIP}/")
     assert _router_thinks(lab) == MACS["server-2"]
     lab.onearm("apply", REFERENCE, "--yes", code=0)
     assert _router_thinks(lab) == MACS["server-1"]
@@ -63,7 +63,7 @@ def test_a_router_that_was_misled_reaches_the_director_after_apply(lab):
 
 def test_it_is_told_also_when_the_run_died_after_the_silence(lab):
     lab.onearm("apply", REFERENCE, "--yes", code=0)
-    lab.sh("router", f"curl -s http://{VIP}/")  # only who knows somebody heeds a claim
+    lab.sh("router", f"curl -s -m 5 http://{VIP}/")  # only who knows somebody heeds a claim
     lab.sh("server-2", f"{LOUD}; {CLAIM}")
     assert _router_thinks(lab) == MACS["server-2"]
     _kill_at_the_first_line(lab)
