@@ -1,4 +1,4 @@
-"""What a real server's kernel must have: the VIP, a listener, a way back; rules, pure."""
+"""What a real server's kernel must have: the VIP, a listener, its MTU; rules, pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from onearm.model import HOST_BITS, VIP_LINK, Address
 from onearm.silence import speaks_arp
 from onearm.spec import Host, VirtualService
 from onearm.verify import about
-from onearm.vitals import BackFact, Listener
+from onearm.vitals import Listener
 
-STRICT = 1  # rp_filter: the way back must be the way in (RFC 3704)
 Held = tuple[Host, HostFacts, Address, tuple[AddressFact, ...]]
 
 
@@ -162,112 +161,6 @@ def _hears(ear: Listener, service: VirtualService) -> bool:
 
 def _takes(ear: Listener, vip: Address) -> bool:
     return ear.address == vip or int(ear.address) == 0
-
-
-def _back(o: Observations) -> Iterator[tuple[Host, HostFacts, BackFact, str]]:
-    """List the ways of replies from real servers, with the link that requests come in by."""
-    for server, facts in o.servers:
-        vitals, nic = o.vitals.get(server.name), o.nic(server)
-        seen: set[tuple[str, str, str]] = set()
-        for way in vitals.back if vitals and nic else ():
-            key = (way.link, str(way.gateway), way.error)
-            if key not in seen and nic is not None:
-                seen.add(key)
-                yield server, facts, way, nic.name
-
-
-def reverse_path(o: Observations) -> Iterator[Clue]:
-    """Find strict reverse path filters that drop requests, as replies would leave elsewhere."""
-    for server, _, way, link in _back(o):
-        strict = o.effective(server.name, "rp_filter", link) == STRICT
-        if strict and way.link and way.link != link:
-            dropped = o.grown(server.name, "TcpExt.IPReversePathFilter")
-            shown = f"; it dropped {dropped} packets just now" if dropped else ""
-            yield Clue(
-                server.name,
-                f"{server.name} filters strictly by reverse path on {link}, and its way to"
-                f" {way.client} is {way.link}{shown}",
-                "rp_filter 0 or 2 where the ways differ",
-                f"requests come in by {link}, so they fail the test and are dropped",
-                f"sysctl -w net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.{link}.rp_filter=2",
-                touches=(server.name,),
-            )
-
-
-def other_link(o: Observations) -> Iterator[Clue]:
-    """Find replies that leave by another link than requests come in by."""
-    for server, _, way, link in _back(o):
-        strict = o.effective(server.name, "rp_filter", link) == STRICT
-        if way.link and way.link != link and not strict:
-            yield Clue(
-                server.name,
-                f"replies of {server.name} to {way.client} leave by {way.link}, not {link}",
-                f"by {link}",
-                "another network, or a port that may not send from the VIP, drops them",
-                f"ip route replace {way.client} via GATEWAY dev {link}",
-                touches=(server.name,),
-                severity=WARNING,
-            )
-
-
-def via_director(o: Observations) -> Iterator[Clue]:
-    """Find real servers whose way back is the director."""
-    directors = {h.address: h.name for h in o.spec.directors} | dict.fromkeys(o.vips, "the VIP")
-    for server, facts, way, _ in _back(o):
-        if way.gateway in directors:
-            known = [r.gateway for r in facts.routes if r.gateway not in (None, way.gateway)]
-            gateway = known[0] if known else "GATEWAY"
-            yield Clue(
-                server.name,
-                f"the gateway of {server.name} to {way.client} is {directors[way.gateway]}"
-                f" ({way.gateway})",
-                "a router, past the director",
-                "replies die there, or cross it if it forwards: direct routing exists to spare it"
-                " them",
-                f"ip route replace default via {gateway}",
-                touches=(server.name,),
-            )
-
-
-def no_route(o: Observations) -> Iterator[Clue]:
-    """Find real servers that know no way to a client."""
-    for server, _, way, link in _back(o):
-        if way.error and not way.link:
-            yield Clue(
-                server.name,
-                f"{server.name} has no route to {way.client}: {way.error}",
-                f"a default route by {link}",
-                "it takes the request and cannot send its reply",
-                f"ip route add default via GATEWAY dev {link}",
-                touches=(server.name,),
-            )
-
-
-def udp_source(o: Observations) -> Iterator[Clue]:
-    """Find UDP answers that leave with another source than the VIP."""
-    for case in o.cases:
-        if case.service.protocol != "udp" or o.evidence is None:
-            continue
-        asked = {(str(w.attempt.source), w.attempt.source_port) for w in case.ways}
-        for server, facts in o.servers:
-            own = {str(a.address) for a in facts.addresses} - {str(case.service.vip)}
-            wrong = {
-                f.source
-                for f in o.evidence.frames.get(server.name, ())
-                if f.outgoing and f.kind == "udp" and f.source in own
-                if (f.target, f.target_port) in asked and f.source_port == case.service.port
-            }
-            for source in sorted(wrong):
-                yield Clue(
-                    server.name,
-                    f"{server.name} answers datagrams for {about(case.service)} from {source}",
-                    f"from {case.service.vip}",
-                    "a server bound to every address answers from the one that the route chooses,"
-                    " and the client takes no answer from a stranger",
-                    f"bind the server to {case.service.vip}, or have it answer with IP_PKTINFO",
-                    about=about(case.service),
-                    touches=(server.name,),
-                )
 
 
 def is_director_too(o: Observations) -> Iterator[Clue]:
