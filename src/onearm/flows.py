@@ -36,6 +36,7 @@ class Way:
     around: set[str] = field(default_factory=set)  # servers that got it from somebody else
     followed: set[str] = field(default_factory=set)  # servers that got what followed the SYN
     answered: set[str] = field(default_factory=set)
+    sent_data: set[str] = field(default_factory=set)  # servers that sent more than a SYN-ACK
     reset: set[str] = field(default_factory=set)
     unreachable: set[str] = field(default_factory=set)  # servers that sent an ICMP error
     replies: dict[tuple[str, str], Counter[str]] = field(
@@ -206,6 +207,8 @@ def _at_server(way: Way, sight: Sight, near: set[str]) -> None:
             way.unreachable.add(host)
             return
         way.replies[(host, frame.target_mac)][frame.link] += 1
+        if frame.payload:
+            way.sent_data.add(host)
         if frame.kind == "tcp" and frame.tcp_flags & RST:
             way.reset.add(host)
         elif frame.kind != "tcp" or frame.tcp_flags & SYN:

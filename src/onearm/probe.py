@@ -143,8 +143,9 @@ class Probe:
         for host in (*self._spec.directors, *self._spec.real_servers):
             facts = self.session.facts.get(host.name)
             own = facts.holds(host.address) if facts else ()
-            if own:
-                found[host.name] = (own[0].link, host.address)
+            link = facts.link(own[0].link) if facts and own else None
+            if link is not None and link.up:
+                found[host.name] = (link.name, host.address)
         for client in self.clients:
             if client.gateway is None and client.address is not None:
                 found[client.name] = (client.link, client.address)

@@ -133,8 +133,8 @@ def _show(console: Console, traced: Trace, via: str | None) -> None:
     o, way = traced.observed, traced.way
     if way is None:
         tried = sum(len(case.ways) for case in o.cases)
-        why = f"{via} was not hit in {tried} connections" if tried else o.untried
-        indented(console, Text(why or "no connection could be tried", "bold yellow"), 0)
+        why = f"{via} was not hit in {tried} connections" if tried else "no connection was possible"
+        indented(console, Text(why, "bold yellow"), 0)
     else:
         source = f"{way.attempt.source}:{way.attempt.source_port}"
         by = f" by {server}" if (server := server_of(way)) else ""

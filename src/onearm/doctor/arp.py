@@ -273,7 +273,7 @@ def switched_off(o: Observations) -> Iterator[Clue]:
     """Find NICs that take no part in ARP, so that nobody learns where they are."""
     for host in (*o.spec.directors, *o.spec.real_servers):
         nic = o.nic(host) if host.name in o.facts else None
-        if nic is not None and nic.mac and not nic.arp and not nic.loopback:
+        if nic is not None and nic.mac and nic.up and not nic.arp and not nic.loopback:
             yield Clue(
                 host.name,
                 f"{nic.name} of {host.name} takes no part in ARP (NOARP)",

@@ -38,6 +38,31 @@ def vip_announced(o: Observations) -> Iterator[Clue]:
                 )
 
 
+def source_is_vip(o: Observations) -> Iterator[Clue]:
+    """Find directors that would ask for a real server in the VIP's name, and get no answer."""
+    for director, facts in o.directors:
+        for server, _ in o.servers:
+            path = facts.path(server.address)
+            others = [a for a in facts.addresses if path and a.link == path.link]
+            if (
+                path is None
+                or path.source not in o.vips
+                or all(
+                    a.address in o.vips for a in others if a.address.version == path.source.version
+                )
+            ):
+                continue
+            yield Clue(
+                director.name,
+                f"{director.name} sends to {server.name} from {path.source}, a VIP",
+                f"from {director.address}",
+                "it asks for the real server's MAC in the VIP's name; whoever holds the VIP does"
+                " not answer that, so the entry fails once it is cold",
+                f"ip route replace NETWORK dev {path.link} src {director.address}; the VIP as /32",
+                touches=(server.name,),
+            )
+
+
 def vip_wrong_link(o: Observations) -> Iterator[Clue]:
     """Find VIPs on another link of the director than its NIC."""
     for director, facts in o.directors:

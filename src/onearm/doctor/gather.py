@@ -46,8 +46,8 @@ class Gathering:
     asked_bytes: int = 0
     limit: int = 0  # connections per client and service; 0: what the scheduler's promise takes
     out: dict[str, str] = field(default_factory=dict)
-    untried: str = ""
-    no_route: bool = False
+    untried: dict[str, str] = field(default_factory=dict)
+    no_route: set[str] = field(default_factory=set)
     _bystanders: dict[str, RemotePlace] = field(default_factory=dict)
 
     def observe(self) -> tuple[Observations, list[Finding]]:
@@ -78,24 +78,24 @@ class Gathering:
             preflight=tuple(hosts),
             pending=pending,
             untried=self.untried,
-            no_route=self.no_route,
+            no_route=frozenset(self.no_route),
             asked_bytes=self.asked_bytes,
         )
         return observed, cloud
 
     def _meet(self) -> list[Client]:
         """Reach the clients; one that cannot serve as such is told, not raised."""
-        if not self.clients or not self.session.spec.services:
-            return []
-        try:
-            met, lost = meet(self.session, self.clients)
-        except Refused as error:
-            self.untried, self.no_route = str(error), "no route" in str(error)
-            return []
-        self.out |= {name: str(error) for name, error in lost.items()}
-        if not met:
-            self.untried = "no client could be reached, so no traffic was tried"
-        return met
+        found: list[Client] = []
+        for name, words in self.clients.items() if self.session.spec.services else ():
+            try:
+                met, lost = meet(self.session, {name: words})
+            except Refused as error:
+                self.untried[name] = str(error)
+                self.no_route |= {name} if "no route" in str(error) else set()
+                continue
+            found += met
+            self.out |= {host: str(error) for host, error in lost.items()}
+        return found
 
     def _representatives(self) -> list[Address]:
         known = [net for net in self.session.spec.clients if net.prefixlen]
@@ -183,8 +183,10 @@ class Gathering:
     def _own(self, name: str) -> tuple[str, Address] | None:
         """Give the link and address with which a host asks."""
         hosts = {h.name: h for h in (*self.session.spec.directors, *self.session.spec.real_servers)}
-        held = self.session.facts[name].holds(hosts[name].address)
-        return (held[0].link, hosts[name].address) if held else None
+        facts = self.session.facts[name]
+        held = facts.holds(hosts[name].address)
+        link = facts.link(held[0].link) if held else None
+        return (link.name, hosts[name].address) if link and link.up else None
 
     def _ask(self, name: str, addresses: Sequence[Address]) -> dict[Address, list[str]]:
         own = self._own(name)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from onearm.doctor.clue import Clue
 from onearm.doctor.observations import Observations
+from onearm.finding import NOTE
 
 
 def unreachable(o: Observations) -> Iterator[Clue]:
@@ -36,15 +37,31 @@ def preflight(identity: str) -> Callable[[Observations], Iterator[Clue]]:
 
 def client_route(o: Observations) -> Iterator[Clue]:
     """Find clients from which nothing could be tried."""
-    if o.untried:
+    for name, why in o.untried.items():
         yield Clue(
-            "client",
-            o.untried,
+            name,
+            why,
             "a client with a route to the VIP, that is neither director nor real server",
             "",
             "give another client with --client PREFIX, or repair its route",
-            severity="" if o.no_route else "note",
+            severity="" if name in o.no_route else NOTE,
         )
+
+
+def nic_down(o: Observations) -> Iterator[Clue]:
+    """Find hosts whose NIC in the VIP's network is down, though they are reached another way."""
+    servers = {host.name for host in o.spec.real_servers}
+    for host in (*o.spec.directors, *o.spec.real_servers):
+        nic = o.nic(host) if host.name in o.facts else None
+        if nic is not None and not nic.up:
+            yield Clue(
+                host.name,
+                f"{nic.name} of {host.name}, which holds {host.address}, is down",
+                "up",
+                "nothing comes in and nothing goes out by it, and its routes are gone",
+                f"ip link set {nic.name} up; see that its routes are there again (ip route)",
+                touches=(host.name,) if host.name in servers else (),
+            )
 
 
 def client_is_local(o: Observations) -> Iterator[Clue]:

@@ -41,8 +41,8 @@ class Observations:
     silences: Mapping[str, tuple[ArpSilence, ...]] = field(default_factory=dict)
     preflight: tuple[Finding, ...] = ()
     pending: tuple[Action, ...] = ()  # what a plan would change
-    untried: str = ""  # why no traffic could be tried although it was asked for
-    no_route: bool = False  # because the client has no way to the VIP
+    untried: Mapping[str, str] = field(default_factory=dict)  # clients that could not serve
+    no_route: frozenset[str] = frozenset()  # those of them that have no way to the VIP
     asked_bytes: int = 0  # how long a reply was asked for; 0: nothing was requested
 
     @property

@@ -261,7 +261,31 @@ def _stalled(o: Observations, case: Case, way: Way) -> str:
     attempt = way.attempt
     short = case.service.protocol == "tcp" and attempt.received < o.asked_bytes
     whole = attempt.complete or not short or attempt.result == "refused"
-    return "" if whole else next(iter(sorted(way.followed & way.answered)), "")
+    return "" if whole else next(iter(sorted(way.followed & way.answered & way.sent_data)), "")
+
+
+def server_mute(o: Observations) -> Iterator[Clue]:
+    """Find servers that take the connection and the request, and send nothing."""
+    if not o.asked_bytes:
+        return
+    for case, server, count, _ in _by_server(o, _taken):
+        yield Clue(
+            server,
+            f"{server} took {count} connections to {about(case.service)} and their requests, and"
+            " sent nothing",
+            "an answer",
+            "the kernel takes connections for a program that hangs, or that waits for another"
+            " request than was sent",
+            f"look at the program behind {about(case.service)} on {server}",
+            about=about(case.service),
+            touches=(server,),
+        )
+
+
+def _taken(_o: Observations, case: Case, way: Way) -> str:
+    waits = case.service.protocol == "tcp" and way.attempt.result == "connected"
+    quiet = (way.followed & way.answered) - way.sent_data - way.reset
+    return next(iter(sorted(quiet)), "") if waits and not way.attempt.complete else ""
 
 
 def property_failed(identity: str) -> Callable[[Observations], Iterator[Clue]]:

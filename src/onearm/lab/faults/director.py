@@ -137,6 +137,14 @@ FAULTS: tuple[Fault, ...] = (
         ONLY_THE_VIP,
     ),
     director(
+        "asks-as-the-vip",
+        "director.source",
+        "the director asks for its real servers in the VIP's name, and they do not answer that",
+        'need "the address $VIP on its link eth0" has_address eth0 "$VIP"; '
+        'note "ip route replace 203.0.113.0/27 dev eth0 proto kernel scope link src $OWN"; '
+        'ip route replace 203.0.113.0/27 dev eth0 proto kernel scope link src "$VIP"',
+    ),
+    director(
         "director-silent",
         "arp.director_silent",
         "the director answers no ARP request at all (arp_ignore=8)",

@@ -28,6 +28,13 @@ FAULTS: tuple[Fault, ...] = (
         ("router", "neighbour"),
     ),
     elsewhere(
+        "client-no-route",
+        "client.route",
+        "a client has no route to the VIP",
+        "keep_routes; ip route del default",
+        ("client",),
+    ),
+    elsewhere(
         "router-drops",
         "hop.client_to_director",
         "what is sent to the VIP never arrives at the director",

@@ -198,6 +198,18 @@ FAULTS: tuple[Fault, ...] = (
         "set_link eth0 arp off on",
     ),
     real_server(
+        "nic-down",
+        "link.down",
+        "the NIC of a real server is down",
+        "keep_routes; down eth0",
+    ),
+    real_server(
+        "server-hangs",
+        "hop.server_mute",
+        "the server hangs: the kernel takes connections, and nobody answers",
+        'note "kill -CONT $(cat /run/responder.pid)"; kill -STOP $(cat /run/responder.pid)',
+    ),
+    real_server(
         "client-address",
         "client.local",
         "a real server has a client's address, so that client's packets are martians to it",
