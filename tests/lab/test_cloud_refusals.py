@@ -156,7 +156,7 @@ def test_stateful_and_stateless_groups_on_one_port(lab):
 def test_more_pairs_than_a_port_may_have(lab):
     prefixes = [f"198.51.{n}.0/24" for n in range(100, 122, 2)]
     path = spec(lab, IPTABLES, clients=", ".join(prefixes))
-    words = ("12 allowed address pairs", "allows 10", "join the prefixes of `clients`")
+    words = ("12 allowed address pairs", "10 are allowed", "join the prefixes of `clients`")
     refused(lab, path, "pairs.quota", *words)
     pairs = {"port": {"allowed_address_pairs": [{"ip_address": each} for each in prefixes]}}
     status, text = lab.ask("PUT", f"/ports/{lab.ports()['server-1']}", pairs, "owner")
@@ -213,7 +213,11 @@ def test_a_network_of_several_segments(lab, applied):
     try:
         path = spec(lab, IPTABLES, **{"cloud: owner": "cloud: admin", "network: provider":
                                       "network: several"})  # fmt: skip
-        words = ("2 segments", "may be in several", "hands frames to a MAC address")
+        words = (
+            "made of several segments",
+            "may be in different ones",
+            "hands frames to a MAC address",
+        )
         refused(lab, path, "same_segment", *words)
     finally:
         for row in lab.api().list("ports", network_id=network):
