@@ -23,7 +23,7 @@ demo: setup
 	@scripts/demo
 
 test: setup
-	$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --reruns=2 -rR $(ARGS)
+	$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --reruns=3 -rR $(ARGS)
 
 doctor-matrix: setup
 	ALL=1 $(BIN)/pytest --numprocesses=2 --dist=loadfile --reruns=2 \
