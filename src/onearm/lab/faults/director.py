@@ -45,7 +45,7 @@ ipvsadm -e $service -r $server $(echo "$how" | sed -E 's/-[gi]/{how}/')
 """
 STATEFUL = """\
 need "the address $VIP on its link eth0" has_address eth0 "$VIP"
-rule filter INPUT -d "$VIP" -j DROP
+rule filter INPUT -d "$VIP" -p tcp -j DROP
 rule filter INPUT -d "$VIP" -p tcp --syn -m conntrack --ctstate NEW -j ACCEPT
 rule filter INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
 """
