@@ -27,8 +27,8 @@ SHOW = f"""
 echo '# arptables'
 arptables-legacy -L -n -v | sed -E 's/, pcnt=.*//; s/ [0-9]+ packets, .*bytes//'
 echo '# sysctls'; grep -rs . /proc/sys/net/ipv4/ | sort
-echo '# firewall'; iptables-legacy-save | grep -v '^#' | sed -E 's/ \\[[0-9:]+\\]//'
-echo '# routes'; ip -4 route show table all | grep -v 'table local'; ip rule
+echo '# firewall'; iptables-legacy-save | sed -E '/^#/d; s/ \\[[0-9:]+\\]//'
+echo '# routes'; ip -4 route show table all | sed '/table local/d'; ip rule
 echo '# neighbours'; ip neigh show nud permanent
 echo '# listening'; ss -Hlntu | sort
 [ ! -e /run/responder.pid ] ||
