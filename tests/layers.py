@@ -53,6 +53,7 @@ LAYERS = (
     Layer("places.*", "kernel.* ledger model facts vitals errors wire places.*", **NODE),
     Layer("traffic", "kernel.* wire errors model facts", **NODE),
     Layer("node", "traffic places.* kernel.* wire ledger errors model facts vitals", **NODE),
+    Layer("pattern*", "pattern_parse", **PURE),
     Layer("spec", "model errors spec_load.*", **PURE),
     Layer("spec_load.*", "model errors spec spec_load.*"),
     Layer("silence", "model facts spec", **PURE),
