@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from onearm.errors import UsageError
 from onearm.facts import Facts, mark_of
 from onearm.finding import Finding
 from onearm.model import Action, Resource
-from onearm.spec import Reach, Spec
+from onearm.spec import Check, Reach, Spec
 from onearm.words import describe
 
 Listed = list[tuple[str, Resource | None, Resource | None]]
@@ -109,7 +109,30 @@ def _plain_service(service: spec_module.VirtualService) -> dict[str, Any]:
     }
     if service.flags:
         data["flags"] = list(service.flags)
+    if service.check is not None:
+        data["check"] = _plain_check(service.check)
     return data | ({"drain": f"{service.drain_s:g}s"} if service.drain_s else {})
+
+
+def _plain_check(check: Check) -> dict[str, Any]:
+    """Write what a check says beside the defaults, in the spec's own form."""
+    said = {
+        f.name: getattr(check, f.name)
+        for f in fields(check)
+        if f.name == "timeout_s" or getattr(check, f.name) != f.default
+    }
+    written = {**said, "kind": check.kind, "through": check.through}
+    for key in {"interval_s", "timeout_s"} & said.keys():
+        written[key.removesuffix("_s")] = f"{round(written.pop(key) * 1000)}ms"
+    if "address" in said:
+        written["address"] = str(check.address)
+    if "codes" in said:
+        written["codes"] = [f"{low}-{high}" for low, high in check.codes]
+    if "send" in said:
+        written["send"] = check.send.decode("latin-1")
+    if "argv" in said:
+        written["argv"] = list(check.argv)
+    return written
 
 
 def looks_like_plan(path: Path) -> bool:
