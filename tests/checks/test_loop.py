@@ -69,6 +69,10 @@ def test_targets_are_asked_again_and_again_and_counted():
     with Tcp(until_closed) as server, Heard(target(check("tcp"), server.port)) as heard:
         found = rounds(heard, "one", 5)
         counts = heard.checks.counts
+        heard.checks.set_targets(())
+        while heard.checks.counts.targets:
+            pass
+        assert heard.checks._flying == {}
     assert all(result.ok for result in found)
     assert [result.at for result in found] == sorted(result.at for result in found)
     assert counts.targets == 1 and counts.bad == counts.troubled == 0
@@ -343,6 +347,13 @@ def test_trouble_is_told_once_a_spell():
     assert troubles.lately(3 * SPELL_S) == ()
     troubles.add(one, 3 * SPELL_S)
     assert told == [one, other, one]
+
+
+@pytest.mark.parametrize("code", [errno.EHOSTUNREACH, errno.ENETUNREACH])
+def test_no_route_of_our_own_is_trouble_and_a_routers_word_is_not(code):
+    assert not late(code).ok
+    with pytest.raises(Ours, match="a probe: "):
+        early(code, "a probe")
 
 
 def test_each_errno_is_theirs_or_ours_and_connect_itself_blames_only_ours():
