@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Optional
 
 from onearm.facts import Counters
 from onearm.health import DOWN, UNKNOWN, UP
@@ -34,7 +36,7 @@ class CheckView:
     through: str
     good: int = 0
     bad: int = 0
-    last_latency_s: float | None = None
+    last_latency_s: Optional[float] = None
     latencies: tuple[int, ...] = ()
     latency_sum_s: float = 0.0
     reason: str = ""
@@ -54,14 +56,14 @@ class ServerView:
     state: str
     since: str
     reason: str = ""
-    weight: int | None = None
+    weight: Optional[int] = None
     wanted: int = 1
     active: int = 0
     inactive: int = 0
     counters: Counters = Counters()
-    check: CheckView | None = None
+    check: Optional[CheckView] = None
     history: tuple[Change, ...] = ()
-    drain_deadline: str | None = None  # RFC 3339; None while draining: it waits for ever
+    drain_deadline: Optional[str] = None  # RFC 3339; None while draining: it waits for ever
     sorry: bool = False
 
 
@@ -140,3 +142,33 @@ class Snapshot:
     left: tuple[str, ...] = ()
     spec_error: str = ""
     troubles: tuple[str, ...] = ()  # of our own, such as no free source port
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A server with its service's place among the services: how it travels in a line of its own."""
+
+    service: int
+    server: ServerView
+
+
+def split(snapshot: Snapshot) -> tuple[Snapshot, tuple[Placed, ...]]:
+    """Take the servers out, of which there may be more than a line of the wire holds."""
+    placed = tuple(
+        Placed(turn, server)
+        for turn, service in enumerate(snapshot.services)
+        for server in service.servers
+    )
+    return replace(snapshot, services=tuple(replace(s, servers=()) for s in snapshot.services)), placed
+
+
+def joined(bare: Snapshot, placed: Iterable[Placed]) -> Snapshot:
+    """Put the servers back behind their services; one without a service is dropped."""
+    servers: dict[int, list[ServerView]] = {}
+    for one in placed:
+        servers.setdefault(one.service, []).append(one.server)
+    services = (
+        replace(service, servers=tuple(servers.get(turn, ())))
+        for turn, service in enumerate(bare.services)
+    )
+    return replace(bare, services=tuple(services))
