@@ -27,11 +27,17 @@ MODULES = (
     "kernel/*.py",
     "places/__init__.py",
     "places/address.py",
+    "places/check_marks.py",
+    "places/daemons.py",
     "places/director.py",
     "places/examine.py",
     "places/host.py",
+    "places/lock.py",
     "places/look.py",
     "places/real_server.py",
+    "places/spec_file.py",
+    "serve/__init__.py",
+    "serve/client.py",
 )
 MAIN = "from onearm.node import main\n\nmain()\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip file can name
