@@ -118,13 +118,14 @@ LAYERS = (
         "model facts cloud_facts cloud_checks spec errors diff wire words finding reconcile session"
         " planfile render proof report verify",
     ),
+    Layer("serve", "", **NODE),
     Layer("serve.client", "errors wire", **NODE),
     Layer("serve.*", "errors facts model snapshot wire serve.*"),
     Layer("daemon.command", "errors spec kernel.* places.lock serve.shows daemon.*", kernel=False),
     Layer(
         "daemon.*",
         "model facts spec errors checks* desire diff drain health rotation snapshot reconcile words"
-        " kernel.* places.look places.host daemon.*",
+        " kernel.* places.look places.host places.check_marks daemon.*",
     ),
     Layer("cli*", "*"),
     Layer("__main__", "*"),

@@ -34,6 +34,9 @@ COMMANDS: dict[str, dict[str, Any]] = {
     "undrain": {"host": str},
     "converge": {"digest": Optional[str], "deadline_s": float},
     "left": {},
+    "drained": {"host": str},
+    "hosts": {"hosts": tuple[str, ...]},
+    "withdraw": {},
 }
 
 
