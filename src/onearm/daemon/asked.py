@@ -96,9 +96,10 @@ def _hosts(core: Core, request: dict[str, Any], _reply: Reply) -> dict[str, Any]
     return {}
 
 
-def _withdraw(core: Core, _request: dict[str, Any], _reply: Reply) -> dict[str, Any]:
+def _withdraw(core: Core, _request: dict[str, Any], reply: Reply) -> None:
+    """End, and take all down first; the answer comes when that is done."""
     core.stopping = core.withdrawing = True
-    return {}
+    core.farewells.append(reply)
 
 
 COMMANDS: dict[str, Callable[[Core, dict[str, Any], Reply], dict[str, Any] | None]] = {

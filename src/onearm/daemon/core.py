@@ -77,6 +77,7 @@ class Core:
         self.started = self.now()
         self.last_round_s = self.due = self.ticked = self.announced = 0.0
         self.dirty, self.stopping, self.withdrawing = True, False, False
+        self.farewells: list[Callable[[Any], None]] = []  # those who wait for our end
         self.latest = self._picture()
 
     @property
@@ -361,5 +362,7 @@ class Core:
             self.rounds.converge(desired, self.facts, self.drained_by_hand)
         except (PlaceError, Refused) as error:
             self.note("round", f"not done at the end: {error}", "error")
+        for reply in self.farewells:
+            reply(self.state())
         how = "withdrew the VIP and ends" if self.withdrawing else "ends; what serves goes on"
         self.note("start", f"director {self.host} {how}")
