@@ -59,7 +59,7 @@ class Running:
 def node(folder, *prefix):
     file = folder / "node.pyz"
     file.write_bytes(DATA)
-    argv = [*prefix, sys.executable, "-I", str(file)]
+    argv = [*prefix, sys.executable, "-IS", str(file)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             yield Running(process)
