@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from onearm import planfile, spec, spec_load
 from onearm.errors import SpecError
-from onearm.spec_load import cloud, fields, hosts, services
+from onearm.spec_load import checks, cloud, fields, hosts, probes, services
 from spec_cases import GOOD, HOSTS, complaints
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs/reference/spec.schema.json").read_text())
@@ -114,6 +114,8 @@ WORDS = st.sampled_from(
         *services.MEMBER,
         *services.SCHEDULERS,
         *cloud.CLOUD,
+        *checks.ALL,
+        *checks.KINDS,
         "server-1",
         "80/tcp",
         "1.2.3.4",
@@ -174,7 +176,14 @@ def specs(draw):
         drain = draw(st.integers(0, 86400))
         made.append(
             spec.VirtualService(
-                vip, port, protocol, scheduler, tuple(sorted(flags)), weighed, drain
+                vip,
+                port,
+                protocol,
+                scheduler,
+                tuple(sorted(flags)),
+                weighed,
+                drain,
+                draw(checked(port, protocol)),
             )
         )
     return spec.Spec(
@@ -189,6 +198,51 @@ def specs(draw):
         shared_director=draw(st.booleans()),
         openstack=draw(st.none() | clouds(names)),
     )
+
+
+@st.composite
+def checked(draw, port, protocol):
+    """Draw a check that suits a service."""
+    kind = draw(st.none() | st.sampled_from([*checks.KINDS]))
+    if kind is None:
+        return None
+    through = "host" if kind in checks.HOST_ONLY else draw(st.sampled_from(checks.THROUGH))
+    sends = protocol if kind in checks.FREE else "udp" if kind in checks.UDP else "tcp"
+    interval = draw(st.integers(100, 3_600_000))
+    known = {
+        "path": st.from_regex(probes.PATH, fullmatch=True),
+        "method": st.sampled_from(probes.METHODS[2:]),
+        "host": st.sampled_from(["a", "www.example.org"]),
+        "codes": st.lists(
+            st.tuples(st.integers(200, 400), st.integers(400, 599)), min_size=1, unique=True
+        ).map(tuple),
+        "body": st.sampled_from(["OK", "^a|b$", "ä+"]),
+        "verify": st.just(True),  # noqa: FBT003 - a value, not a parameter
+        "ca": st.sampled_from([None, "/etc/ca.pem"]),
+        "send": st.binary(max_size=9),
+        "expect": st.sampled_from(["\xff", r"\xff*"]),
+        "query": st.sampled_from([".", "a.b"]),
+        "record": st.sampled_from(probes.RECORDS),
+        "argv": st.just(("/bin/x", "a b", "")),
+    }
+    values = {key: draw(known[key]) for key in checks.KINDS[kind] if key in known}
+    if kind != "icmp" and (sends != protocol or draw(st.booleans())):
+        values["port"] = port
+    if through == "host":
+        values["address"] = draw(st.none() | ADDRESSES.map(IPv4Address).filter(usable))
+    return spec.Check(
+        kind,
+        through,
+        interval / 1000,
+        draw(st.integers(100, min(interval, 60_000))) / 1000,
+        draw(st.integers(1, 100)),
+        draw(st.integers(1, 100)),
+        **values,
+    )
+
+
+def usable(address):
+    return not (address.is_loopback or address.is_link_local)
 
 
 def clouds(hosts):
@@ -224,6 +278,7 @@ def written(value):
                 "flags": list(one.flags),
                 "real_servers": {m.host: {"weight": m.weight} for m in one.members},
                 "drain": f"{one.drain_s}s",
+                "check": planfile._plain_check(one.check) if one.check else "none",
             }
             for one in value.services
         ],
