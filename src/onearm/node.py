@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib
-import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
 from onearm import traffic, wire
-from onearm.errors import Busy, Denied, OnearmError, PlaceError
+from onearm.errors import Denied, OnearmError, PlaceError
 from onearm.facts import split
 from onearm.kernel import packets
 from onearm.kernel.faults import translate
 from onearm.kernel.frames import Frame
 from onearm.kernel.links import Links
 from onearm.model import Action, Address, Resource, Sysctl
-from onearm.places import look
+from onearm.places import lock, look
 from onearm.places.examine import examine
 from onearm.places.host import HostPlace, identity
 from onearm.vitals import split_rules
 
-LOCK = Path("/run/onearm/lock")
 PERMANENT = 0x80 | 0x40  # NUD_PERMANENT | NUD_NOARP: not learned, so not to be forgotten
 MOST_ROWS = 2_000_000
 MOST_FLOWS = 5000  # of other people, that a capture tells of
@@ -113,15 +109,7 @@ class Node:
         """Hold the host's lock until this process ends; wait for another holder a while."""
         if self._lock is not None:
             return None  # it would wait for itself: flock tells open files apart, not processes
-        deadline = time.monotonic() + wire.decode(float, request.get("wait_s", 0))
-        LOCK.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        while not _locked(descriptor):
-            if time.monotonic() >= deadline:
-                os.close(descriptor)
-                raise Busy("another run holds the lock of this host (/run/onearm/lock): wait")
-            time.sleep(0.05)
-        self._lock = descriptor
+        self._lock = lock.take("a run of onearm", wire.decode(float, request.get("wait_s", 0)))
         return None
 
     def _hosts(self, request: dict[str, Any], _rows: Rows) -> Any:
@@ -221,14 +209,6 @@ def _of_interest(frames: Iterable[Frame], ports: frozenset[int]) -> Iterator[Fra
 
 def _place(request: dict[str, Any], *, adopt: bool = False) -> HostPlace:
     return HostPlace(wire.decode(str, request.get("name")), adopt=adopt)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _error(error: OnearmError) -> Reply:

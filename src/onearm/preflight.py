@@ -51,7 +51,7 @@ def cloud_left(spec: Spec, facts: Facts) -> Iterator[Finding]:
 
 
 def _hosts(spec: Spec, facts: Facts) -> Iterator[tuple[Host, HostFacts]]:
-    used = {member.host for service in spec.services for member in service.members}
+    used = {host for service in spec.services for host in service.hosts}
     for host in (*spec.directors, *(h for h in spec.real_servers if h.name in used)):
         if host.name in facts:
             yield host, facts[host.name]
@@ -104,7 +104,7 @@ def _on_link(spec: Spec, facts: Facts) -> Iterator[Finding]:
 
 
 def _used_servers(spec: Spec) -> list[Host]:
-    used = {member.host for service in spec.services for member in service.members}
+    used = {host for service in spec.services for host in service.hosts}
     return [server for server in spec.real_servers if server.name in used]
 
 
