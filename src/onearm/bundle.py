@@ -32,6 +32,8 @@ MODULES = (
     "places/host.py",
     "places/look.py",
     "places/real_server.py",
+    "serve/__init__.py",
+    "serve/client.py",
 )
 MAIN = "from onearm.node import main\n\nmain()\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip file can name

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any, Optional
 
 from onearm import wire
-from onearm.errors import Busy, Denied, Missing, OnearmError, PlaceError, Unreachable, revive
+from onearm.errors import (
+    Busy,
+    Denied,
+    Missing,
+    OnearmError,
+    PlaceError,
+    Unreachable,
+    UsageError,
+    revive,
+)
 
 FOLDER = Path("/run/onearm")
 REPLY_LIMIT = 1 << 27  # bytes of one reply
@@ -117,8 +126,8 @@ def _line(door: socket.socket, buffer: bytearray, until: float) -> bytes:
 def _revived(error: Any) -> OnearmError:
     if not isinstance(error, dict):
         raise wire.WireError("the daemon sent neither a reply nor an error of ours")
-    said = wire.decode(str, error.get("text"))
-    return revive(str(error.get("kind")), said)
+    kind, said = (wire.decode(str, error.get(field)) for field in ("kind", "text"))
+    return UsageError(said) if kind == "UsageError" else revive(kind, said)
 
 
 def _no_part(_data: Any) -> None:

@@ -32,8 +32,11 @@ CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 COMMANDS: dict[str, dict[str, Any]] = {
     "drain": {"host": str, "deadline_s": Optional[float]},
     "undrain": {"host": str},
+    "drained": {"host": str},
     "converge": {"digest": Optional[str], "deadline_s": float},
     "left": {},
+    "hosts": {"hosts": tuple[str, ...]},
+    "withdraw": {},
 }
 
 

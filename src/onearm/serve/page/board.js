@@ -1,9 +1,9 @@
 // All but the picture: verdict, alerts, figures, services and events.
 
 import { draw, el, glyph, keyed, reglyph, say, set } from "./dom.js";
-import { alerts, inRotation, pieces, sum, verdict } from "./view.js";
+import { inRotation, pieces, sum } from "./view.js";
 import {
-  STATES, bytes, clock, count, known, moment, rank, seconds, span, title, whole, word,
+  STATES, bytes, clock, count, known, moment, rank, seconds, span, title, whole,
 } from "./words.js";
 
 const WINDOW_S = 3600;
@@ -13,7 +13,7 @@ const by = (id) => document.getElementById(id);
 
 export function board(snapshot, past) {
   head(snapshot);
-  keyed(by("alerts"), alerts(snapshot), (a) => `${a.level} ${a.head}`, newAlert, showAlert);
+  keyed(by("alerts"), snapshot.alerts, (a) => `${a.level} ${a.head}`, newAlert, showAlert);
   keyed(by("figures"), figures(snapshot, past), (f) => f.name, newFigure, showFigure);
   keyed(by("services"), snapshot.services, title, newService,
     (node, service) => showService(node, service, snapshot, past));
@@ -27,7 +27,7 @@ function head(snapshot) {
   say(by("name"), snapshot.name);
   const age = moment(snapshot.at) - moment(snapshot.started);
   say(by("host"), `director ${snapshot.host} · up ${span(age)}`);
-  const found = verdict(snapshot);
+  const found = snapshot.verdict;
   const node = by("verdict");
   if (!node.firstChild) node.append(glyph("well"), el("span"));
   set(node, { class: `verdict ${found.level}` });
@@ -69,10 +69,10 @@ function figures(snapshot, past) {
 
 // The states that are not plain up, counted.
 function tally(servers) {
-  const counted = Object.keys(STATES).map((state) =>
+  const counted = STATES.map((state) =>
     [servers.filter((one) => known(one.state) === state).length, state]);
   const told = counted.filter(([number, state]) => number && state !== "up");
-  return told.map(([number, state]) => `${number} ${word(state)}`).join(", ") || "all up";
+  return told.map(([number, state]) => `${number} ${state}`).join(", ") || "all up";
 }
 
 function newFigure(figure) {
@@ -169,8 +169,8 @@ function showRow(row, server, snapshot, most) {
   const cells = row.columns;
   set(row, { class: known(server.state) });
   reglyph(row.mark, known(server.state));
-  say(row.state, server.sorry ? `${word(server.state)} (sorry server)` : word(server.state));
-  say(row.since, span(now - moment(server.since)));
+  say(row.state, known(server.state) + (server.sorry ? " (sorry server)" : ""));
+  say(row.since, server.since && span(now - moment(server.since)));
   say(row.reason, server.reason + until(server, now));
   set(row.reason, { title: server.reason });
   say(cells.weight, weight(server));
@@ -215,13 +215,13 @@ function strip() {
 function paint(node, server, now) {
   const from = now - WINDOW_S;
   const found = pieces(server, from, now);
-  const label = found.map((p) => `${clock(p.at)} ${word(p.state)}`).slice(-4).join(", ");
+  const label = found.map((p) => `${clock(p.at)} ${known(p.state)}`).slice(-4).join(", ");
   set(node, { "aria-label": label || "no history" });
   const rects = found.map((piece) => ({ ...piece, state: known(piece.state) }));
   keyed(node, rects, (piece) => piece.at + piece.state, (piece) => {
     const rect = draw("rect", { class: piece.state });
     rect.append(draw("title", {}));
-    rect.firstChild.textContent = `${clock(piece.at)} ${word(piece.state)} ${piece.reason}`;
+    rect.firstChild.textContent = `${clock(piece.at)} ${piece.state} ${piece.reason}`;
     return rect;
   }, (rect, piece) => {
     const height = HEIGHTS[piece.state];

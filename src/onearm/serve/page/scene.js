@@ -2,7 +2,7 @@
 
 import { draw, el, glyph, keyed, reglyph, say, set } from "./dom.js";
 import { hosts, sum } from "./view.js";
-import { bytes, count, known, plural, rank, title, word } from "./words.js";
+import { bytes, count, known, plural, rank, title } from "./words.js";
 
 const NARROW = 640;
 const BIG = 5; // hosts; more are shown as one line each
@@ -187,7 +187,7 @@ function showHost(node, _model, { host }) {
   const state = known(host.state);
   set(node, { class: `box host ${state}` });
   reglyph(node.mark, state);
-  say(node.state, word(state));
+  say(node.state, state);
   say(node.rate, `${count(host.rate)}/s`);
   say(node.small, `${count(host.active)} open`);
   say(node.reason, host.reason || `weight ${host.weight === host.wanted
@@ -212,7 +212,7 @@ function showLine(node, model, { host }) {
   const so = model.services.filter((_, turn) => host.states[turn] === host.state);
   const held = host.states.filter(Boolean).length;
   const where = so.length < held ? `${so.map((one) => `:${one.port}`).join(" ")} ` : "";
-  say(node.state, state === "up" ? "" : where + word(state));
+  say(node.state, state === "up" ? "" : where + state);
   say(node.rate, `${count(host.rate)}/s`);
 }
 
@@ -263,8 +263,7 @@ function newFlow() {
 
 const middle = (box) => box.y + box.h / 2;
 const thick = (rate, most, top) => (rate > 0 ? 2 + (top - 2) * Math.sqrt(rate / most) : 1.5);
-const DEAD = ["down", "unknown", "drained"];
-const dead = (host) => host.states.filter(Boolean).every((one) => DEAD.includes(known(one)));
+const dead = (host) => !host.weight && (!host.active || known(host.state) === "down");
 
 function each(model, plan, most, request, reply) {
   return model.shown.flatMap((host, turn) => {

@@ -1,6 +1,6 @@
-// A snapshot as the page needs it: defaults filled in, servers by host, the verdict. Pure.
+// A snapshot as the page needs it: defaults filled in, servers by host. Pure.
 
-import { moment, plural, rank, served, title, worst } from "./words.js";
+import { moment, rank } from "./words.js";
 
 const NOTHING = { connections: 0, connections_per_s: 0, packets_in_per_s: 0, bytes_in_per_s: 0 };
 
@@ -31,6 +31,7 @@ export function filled(data) {
     rounds: 0, rounds_failed: 0, last_round_s: 0, drift_healed: 0, drain_cut: 0, reloads: 0,
     reloads_failed: 0, converged: false, left: [], spec_error: "", troubles: [], events: [],
     ...data,
+    alerts: data.alerts.map((one) => ({ text: "", ...one })),
     services: (data.services ?? []).map(service),
     vips: (data.vips ?? []).map(vip),
   };
@@ -61,67 +62,8 @@ export function hosts(snapshot) {
 }
 
 export const sum = (items, figure) => items.reduce((total, item) => total + figure(item), 0);
-export const inRotation = (service) =>
-  service.servers.filter((one) => served(one.state) && one.weight > 0).length;
-
-// What is wrong, the gravest first.
-export function alerts(snapshot) {
-  const found = [];
-  const add = (level, head, text) => found.push({ level, head, text });
-  for (const vip of snapshot.vips) {
-    for (const one of vip.claimants) {
-      const who = one.host ? `${one.host} (${one.mac})` : one.mac;
-      add("bad", `${who} answers ARP for ${vip.vip}`,
-        "Clients may be led past the director. Silence that machine: onearm doctor says how.");
-    }
-    if (!vip.announced) add("bad", `${vip.vip} is not announced`, "Nobody leads clients here.");
-  }
-  for (const service of snapshot.services) {
-    const name = title(service);
-    if (service.panic) {
-      add("bad", `${name}: too few are healthy`, "All are served, healthy or not.");
-    } else if (service.sorry) {
-      add("bad", `${name}: nobody is healthy`, "The sorry server answers.");
-    } else if (service.servers.length && !inRotation(service)) {
-      add("bad", `${name}: no server is in rotation`, "Clients get no answer.");
-    } else if (!service.quorum_met) {
-      add("warn", `${name}: below its quorum of ${service.quorum}`, "");
-    }
-  }
-  const down = hosts(snapshot).filter((host) => host.state === "down");
-  for (const host of down.slice(0, 4)) {
-    const where = snapshot.services.filter((_, turn) => host.states[turn] === "down");
-    const partly = where.length < host.states.filter(Boolean).length;
-    const what = partly ? ` for ${where.map(title).join(", ")}` : "";
-    add("warn", `${host.host} is down${what}`, host.reason);
-  }
-  if (down.length > 4) add("warn", `${down.length - 4} more servers are down`, "");
-  if (snapshot.spec_error) {
-    add("warn", "The new spec was not taken; the old one goes on", snapshot.spec_error);
-  }
-  if (snapshot.left.length) {
-    add("warn", `${plural(snapshot.left.length, "difference")} could not be mended`,
-      snapshot.left.slice(0, 3).join("; "));
-  }
-  for (const text of snapshot.troubles) add("warn", "The daemon itself has trouble", text);
-  return found.sort((a, b) => (a.level > b.level) - (a.level < b.level));
-}
-
-export function verdict(snapshot) {
-  const all = hosts(snapshot);
-  const good = all.filter((host) => served(worst(host.states.filter(Boolean)))).length;
-  const found = alerts(snapshot);
-  if (found.length) {
-    const more = found.length > 1 ? ` · and ${plural(found.length - 1, "more thing")}` : "";
-    return { level: found[0].level, text: found[0].head + more };
-  }
-  const resting = all.length - good;
-  const rest = resting ? `, ${resting} ${resting === 1 ? "drains" : "drain"}` : "";
-  return {
-    level: "well",
-    text: `All is well: ${good} of ${plural(all.length, "real server")} in rotation${rest}`,
-  };
-}
+// The kernel's weight decides who gets new connections, nothing else.
+export const inRotation = (service) => service.servers.filter((one) => one.weight > 0).length;
 
 // A server's past as pieces of [from, until), newest last.
 export function pieces(server, from, until) {

@@ -1,22 +1,10 @@
 // Numbers, times and states as people read them. Nothing here touches the page.
 
-// The worst first. `served`: clients may be sent there.
-export const STATES = {
-  down: { word: "down", served: false },
-  unknown: { word: "unknown", served: false },
-  draining: { word: "draining", served: false },
-  ramping: { word: "ramping", served: true },
-  drained: { word: "drained", served: false },
-  unchecked: { word: "unchecked", served: true },
-  up: { word: "up", served: true },
-};
-const RANK = Object.keys(STATES);
+// The worst first.
+export const STATES = ["down", "unknown", "draining", "ramping", "drained", "unchecked", "up"];
 
-export const known = (state) => (state in STATES ? state : "unknown");
-export const rank = (state) => RANK.indexOf(known(state));
-export const word = (state) => STATES[known(state)].word;
-export const served = (state) => STATES[known(state)].served;
-export const worst = (states) => states.reduce((a, b) => (rank(a) <= rank(b) ? a : b), "up");
+export const known = (state) => (STATES.includes(state) ? state : "unknown");
+export const rank = (state) => STATES.indexOf(known(state));
 
 function scaled(value, units) {
   let unit = 0;
