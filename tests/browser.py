@@ -117,7 +117,9 @@ class Page:
         """Wait until an expression is true."""
         until = time.monotonic() + PATIENCE_S
         while not self.run(script):
-            assert time.monotonic() < until, f"never true: {script}\n{self.text()}\n{self.complaints()}"
+            assert time.monotonic() < until, (
+                f"never true: {script}\n{self.text()}\n{self.complaints()}"
+            )
             time.sleep(0.05)
 
     def text(self):

@@ -123,6 +123,16 @@ LAYERS = (
         "model facts cloud_facts cloud_checks spec errors diff wire words finding reconcile session"
         " planfile render proof report verify",
     ),
+    Layer("figures", "", **PURE),
+    Layer("screen", "alerts figures snapshot", **PURE),
+    Layer("watching", "figures screen snapshot", **PURE),
+    Layer("watch", "errors render serve.ends snapshot watching"),
+    Layer(
+        "status",
+        "each errors planfile render screen serve.answer serve.ends session snapshot spec watch"
+        " wire",
+    ),
+    Layer("draining", "errors figures render serve.ends session spec"),
     Layer("cli*", "*"),
     Layer("__main__", "*"),
 )

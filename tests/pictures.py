@@ -52,9 +52,7 @@ def server(number, state="up", since=3600.0, now=NOW, **fields):
         "history": tuple(Change(at(ago, now), what, why) for ago, what, why in past),
     }
     address = ip_address("203.0.113.2") + number
-    return ServerView(
-        f"server-{number}", address, state, at(since, now), **{**defaults, **fields}
-    )
+    return ServerView(f"server-{number}", address, state, at(since, now), **{**defaults, **fields})
 
 
 def service(servers, port=80, vip="203.0.113.2", **fields):
@@ -130,17 +128,52 @@ def large(now=NOW):
     def one(number, port):
         rate = (number * 37 + port) % 90 + 10
         if number == 7:
-            return server(7, "draining", 146, now, rate=0, active=41, reason="drained by operator",
-                          drain_deadline=until, weight=0, history=((7000, "up", ""), (146, "draining", "")))  # noqa: E501
+            return server(
+                7,
+                "draining",
+                146,
+                now,
+                rate=0,
+                active=41,
+                reason="drained by operator",
+                drain_deadline=until,
+                weight=0,
+                history=((7000, "up", ""), (146, "draining", "")),
+            )
         if number == 12 and port != 53:
-            return server(12, "ramping", 18, now, rate=7, weight=3, wanted=10,
-                          history=((9000, "up", ""), (400, "down", refused), (18, "ramping", "")))
+            return server(
+                12,
+                "ramping",
+                18,
+                now,
+                rate=7,
+                weight=3,
+                wanted=10,
+                history=((9000, "up", ""), (400, "down", refused), (18, "ramping", "")),
+            )
         if number == 8 and port == 443:
-            return server(8, "down", 265, now, rate=0, reason=refused, weight=None,
-                          check=check(3000, 88, refused), history=((9000, "up", ""), (265, "down", refused)))  # noqa: E501
+            return server(
+                8,
+                "down",
+                265,
+                now,
+                rate=0,
+                reason=refused,
+                weight=None,
+                check=check(3000, 88, refused),
+                history=((9000, "up", ""), (265, "down", refused)),
+            )
         if number == 17:
-            return server(17, "drained", 5400, now, rate=0, active=0, reason="drained by operator",
-                          history=((9000, "up", ""), (5400, "drained", "")))
+            return server(
+                17,
+                "drained",
+                5400,
+                now,
+                rate=0,
+                active=0,
+                reason="drained by operator",
+                history=((9000, "up", ""), (5400, "drained", "")),
+            )
         if number == 20 and port == 53:
             return server(20, "unknown", 3, now, rate=0, weight=10, history=((3, "unknown", ""),))
         return server(number, now=now, rate=rate, weight=10, wanted=10)
@@ -148,19 +181,20 @@ def large(now=NOW):
     services = [
         service([one(n, 80) for n in range(2, 22)], 80),
         service([one(n, 443) for n in range(2, 22)], 443),
-        service([one(n, 53) for n in range(2, 22)], 53, "203.0.113.30", protocol="udp", scheduler="sh"),  # noqa: E501
+        service(
+            [one(n, 53) for n in range(2, 22)], 53, "203.0.113.30", protocol="udp", scheduler="sh"
+        ),
     ]
     events = tuple(
-        Event(at(9000 - 450 * n, now), "health", f"server-{n + 2}: unknown -> up") for n in range(18)
+        Event(at(9000 - 450 * n, now), "health", f"server-{n + 2}: unknown -> up")
+        for n in range(18)
     )
     events += (
         Event(at(265, now), "health", f"server-8: up -> down: {refused}", "warning"),
         Event(at(146, now), "drain", "server-7 drains, until 15:12:00 at the latest"),
         Event(at(18, now), "health", "server-12: down -> ramping up"),
     )
-    return snapshot(
-        services, now, events=events, vips=(vip(), vip("203.0.113.30")), drift_healed=3
-    )
+    return snapshot(services, now, events=events, vips=(vip(), vip("203.0.113.30")), drift_healed=3)
 
 
 def hostile(now=NOW):
