@@ -358,6 +358,20 @@ def list_() -> int:
     return 0
 
 
+@lab.command()
+@LAB_NAME
+@click.argument("host")
+@click.argument("port", type=click.IntRange(1, 65535))
+@click.option(
+    "--listen", type=click.IntRange(0, 65535), help="The port here; default: a free one is taken."
+)
+def forward(*, name: str | None, host: str, port: int, listen: int | None) -> int:
+    """Make a TCP port of a lab host's loopback a port of this machine's, until Ctrl-C."""
+    from onearm.lab.forward import forward_command
+
+    return forward_command(name, host, port, listen or 0)
+
+
 @lab.group(cls=Lines)
 def fault() -> None:
     """Break the lab on purpose, to see it found."""
