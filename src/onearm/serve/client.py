@@ -25,6 +25,7 @@ from onearm.errors import (
 FOLDER = Path("/run/onearm")
 REPLY_LIMIT = 1 << 27  # bytes of one reply
 DEADLINE_S = 10.0
+KNOCK_S = 0.02
 HEAD = {"onearm": 1}
 
 
@@ -78,7 +79,7 @@ def _connect(path: Path, deadline_s: float) -> socket.socket:
     door = socket.socket(socket.AF_UNIX)
     door.settimeout(deadline_s)
     try:
-        door.connect(str(path))
+        _knock(door, path, time.monotonic() + deadline_s)
     except (FileNotFoundError, ConnectionRefusedError) as error:
         door.close()
         raise Missing(
@@ -92,6 +93,17 @@ def _connect(path: Path, deadline_s: float) -> socket.socket:
         door.close()
         raise Busy(f"{path} takes no connection now ({error.strerror}): try again") from error
     return door
+
+
+def _knock(door: socket.socket, path: Path, until: float) -> None:
+    """Connect; where the queue before the door is full, this kind of socket says so at once."""
+    while True:
+        try:
+            return door.connect(str(path))
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(KNOCK_S)
 
 
 def _reply(door: socket.socket, part: Callable[[Any], None], until: float) -> Any:
