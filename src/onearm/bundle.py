@@ -28,6 +28,7 @@ MODULES = (
     "places/__init__.py",
     "places/address.py",
     "places/check_marks.py",
+    "places/daemons.py",
     "places/director.py",
     "places/examine.py",
     "places/host.py",

@@ -128,6 +128,29 @@ def destroy(*, spec: Path, yes: bool, as_json: bool) -> int:
     return destroy_command(spec, yes=yes, as_json=as_json)
 
 
+@main.command()
+@SPEC
+@click.option("--host", metavar="NAME", help="Which director this host is; default: by its name.")
+@click.option("--adopt", is_flag=True, help="Take over what stands there and is not ours.")
+@click.option("--withdraw", is_flag=True, help="Give the VIP up when told to end.")
+@click.option("--listen", metavar="ADDRESS:PORT", help="Serve the page and /metrics there.")
+@click.option(
+    "--web-name",
+    "web_names",
+    multiple=True,
+    metavar="NAME",
+    help="A name by which browsers may ask for the page, beside addresses.",
+)
+@click.option(
+    "--metrics-file", type=click.Path(path_type=Path), help="Write the metrics there, too."
+)
+def director(*, spec: Path, **options: Any) -> int:
+    """Run on a director for years: keep its kernel as SPEC says, with those that are healthy."""
+    from onearm.daemon.command import Options, director_command
+
+    return director_command(spec, Options(**options))
+
+
 NAME = click.option("--name", metavar="N", help="The daemon of this host that has that name.")
 
 

@@ -79,7 +79,7 @@ def desire(
         if place in facts:
             world[place] |= state(_real_server(spec, place, facts[place], vips))
     for place, host in facts.items():
-        if host.daemon is not None:
+        if host.daemon is not None and host.daemon.name == spec.name:
             world[place] = state(_spec_file(spec, place, host.daemon))
         elif _is_director(spec, place) or place in leftovers:
             seen = watch or _by_hand(spec, host, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-UP, DOWN, UNKNOWN = "up", "down", "unknown"
+from onearm.snapshot import DOWN, UNKNOWN, UP
 
 # A server that came back FLAPS times within WINDOW has to prove more before it comes back again:
 # its rise is doubled with each further return, up to STRICTEST times.

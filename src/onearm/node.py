@@ -19,7 +19,7 @@ from onearm.kernel.faults import translate
 from onearm.kernel.frames import Frame
 from onearm.kernel.links import Links
 from onearm.model import Action, Address, Resource, Sysctl
-from onearm.places import lock, look
+from onearm.places import daemons, lock, look
 from onearm.places.examine import examine
 from onearm.places.host import HostPlace, identity
 from onearm.serve import client
@@ -46,10 +46,10 @@ class Node:
         self._captures: dict[str, packets.Capture] = {}
         self._verbs: dict[str, tuple[Callable[[dict[str, Any], Rows], Any], str]] = {
             "look": (self._look, "question"),
-            "observe": (self._observe, "name"),
-            "apply": (self._apply, "name adopt"),
-            "lock": (self._take_lock, "wait_s"),
-            "hosts": (self._hosts, "name hosts"),
+            "observe": (self._observe, "name daemon"),
+            "apply": (self._apply, "name adopt daemon"),
+            "lock": (self._take_lock, "name wait_s"),
+            "hosts": (self._hosts, "name hosts daemon"),
             "services": (self._services, ""),
             "forget": (self._forget, "addresses"),
             "who_has": (self._who_has, "link address sender seconds"),
@@ -86,6 +86,7 @@ class Node:
 
     def _look(self, request: dict[str, Any], _rows: Rows) -> Any:
         facts = look.look(wire.decode(look.Question, request.get("question", {})))
+        facts = replace(facts, daemon=daemons.fact())
         for name in MANY:
             rows = getattr(facts, name)
             self._parts(split(rows) if name == "services" else rows, name)
@@ -94,24 +95,38 @@ class Node:
 
     def _observe(self, request: dict[str, Any], rows: Rows) -> Any:
         wanted = wire.decode(tuple[Resource, ...], rows)
-        self._parts(_place(request).observe(wanted).values())
+        name = _through_daemon(request)
+        place = _place(request)
+        found = daemons.observe(name, wanted) if name else place.observe(wanted)
+        self._parts(found.values())
         return None
 
     def _apply(self, request: dict[str, Any], rows: Rows) -> Any:
-        if self._lock is None:
+        through = _through_daemon(request)
+        if self._lock is None and not through:
             raise Denied("apply without the lock of this host")
         batch = wire.decode(tuple[Action, ...], rows)
         turn = {id(action): n for n, action in enumerate(batch)}
         adopt = wire.decode(bool, request.get("adopt", False))
-        refused = _place(request, adopt=adopt).apply(
-            batch, lambda action: self._emit({"part": {"done": turn[id(action)]}})
-        )
+
+        def done(action: Action) -> None:
+            self._emit({"part": {"done": turn[id(action)]}})
+
+        if through:
+            refused = daemons.apply(through, batch, done)
+        else:
+            refused = _place(request, adopt=adopt).apply(batch, done)
         for action, error in refused.items():
             self._emit({"part": {"refused": turn[id(action)], **_error(error)}})
         return None
 
     def _take_lock(self, request: dict[str, Any], _rows: Rows) -> Any:
-        """Hold the host's lock until this process ends; wait for another holder a while."""
+        """Hold the host's lock until this process ends; wait for another holder a while.
+
+        The daemon of the same spec may hold it: then nothing is changed but through the daemon.
+        """
+        if daemons.running(wire.decode(str, request.get("name"))):
+            return None
         if self._lock is not None:
             return None  # it would wait for itself: flock tells open files apart, not processes
         self._lock = lock.take("a run of onearm", wire.decode(float, request.get("wait_s", 0)))
@@ -119,6 +134,9 @@ class Node:
 
     def _hosts(self, request: dict[str, Any], _rows: Rows) -> Any:
         hosts = wire.decode(tuple[str, ...], request.get("hosts"))
+        through = _through_daemon(request)
+        if through:
+            return daemons.remember_hosts(through, hosts)
         return _place(request).remember_hosts(hosts)
 
     def _services(self, _request: dict[str, Any], _rows: Rows) -> Any:
@@ -220,6 +238,14 @@ def _of_interest(frames: Iterable[Frame], ports: frozenset[int]) -> Iterator[Fra
         if flow not in seen and len(seen) < MOST_FLOWS:
             seen.add(flow)
             yield frame
+
+
+def _through_daemon(request: dict[str, Any]) -> str:
+    """Name the spec whose daemon answers here; empty where there is none, and none was counted on."""
+    name = wire.decode(str, request.get("name"))
+    expected = wire.decode(bool, request.get("daemon", False))
+    daemons.agree(name, expected=expected)
+    return name if expected else ""
 
 
 def _place(request: dict[str, Any], *, adopt: bool = False) -> HostPlace:

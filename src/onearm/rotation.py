@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 
 from onearm.drain import live
 from onearm.facts import DestinationFact, HostFacts
-from onearm.health import DOWN, UNKNOWN, UP, Health
+from onearm.health import Health
 from onearm.model import Address, Drain, Key, Service
+from onearm.snapshot import DOWN, DRAINED, DRAINING, RAMPING, UNCHECKED, UNKNOWN, UP
 from onearm.spec import Member, Spec, VirtualService
 
-DRAINING, DRAINED, RAMPING, UNCHECKED = "draining", "drained", "ramping", "unchecked"
 SCALE = 100  # with slow start the greatest weight of a service is about this, so that it can grow
 GRACE = timedelta(seconds=2)  # a connection that is being made when draining begins is not cut
 SORRY_WEIGHT = 1

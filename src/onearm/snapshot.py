@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Optional
 
 from onearm.facts import Counters
-from onearm.health import DOWN, UNKNOWN, UP
 from onearm.model import Address
-from onearm.rotation import DRAINED, DRAINING, RAMPING, UNCHECKED
 
-# The states of a real server: those of health and those of rotation.
-__all__ = ["DOWN", "DRAINED", "DRAINING", "RAMPING", "UNCHECKED", "UNKNOWN", "UP"]
+# The states of a real server.
+UP, DOWN, UNKNOWN = "up", "down", "unknown"
+DRAINING, DRAINED, RAMPING, UNCHECKED = "draining", "drained", "ramping", "unchecked"
 
 
 @dataclass(frozen=True)

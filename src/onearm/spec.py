@@ -46,8 +46,43 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class Check:
+    """How the daemon asks a real server whether it serves; docs/reference/checks.md has each field.
+
+    `through` vip: the packet has the VIP as destination, as a client's; host: the server's own
+    address, or `address`. `port` None is the service's, `host` None the address that is asked.
+    `body` and `expect` are patterns (pattern.py); `send` is the payload's bytes.
+    """
+
+    kind: str = "tcp"
+    through: str = "vip"
+    interval_s: float = 2.0
+    timeout_s: float = 1.0
+    rise: int = 2
+    fall: int = 3
+    port: int | None = None
+    address: Address | None = None
+    method: str = "GET"
+    path: str = "/"
+    host: str | None = None
+    codes: tuple[tuple[int, int], ...] = ((200, 399),)
+    body: str | None = None
+    verify: bool = False
+    ca: str | None = None
+    send: bytes = b""
+    expect: str | None = None
+    query: str | None = None
+    record: str = "A"
+    answer: str | None = None
+    argv: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class VirtualService:
-    """A service of the spec; `drain_s` 0 cuts, otherwise connections may end within it."""
+    """A service of the spec; `drain_s` 0 cuts, otherwise connections may end within it.
+
+    `check` None: its real servers are not checked and have the weights of the spec.
+    """
 
     vip: Address
     port: int
@@ -56,6 +91,7 @@ class VirtualService:
     flags: tuple[str, ...] = ()
     members: tuple[Member, ...] = ()
     drain_s: float = 0
+    check: Check | None = None
     policy: Policy = Policy()
 
     @property

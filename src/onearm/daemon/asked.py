@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from onearm.errors import UsageError
 from onearm.model import Drain
-from onearm.rotation import DRAINED
+from onearm.snapshot import DRAINED
 from onearm.words import describe
 
 if TYPE_CHECKING:

@@ -27,15 +27,17 @@ from onearm.diff import Plan, diff
 from onearm.drain import connections_cut
 from onearm.errors import OnearmError, PlaceError, Refused, SpecError, UsageError
 from onearm.facts import HostFacts
-from onearm.health import DOWN, UNKNOWN, Health
+from onearm.health import Health
 from onearm.kernel.packets import announce
 from onearm.kernel.rules import marked_rules
-from onearm.model import Action, Destination, Drain, Key, State, World, state_key
+from onearm.model import Action, CheckMark, Destination, Drain, Key, State, World, state_key
+from onearm.places import check_marks
 from onearm.places.look import Question
+from onearm.places import check_marks
 from onearm.places.look import services as kernel_services
 from onearm.reconcile import Outcome, Run
-from onearm.rotation import DRAINING, Decision, Rotation, Scene, Slot, decide, drains_in
-from onearm.snapshot import Snapshot
+from onearm.rotation import Decision, Rotation, Scene, Slot, decide, drains_in
+from onearm.snapshot import DOWN, DRAINING, UNKNOWN, Snapshot
 from onearm.spec import Spec
 from onearm.words import describe
 
@@ -162,9 +164,29 @@ class Core:
         getattr(self, f"_on_{kind}")(*details)
 
     def _on_result(self, result: Result) -> None:
+        """Take a result in; one that turns the health counts only if its way stands.
+
+        Without its mark's service a probe of the VIP ends on this very host, and says nothing of
+        the real server: somebody's `ipvsadm -C` must not take every server out.
+        """
         tally = self.tallies.get(result.key)
-        if tally is not None and tally.take(result.ok, result.reason, result.latency_s, _now()):
+        if tally is None:
+            return
+        before = tally.health
+        if tally.take(result.ok, result.reason, result.latency_s, _now()):
             self.dirty = True
+            if not self._way_stands(result.key):
+                tally.health = replace(before, streak=0)
+
+    def _way_stands(self, key: Key) -> bool:
+        vip, server, _, _ = key
+        if vip is None:
+            return True
+        wanted = [m for m in self.desired.values() if isinstance(m, CheckMark) and m.server == server]
+        try:
+            return bool(wanted) and check_marks.read(wanted) == wanted
+        except PlaceError:
+            return False
 
     def _on_trouble(self, text: str) -> None:
         if text not in self.troubles:
@@ -360,8 +382,16 @@ class Core:
             self.figures["drift_healed"] += 1
             self.note("drift", f"healed: {describe(action)}", "warning")
         self._count_cut(outcome, counts)
+        self._forgive(outcome)
         self.desired = desired
         return outcome
+
+    def _forgive(self, outcome: Outcome) -> None:
+        """Count no bad result that was got while its way did not stand."""
+        mended = {a.after.server for a in outcome.done if isinstance(a.after, CheckMark)}
+        for key, tally in self.tallies.items():
+            if key[0] is not None and key[1] in mended:
+                tally.health = replace(tally.health, streak=0)
 
     def _is_drift(self, action: Action, desired: State) -> bool:
         key = state_key(action.resource)

@@ -34,13 +34,12 @@ from onearm.model import (
     Key,
     Resource,
     Service,
-    SpecFile,
     Sysctl,
     state_key,
 )
-from onearm.places import address, check_marks, spec_file
+from onearm.places import address, check_marks
 
-KINDS = (Sysctl, Service, CheckMark, SpecFile, Destination, AnnouncedVip)
+KINDS = (Sysctl, Service, CheckMark, Destination, AnnouncedVip)
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 NUMBERS = {number: name for name, number in PROTOCOLS.items()}
 FORWARDING = {"direct": DIRECT, "tunnel": TUNNEL, "masq": MASQ, "local": LOCAL}
@@ -56,7 +55,6 @@ def read(wanted: Sequence[Resource]) -> dict[Key, Resource]:
     found = _table(services) if services else []
     found += address.read(r for r in wanted if isinstance(r, AnnouncedVip))
     found += check_marks.read(r for r in wanted if isinstance(r, CheckMark))
-    found += spec_file.read(r for r in wanted if isinstance(r, SpecFile))
     for resource in wanted:
         if isinstance(resource, Sysctl):
             value = sysctl.read(resource.name)
@@ -124,7 +122,6 @@ def apply(batch: Sequence[Action], marked: Was) -> Iterator[Verdict]:
     yield from _change_table([a for a in table if a.before != a.after])
     yield from ((a, None) for a in table if a.before == a.after)
     yield from check_marks.apply(a for a in batch if isinstance(a.resource, CheckMark))
-    yield from spec_file.apply(a for a in batch if isinstance(a.resource, SpecFile))
     for action in batch:
         if isinstance(action.resource, (Sysctl, AnnouncedVip)):
             yield action, _one(action, marked.get(state_key(action.resource)))

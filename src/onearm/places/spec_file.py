@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Optional
 
-from onearm.errors import Denied, PlaceError
+from onearm.errors import Denied
 from onearm.kernel.faults import translate
-from onearm.model import Action, SpecFile
+from onearm.model import SpecFile
 
 MOST_BYTES = 64 << 20
-Verdict = tuple[Action, Optional[PlaceError]]
 
 
 def quoted(text: str) -> str:
@@ -36,30 +34,18 @@ def read(wanted: Iterable[SpecFile]) -> list[SpecFile]:
     return found
 
 
-def apply(batch: Iterable[Action]) -> Iterator[Verdict]:
-    """Write each; the daemon sees either the old file or the whole new one."""
-    for action in batch:
-        try:
-            _write(action)
-        except PlaceError as error:
-            yield action, error
-        except OSError as error:
-            yield action, translate(error, f"writing {action.resource.key[0]}")
-        else:
-            yield action, None
-
-
-def _write(action: Action) -> None:
-    after = action.after
-    if not isinstance(after, SpecFile) or action.before == after:
-        return
-    path = Path(after.path)
+def write(wanted: SpecFile) -> None:
+    """Write it; the daemon sees either the old file or the whole new one. Raises PlaceError."""
+    path = Path(wanted.path)
     if not path.is_absolute():
-        raise Denied(f"the daemon's spec {after.path!r} has no absolute path: start it with one")
+        raise Denied(f"the daemon's spec {wanted.path!r} has no absolute path: start it with one")
     fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)  # of a run that was killed
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
-    with os.fdopen(descriptor, "wb", buffering=0) as file:
-        file.write(json.loads(after.text).encode())
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    try:
+        fresh.unlink(missing_ok=True)  # of a run that was killed
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            file.write(json.loads(wanted.text).encode())
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError as error:
+        raise translate(error, f"writing {path}") from error

@@ -11,6 +11,7 @@ import yaml
 
 from onearm.spec import Reach, Spec
 from onearm.spec_load import fields
+from onearm.spec_load.checks import Checks
 from onearm.spec_load.cloud import read_cloud
 from onearm.spec_load.document import compose
 from onearm.spec_load.hosts import Hosts
@@ -22,6 +23,7 @@ TOP = (
     "directors",
     "real_servers",
     "services",
+    "check",
     "arp",
     "clients",
     "reach",
@@ -65,7 +67,8 @@ def _spec(notes: Complaints, root: yaml.Node, top: Fields, text: str) -> Spec:
     hosts = Hosts(notes, top)
     directors = hosts.read(top.get("directors"), "director")
     real_servers = hosts.read(top.get("real_servers"), "real server")
-    services = Services(notes, hosts, real_servers).read(top.get("services"))
+    checks = Checks(notes, top.get("check"))
+    services = Services(notes, hosts, real_servers, checks).read(top.get("services"))
     name = notes.optional(top, "name", lambda n: fields.name(n, "name"), "default")
     shared = notes.optional(
         top, "shared_director", lambda n: fields.boolean(n, "shared_director"), default=False
