@@ -50,10 +50,20 @@ LAYERS = (
         "places.remote*",
         "places.conversation places.look kernel.frames traffic errors wire model facts vitals",
     ),
+    Layer("serve", "", **NODE),
+    Layer("serve.client", "wire errors", **NODE),
+    Layer("alerts", "snapshot", **PURE),
+    Layer("serve.answer", "wire alerts snapshot serve.client"),
+    Layer("serve.ends", "errors snapshot serve.client serve.answer"),
+    Layer("serve.*", "wire errors snapshot serve.*"),
     Layer("places.daemons", "errors facts model wire serve.client places.spec_file", **NODE),
     Layer("places.*", "kernel.* ledger model facts vitals errors wire places.*", **NODE),
     Layer("traffic", "kernel.* wire errors model facts", **NODE),
-    Layer("node", "traffic places.* kernel.* wire ledger errors model facts vitals serve.client", **NODE),
+    Layer(
+        "node",
+        "serve.client traffic places.* kernel.* wire ledger errors model facts vitals",
+        **NODE,
+    ),
     Layer("pattern*", "pattern_parse", **PURE),
     Layer("spec", "model errors spec_load.*", **PURE),
     Layer("spec_load.*", "model errors pattern spec spec_load.*"),
@@ -121,15 +131,22 @@ LAYERS = (
         "model facts cloud_facts cloud_checks spec errors diff wire words finding reconcile session"
         " planfile render proof report verify",
     ),
-    Layer("serve", "", **NODE),
-    Layer("serve.client", "errors wire", **NODE),
-    Layer("serve.*", "errors facts model snapshot wire serve.*"),
     Layer("daemon.command", "errors spec kernel.* places.lock serve.shows daemon.*", kernel=False),
     Layer(
         "daemon.*",
         "model facts spec errors checks* desire diff drain health rotation snapshot reconcile words"
         " kernel.* places.look places.host places.check_marks daemon.*",
     ),
+    Layer("figures", "", **PURE),
+    Layer("screen", "alerts figures snapshot", **PURE),
+    Layer("watching", "figures screen snapshot", **PURE),
+    Layer("watch", "errors render serve.ends snapshot watching"),
+    Layer(
+        "status",
+        "each errors planfile render screen serve.answer serve.ends session snapshot spec watch"
+        " wire",
+    ),
+    Layer("draining", "errors figures render serve.ends session spec"),
     Layer("cli*", "*"),
     Layer("__main__", "*"),
 )

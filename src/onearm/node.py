@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -20,10 +21,13 @@ from onearm.kernel.links import Links
 from onearm.model import Action, Address, Resource, Sysctl
 from onearm.places import daemons, lock, look
 from onearm.places.host import HostPlace, identity
+from onearm.serve import client
 from onearm.vitals import split_rules
 
 PERMANENT = 0x80 | 0x40  # NUD_PERMANENT | NUD_NOARP: not learned, so not to be forgotten
 MOST_ROWS = 2_000_000
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")  # as the spec has it
+LONGEST_S = 600.0  # that a daemon may take for an answer
 MOST_FLOWS = 5000  # of other people, that a capture tells of
 MANY = ("services", "marks", "routes", "neighbours", "addresses")  # facts sent row by row
 
@@ -52,6 +56,7 @@ class Node:
             "captured": (self._captured, "name ports"),
             "connect": (self._connect, "errand"),
             "vitals": (self._vitals, "vips back"),
+            "daemon": (self._daemon, "name request deadline_s"),
         }
 
     def answer(self, request: dict[str, Any], rows: Rows) -> Reply:
@@ -181,6 +186,16 @@ class Node:
 
     def _connect(self, request: dict[str, Any], _rows: Rows) -> Any:
         self._parts(traffic.run(wire.decode(traffic.Errand, request.get("errand"))))
+
+    def _daemon(self, request: dict[str, Any], _rows: Rows) -> Any:
+        """Hand a request on to the daemon of this host that has that name, and its answer back."""
+        name = wire.decode(str, request.get("name"))
+        asked = request.get("request")
+        if not NAME.fullmatch(name) or not isinstance(asked, dict):
+            raise PlaceError("daemon wants the name of one, and a request for it")
+        seconds = min(wire.decode(float, request.get("deadline_s", 10.0)), LONGEST_S)
+        part = lambda rows: self._emit({"part": rows})  # noqa: E731 - a name for the callback
+        return client.ask(client.path_of(name), asked, part, seconds)
 
     def _vitals(self, request: dict[str, Any], _rows: Rows) -> Any:
         """Tell what only a diagnosis asks; all that may be long goes row by row."""

@@ -158,7 +158,9 @@ def split(snapshot: Snapshot) -> tuple[Snapshot, tuple[Placed, ...]]:
         for turn, service in enumerate(snapshot.services)
         for server in service.servers
     )
-    return replace(snapshot, services=tuple(replace(s, servers=()) for s in snapshot.services)), placed
+    return replace(
+        snapshot, services=tuple(replace(s, servers=()) for s in snapshot.services)
+    ), placed
 
 
 def joined(bare: Snapshot, placed: Iterable[Placed]) -> Snapshot:

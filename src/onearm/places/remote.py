@@ -143,6 +143,15 @@ class RemotePlace:
         self._ask("connect", _collect(tuple[Attempt, ...], found), errand=wire.encode(errand))
         return found
 
+    def daemon(
+        self, request: dict[str, Any], part: Callable[[Any], None] | None = None
+    ) -> dict[str, Any]:
+        """Ask the host's director daemon of our name; raises Missing where none runs."""
+        asked = {"do": "daemon", "name": self._name, "request": request}
+        data = self._conversation.ask(asked, (), part or _no_part)
+        with self._naming():
+            return _object(data)
+
     @contextlib.contextmanager
     def _naming(self) -> Iterator[None]:
         """Let an error in what came back say which host sent it."""

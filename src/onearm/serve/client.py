@@ -11,11 +11,21 @@ from pathlib import Path
 from typing import Any, Optional
 
 from onearm import wire
-from onearm.errors import Busy, Denied, Missing, OnearmError, PlaceError, Unreachable, revive
+from onearm.errors import (
+    Busy,
+    Denied,
+    Missing,
+    OnearmError,
+    PlaceError,
+    Unreachable,
+    UsageError,
+    revive,
+)
 
 FOLDER = Path("/run/onearm")
 REPLY_LIMIT = 1 << 27  # bytes of one reply
 DEADLINE_S = 10.0
+KNOCK_S = 0.02
 HEAD = {"onearm": 1}
 
 
@@ -69,7 +79,7 @@ def _connect(path: Path, deadline_s: float) -> socket.socket:
     door = socket.socket(socket.AF_UNIX)
     door.settimeout(deadline_s)
     try:
-        door.connect(str(path))
+        _knock(door, path, time.monotonic() + deadline_s)
     except (FileNotFoundError, ConnectionRefusedError) as error:
         door.close()
         raise Missing(
@@ -83,6 +93,17 @@ def _connect(path: Path, deadline_s: float) -> socket.socket:
         door.close()
         raise Busy(f"{path} takes no connection now ({error.strerror}): try again") from error
     return door
+
+
+def _knock(door: socket.socket, path: Path, until: float) -> None:
+    """Connect; where the queue before the door is full, this kind of socket says so at once."""
+    while True:
+        try:
+            return door.connect(str(path))
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(KNOCK_S)
 
 
 def _reply(door: socket.socket, part: Callable[[Any], None], until: float) -> Any:
@@ -117,8 +138,8 @@ def _line(door: socket.socket, buffer: bytearray, until: float) -> bytes:
 def _revived(error: Any) -> OnearmError:
     if not isinstance(error, dict):
         raise wire.WireError("the daemon sent neither a reply nor an error of ours")
-    said = wire.decode(str, error.get("text"))
-    return revive(str(error.get("kind")), said)
+    kind, said = (wire.decode(str, error.get(field)) for field in ("kind", "text"))
+    return UsageError(said) if kind == "UsageError" else revive(kind, said)
 
 
 def _no_part(_data: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
@@ -30,11 +29,11 @@ CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 # What may be asked of the daemon's owner, each field with its type.
 COMMANDS: dict[str, dict[str, Any]] = {
-    "drain": {"host": str, "deadline_s": Optional[float]},
+    "drain": {"host": str, "deadline_s": Optional[float]},  # noqa: UP045 - as wire.py reads it
     "undrain": {"host": str},
-    "converge": {"digest": Optional[str], "deadline_s": float},
-    "left": {},
     "drained": {"host": str},
+    "converge": {"digest": Optional[str], "deadline_s": float},  # noqa: UP045 - as above
+    "left": {},
     "hosts": {"hosts": tuple[str, ...]},
     "withdraw": {},
 }
@@ -71,8 +70,8 @@ class Door:
             try:
                 line = guest.until(b"\n", REQUEST_LIMIT, IDLE_S)
             except TooLong:
-                answer = _error(PlaceError(f"a request is at most {REQUEST_LIMIT} bytes long"))
-                guest.send(wire.line(answer), SEND_S)
+                refused = _error(PlaceError(f"a request is at most {REQUEST_LIMIT} bytes long"))
+                guest.send(wire.line(refused), SEND_S)
                 return
             if not line:
                 return

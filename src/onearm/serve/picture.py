@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from onearm import wire
+from onearm.serve.answer import as_object
 from onearm.serve.client import HEAD
-from onearm.snapshot import Placed, Snapshot, joined, split
+from onearm.snapshot import Snapshot, split
 
 Latest = Callable[[], Snapshot]
 
@@ -45,13 +45,12 @@ class Picture:
 
     def __init__(self, latest: Latest) -> None:
         """Ask `latest` each time."""
-        self._object = Once(latest, lambda snapshot: wire.line(wire.encode(snapshot)))
+        self._object = Once(latest, lambda snapshot: wire.line(as_object(snapshot)))
         self._lines = Once(latest, _lines)
 
     def object(self) -> bytes:
         """Give the snapshot as one object, with the clock of this host at this moment."""
-        head = wire.line({**HEAD, "kind": "snapshot", "now": now()})
-        return head[:-2] + b"," + self._object()[1:]
+        return self._object()[:-2] + b"," + wire.line({"now": now()})[1:]
 
     def lines(self) -> tuple[bytes, ...]:
         """Give the lines of a reply."""
@@ -63,19 +62,6 @@ def _lines(snapshot: Snapshot) -> bytes:
     head = wire.line({**HEAD, "kind": "part"})[:-2] + b","
     parts = b"".join(head + line[1:] for line in wire.bulk(("part",), placed))
     return parts + wire.line({**HEAD, "kind": "reply", "ok": wire.encode(bare)})
-
-
-def assembled(bare: Any, parts: list[Any]) -> Snapshot:
-    """Read a reply to `snapshot` back: what ended it, and the rows of its parts."""
-    placed: tuple[Placed, ...] = wire.decode(tuple[Placed, ...], parts)
-    snapshot: Snapshot = wire.decode(Snapshot, bare)
-    return joined(snapshot, placed)
-
-
-def as_data(snapshot: Snapshot) -> dict[str, Any]:
-    """Give the documented object of a snapshot."""
-    data: dict[str, Any] = json.loads(wire.line(wire.encode(snapshot)))
-    return {**HEAD, "kind": "snapshot", **data}
 
 
 def now() -> str:

@@ -1,4 +1,4 @@
-"""The web page, its data and the metrics: a read-only HTTP server that hostile peers do not harm."""
+"""The page, its data and the metrics: a read-only HTTP server that hostile peers do not harm."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ class Reply(NamedTuple):
 class Web:
     """Listens on one address. `names` are names besides addresses by which browsers may call it."""
 
-    def __init__(self, listen: tuple[str, int], latest: Latest, names: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, listen: tuple[str, int], latest: Latest, names: tuple[str, ...] = ()
+    ) -> None:
         """Prepare; `open` lets peers in."""
         picture = Picture(latest)
         self._listen = listen
