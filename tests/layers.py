@@ -71,7 +71,7 @@ LAYERS = (
     Layer("checks.*", "pattern model spec checks.*"),
     Layer("silence", "model facts spec", **PURE),
     Layer("drain", "model facts spec", **PURE),
-    Layer("snapshot", "model facts", **NODE, **PURE),
+    Layer("snapshot", "model facts", **PURE),
     Layer("health", "snapshot", **PURE),
     Layer("rotation", "model facts spec drain health snapshot", **PURE),
     Layer("desire", "model facts cloud_facts cloud spec silence drain rotation", **PURE),
