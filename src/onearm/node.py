@@ -242,7 +242,7 @@ def _of_interest(frames: Iterable[Frame], ports: frozenset[int]) -> Iterator[Fra
 
 
 def _through_daemon(request: dict[str, Any]) -> str:
-    """Name the spec whose daemon answers here; empty where there is none, and none was counted on."""
+    """Name the spec whose daemon answers here; empty where none does and none should."""
     name = wire.decode(str, request.get("name"))
     expected = wire.decode(bool, request.get("daemon", False))
     daemons.agree(name, expected=expected)

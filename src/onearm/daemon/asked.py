@@ -92,7 +92,7 @@ def _hosts(core: Core, request: dict[str, Any], _reply: Reply) -> dict[str, Any]
     hosts = request.get("hosts")
     if not isinstance(hosts, list) or not all(isinstance(h, str) for h in hosts):
         raise UsageError("hosts: a list of names is wanted")
-    core.place.remember_hosts(tuple(hosts))
+    core.here.remember_hosts(tuple(hosts))
     return {}
 
 

@@ -95,7 +95,7 @@ class RemotePlace:
         self._conversation.open()
 
     def lock(self) -> None:
-        """Hold the host's lock until close; where the daemon of this spec holds it, that is fine."""
+        """Hold the host's lock until close; that the daemon of this spec holds it is fine."""
         self._ask("lock", name=self._name, wait_s=LOCK_WAIT_S)
 
     def remember_hosts(self, hosts: Iterable[str]) -> None:
