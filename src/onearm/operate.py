@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import sys
 import threading
@@ -33,6 +35,7 @@ from onearm.words import describe
 
 FINE, REFUSED, OUT, DIFFERS, INTERRUPTED = 0, 3, 4, 5, 130
 DRAIN_LOOK_S = 1.0
+STDERR = 2
 
 
 def _print_json(data: dict[str, Any]) -> None:
@@ -132,7 +135,10 @@ class Watcher:
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
-        sys.stderr.write("interrupted: ending after the batch in hand\n")
+        # Past sys.stderr, which it may have come into the middle of: that would be an error. Who
+        # no longer reads changes nothing.
+        with contextlib.suppress(OSError):
+            os.write(STDERR, b"interrupted: ending after the batch in hand\n")
 
     def progress(self, action: Action) -> None:
         """Write one line for an action that took effect; places report from several threads."""
