@@ -130,13 +130,80 @@ def destroy(*, spec: Path, yes: bool, as_json: bool) -> int:
 
 @main.command()
 @SPEC
-@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
-@JSON
-def status(*, spec: Path, watch: bool, as_json: bool) -> int:
-    """Show services, destinations, weights, connections, rates, and who holds the VIP."""
-    from onearm.operate import status_command
+@click.option("--host", metavar="NAME", help="Which director this host is; default: by its name.")
+@click.option("--adopt", is_flag=True, help="Take over what stands there and is not ours.")
+@click.option("--withdraw", is_flag=True, help="Give the VIP up when told to end.")
+@click.option("--listen", metavar="ADDRESS:PORT", help="Serve the page and /metrics there.")
+@click.option(
+    "--web-name",
+    "web_names",
+    multiple=True,
+    metavar="NAME",
+    help="A name by which browsers may ask for the page, beside addresses.",
+)
+@click.option(
+    "--metrics-file", type=click.Path(path_type=Path), help="Write the metrics there, too."
+)
+def director(*, spec: Path, **options: Any) -> int:
+    """Run on a director for years: keep its kernel as SPEC says, with those that are healthy."""
+    from onearm.daemon.command import Options, director_command
 
-    return status_command(spec, watch=watch, as_json=as_json)
+    return director_command(spec, Options(**options))
+
+
+NAME = click.option("--name", metavar="N", help="The daemon of this host that has that name.")
+
+
+@main.command()
+@click.argument("spec", type=click.Path(path_type=Path), required=False)
+@click.option("--watch", is_flag=True, help="Show it live, with keys to drain; q ends it.")
+@NAME
+@JSON
+def status(*, spec: Path | None, watch: bool, name: str | None, as_json: bool) -> int:
+    """Show services, real servers, health, weights, connections, rates, and who holds the VIP.
+
+    Without SPEC: what the director's daemon on this host shows, which anybody may see.
+    """
+    from onearm.status import status_command
+
+    return status_command(spec, name=name, watching=watch, as_json=as_json)
+
+
+AT = click.option(
+    "--spec",
+    type=click.Path(path_type=Path),
+    metavar="SPEC",
+    help="The daemons on this spec's directors; default: the daemon of this host.",
+)
+
+
+@main.command()
+@click.argument("host")
+@click.option("--deadline", metavar="TIME", help="When what is left is cut (30s, 5m, 1h).")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the end of its connections.")
+@NAME
+@AT
+def drain(
+    *, host: str, deadline: str | None, no_wait: bool, name: str | None, spec: Path | None
+) -> int:
+    """Take a real server out of rotation: no new connections, and the present ones may end.
+
+    It stays drained, whatever its health and over restarts, until `onearm undrain`.
+    """
+    from onearm.draining import Whom, drain_command
+
+    return drain_command(host, Whom(name, spec), deadline=deadline, wait=not no_wait)
+
+
+@main.command()
+@click.argument("host")
+@NAME
+@AT
+def undrain(*, host: str, name: str | None, spec: Path | None) -> int:
+    """Let a real server that was drained serve again."""
+    from onearm.draining import Whom, undrain_command
+
+    return undrain_command(host, Whom(name, spec))
 
 
 @main.command()
@@ -333,6 +400,20 @@ def list_() -> int:
     for name in client.names():
         click.echo(name)
     return 0
+
+
+@lab.command()
+@LAB_NAME
+@click.argument("host")
+@click.argument("port", type=click.IntRange(1, 65535))
+@click.option(
+    "--listen", type=click.IntRange(0, 65535), help="The port here; default: a free one is taken."
+)
+def forward(*, name: str | None, host: str, port: int, listen: int | None) -> int:
+    """Make a TCP port of a lab host's loopback a port of this machine's, until Ctrl-C."""
+    from onearm.lab.forward import forward_command
+
+    return forward_command(name, host, port, listen or 0)
 
 
 @lab.group(cls=Lines)

@@ -1,4 +1,4 @@
-"""The commands that look at hosts and change them: plan, apply, destroy, status."""
+"""The commands that look at hosts and change them: plan, apply, destroy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ from onearm.verify import FAIL, Property
 from onearm.words import describe
 
 FINE, REFUSED, OUT, DIFFERS, INTERRUPTED = 0, 3, 4, 5, 130
-WATCH_S = 2.0
 DRAIN_LOOK_S = 1.0
 
 
@@ -85,7 +84,8 @@ def _verdict(plan: Plan, findings: list[Finding], *, out: bool, check: bool) -> 
         return REFUSED
     if out or lacking_rights(findings):
         return OUT
-    return DIFFERS if check and len(plan) else FINE
+    behind = any(found.id == "daemon.behind" for found in findings)
+    return DIFFERS if check and (len(plan) or behind) else FINE
 
 
 def _show(
@@ -345,45 +345,3 @@ def _sleep(seconds: float, stop: Callable[[], bool]) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until and not stop():
         time.sleep(0.05)
-
-
-def status_command(path: Path, *, watch: bool, as_json: bool) -> int:
-    """Show the kernel's figures, once or again and again."""
-    spec = spec_module.load(path)
-    with Session(spec) as session:
-        session.open()
-        while True:
-            _show_status(session, as_json=as_json)
-            if not watch:
-                return OUT if session.out else FINE
-            time.sleep(WATCH_S)
-            session.again()
-
-
-def _show_status(session: Session, *, as_json: bool) -> None:
-    if as_json:
-        _print_json(_status_data(session))
-        return
-    screen = render.screen()
-    render.show_status(screen, session.spec, session.facts)
-    render.show_out(screen, session.out)
-
-
-def _status_data(session: Session) -> dict[str, Any]:
-    vips = {service.vip for service in session.spec.services}
-    return {
-        **planfile.header("status"),
-        "name": session.spec.name,
-        "directors": {
-            d.name: {"services": wire.encode(session.facts[d.name].services)}
-            for d in session.spec.directors
-            if d.name in session.facts
-        },
-        "vips": {
-            str(vip): {
-                name: fact.link for name, seen in session.facts.items() for fact in seen.holds(vip)
-            }
-            for vip in sorted(vips, key=int)
-        },
-        "out": {name: str(error) for name, error in session.out.items()},
-    }

@@ -13,12 +13,12 @@ from onearm.cloud_checks import cloud_findings, for_an_admin
 from onearm.cloud_facts import CloudFacts
 from onearm.desire import desire
 from onearm.diff import Plan, diff
-from onearm.drain import destination_fact, draining, live
+from onearm.drain import connections_cut, draining
 from onearm.each import each
 from onearm.errors import Busy, PlaceError, Unreachable
 from onearm.facts import Facts, HostFacts
 from onearm.finding import Finding, by_severity
-from onearm.model import NEUTRON, Action, Destination, Resource, World
+from onearm.model import NEUTRON, Action, World
 from onearm.places.look import Question
 from onearm.places.remote import RemotePlace
 from onearm.preflight import cloud_left, preflight, vips_of
@@ -286,20 +286,3 @@ def without_services(spec: Spec) -> Spec:
 
 def _now() -> datetime:
     return datetime.now(timezone.utc)
-
-
-def connections_cut(plan: Plan, facts: Facts) -> dict[Action, int]:
-    """Count the connections that each action would cut; those without any are left out."""
-    counted = {
-        action: _live(action.before, facts[action.place])
-        for action in plan
-        if action.after is None and action.place in facts
-    }
-    return {action: number for action, number in counted.items() if number}
-
-
-def _live(gone: Resource | None, host: HostFacts) -> int:
-    if not isinstance(gone, Destination):
-        return 0
-    fact = destination_fact(host, gone)
-    return live(gone.protocol, fact) if fact else 0

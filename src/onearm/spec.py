@@ -29,8 +29,60 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Policy:
+    """What health does to a service's weights, where a daemon runs its checks.
+
+    `on_failure`: a failing real server is taken out (`remove`) or gets `weight 0`, which leaves its
+    connections alone. `panic`: below this percentage of healthy ones all are served again; 0 never.
+    `quorum`: how many must be healthy; with fewer, `sorry` (a real server) serves alone.
+    `slow_start_s`: how long the weight of one that comes back grows.
+    """
+
+    on_failure: str = "remove"
+    panic: int = 0
+    quorum: int = 1
+    sorry: str | None = None
+    slow_start_s: float = 0
+
+
+@dataclass(frozen=True)
+class Check:
+    """How the daemon asks a real server whether it serves; docs/reference/checks.md has each field.
+
+    `through` vip: the packet has the VIP as destination, as a client's; host: the server's own
+    address, or `address`. `port` None is the service's, `host` None the address that is asked.
+    `body` and `expect` are patterns (pattern.py); `send` is the payload's bytes.
+    """
+
+    kind: str = "tcp"
+    through: str = "vip"
+    interval_s: float = 2.0
+    timeout_s: float = 1.0
+    rise: int = 2
+    fall: int = 3
+    port: int | None = None
+    address: Address | None = None
+    method: str = "GET"
+    path: str = "/"
+    host: str | None = None
+    codes: tuple[tuple[int, int], ...] = ((200, 399),)
+    body: str | None = None
+    verify: bool = False
+    ca: str | None = None
+    send: bytes = b""
+    expect: str | None = None
+    query: str | None = None
+    record: str = "A"
+    answer: str | None = None
+    argv: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class VirtualService:
-    """A service of the spec; `drain_s` 0 cuts, otherwise connections may end within it."""
+    """A service of the spec; `drain_s` 0 cuts, otherwise connections may end within it.
+
+    `check` None: its real servers are not checked and have the weights of the spec.
+    """
 
     vip: Address
     port: int
@@ -39,6 +91,15 @@ class VirtualService:
     flags: tuple[str, ...] = ()
     members: tuple[Member, ...] = ()
     drain_s: float = 0
+    check: Check | None = None
+    policy: Policy = Policy()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The real servers that must hold the VIP, the sorry server among them."""
+        names = [member.host for member in self.members]
+        sorry = self.policy.sorry
+        return (*names, sorry) if sorry and sorry not in names else tuple(names)
 
 
 @dataclass(frozen=True)
@@ -84,6 +145,8 @@ class Spec:
     reach: Reach = field(default_factory=Reach)
     shared_director: bool = False
     openstack: Cloud | None = None
+    resync_s: float = 10.0  # how often a daemon compares everything with the kernel, come what may
+    isolate: bool = False  # whether a real server that answers for a VIP in ARP gets weight 0
     text: str = field(default="", compare=False)
 
 
@@ -99,3 +162,13 @@ def parse(text: str, source_name: str) -> Spec:
     from onearm import spec_load
 
     return spec_load.spec(text, source_name)
+
+
+def portable_text(spec: Spec) -> str:
+    """Return the spec's text; where it holds command prefixes, the same spec without them.
+
+    How hosts are reached is the operator's own: it goes into no plan file and to no host.
+    """
+    from onearm.spec_load import document
+
+    return document.without(spec.text, "reach") if spec.reach.prefixes else spec.text
