@@ -23,6 +23,8 @@ AT_ONCE = 2
 MAPS = {"out", "directors", "vips", "vips.NAME", "forgotten", "frames", "frames_lost"}
 MAPS |= {"forgotten_neighbours"}
 WHOLE = {"actions[].before", "actions[].after"}  # resources: model.py has their fields
+WHOLE |= {"connections", "seconds[]"}  # of a load: as its transfers
+WHOLE |= {f"transfers.{counts}" for counts in ("failed", "interrupted", "servers", "on")}
 
 
 STARTED = {}  # pages that were begun ahead of their tests
@@ -120,6 +122,8 @@ def test_every_field_that_is_printed_is_documented(lab):
     written("status", states)
     written("diagnosis", diagnoses)
     written("trace", traces)
+    load = lab.process("lab", "load", "--json", "--seconds", "2", "--timeout", "1")
+    written("load", [load.json()])
     written("lab", [lab.onearm("lab", "up", "--name", lab.name, "--json").json()])
     written("faults", [lab.onearm("lab", "fault", "list", "--json", code=0).json()])
     written("error", [json.loads(lab.onearm("plan", "nothing.yaml", "--json", code=2).out)])
