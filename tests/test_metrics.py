@@ -113,8 +113,8 @@ def test_no_text_of_others_is_a_label(text):
     stranger = replace(pictures.vip(), claimants=(Claimant(text),))
     snapshot = pictures.snapshot([pictures.service([server])], vips=(stranger,), spec_error=text)
     words = {word for word, _ in metrics.REASONS} | {metrics.OTHER, metrics.NONE}
-    for name, *labels in samples(snapshot):
-        labels = dict(labels)
+    for name, *pairs in samples(snapshot):
+        labels = dict(pairs)
         if name == "onearm_server_reason_info":
             assert labels["reason"] in words
         if name == "onearm_vip_claimant_info":
