@@ -65,6 +65,66 @@ services:
     assert (web.flags, web.drain_s) == (("sh-port",), 0)
 
 
+def checks_of(text):
+    return [service.check for service in spec.parse(text, "web.yaml").services]
+
+
+def test_a_check_and_its_defaults():
+    tcp, udp, own, none = checks_of(
+        HOSTS
+        + """check: {interval: 500ms}
+services:
+  - {vip: 203.0.113.2, port: 80/tcp}
+  - {vip: 203.0.113.2, port: 80/udp}
+  - {vip: 203.0.113.2, port: 81/tcp, check: http}
+  - {vip: 203.0.113.2, port: 82/tcp, check: none}
+"""
+    )
+    assert tcp == spec.Check("tcp", interval_s=0.5, timeout_s=0.5)
+    assert udp == spec.Check("udp", interval_s=0.5, timeout_s=0.5)
+    assert own == spec.Check("http")
+    assert none is None
+    assert checks_of(GOOD) == [None]
+
+
+def test_everything_that_a_check_can_say():
+    https, udp, dns, script, icmp = checks_of(
+        HOSTS
+        + r"""services:
+  - vip: 203.0.113.2
+    port: 443/tcp
+    check: {kind: https, interval: 1m, timeout: 5s, rise: 1, fall: 4, port: 8443, method: POST,
+      path: "/a?b=%20", host: www.example.org, codes: [200, 204-206], body: "^ok$", verify: true,
+      ca: /etc/ca.pem, through: host, address: 203.0.113.9}
+  - {vip: 203.0.113.2, port: 5/udp, check: {send: "a\0\xff", expect: "\\xff"}}
+  - {vip: 203.0.113.2, port: 53/udp, check: {kind: dns, query: a.example, answer: 192.0.2.1}}
+  - {vip: 203.0.113.2, port: 6/tcp, check: {kind: script, argv: [/bin/test, "a b", ""], port: 7}}
+  - {vip: 203.0.113.2, port: 7/udp, check: icmp}
+"""
+    )
+    assert https == spec.Check(
+        "https",
+        "host",
+        60,
+        5,
+        1,
+        4,
+        8443,
+        IPv4Address("203.0.113.9"),
+        "POST",
+        "/a?b=%20",
+        "www.example.org",
+        ((200, 200), (204, 206)),
+        "^ok$",
+        verify=True,
+        ca="/etc/ca.pem",
+    )
+    assert udp == spec.Check("udp", send=b"a\0\xff", expect=r"\xff")
+    assert dns == spec.Check("dns", query="a.example", answer="192.0.2.1")
+    assert script == spec.Check("script", "host", port=7, argv=("/bin/test", "a b", ""))
+    assert icmp == spec.Check("icmp", "host")
+
+
 def test_the_cloud_and_its_defaults():
     found = spec.parse(GOOD + "openstack: {network: public}", "web.yaml").openstack
     assert found == spec.Cloud(network="public")

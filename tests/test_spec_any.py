@@ -4,6 +4,8 @@ import contextlib
 import json
 import re
 import time
+from dataclasses import asdict
+from dataclasses import fields as dataclass_fields
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -13,9 +15,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onearm import planfile, spec, spec_load
+from onearm import spec, spec_load
 from onearm.errors import SpecError
-from onearm.spec_load import cloud, fields, hosts, services
+from onearm.spec_load import checks, cloud, fields, hosts, policy, probes, services
 from spec_cases import GOOD, HOSTS, complaints
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs/reference/spec.schema.json").read_text())
@@ -114,6 +116,8 @@ WORDS = st.sampled_from(
         *services.MEMBER,
         *services.SCHEDULERS,
         *cloud.CLOUD,
+        *checks.ALL,
+        *checks.KINDS,
         "server-1",
         "80/tcp",
         "1.2.3.4",
@@ -174,7 +178,15 @@ def specs(draw):
         drain = draw(st.integers(0, 86400))
         made.append(
             spec.VirtualService(
-                vip, port, protocol, scheduler, tuple(sorted(flags)), weighed, drain
+                vip,
+                port,
+                protocol,
+                scheduler,
+                tuple(sorted(flags)),
+                weighed,
+                drain,
+                draw(checked(port, protocol)),
+                draw(policies_of(scheduler, weighed, real)),
             )
         )
     return spec.Spec(
@@ -188,7 +200,67 @@ def specs(draw):
         ),
         shared_director=draw(st.booleans()),
         openstack=draw(st.none() | clouds(names)),
+        resync_s=draw(st.integers(1, 3600)),
+        isolate=draw(st.booleans()),
     )
+
+
+@st.composite
+def policies_of(draw, scheduler, members, servers):
+    """Draw what health does to the weights of a service."""
+    spare = [name for name in servers if name not in {member.host for member in members}]
+    return spec.Policy(
+        draw(st.sampled_from(policy.ON_FAILURE)),
+        draw(st.integers(0, 100)),
+        draw(st.integers(1, len(members))),
+        draw(st.sampled_from([None, *spare])),
+        draw(st.integers(0, 3600)) if scheduler in policy.WEIGHING else 0,
+    )
+
+
+@st.composite
+def checked(draw, port, protocol):
+    """Draw a check that suits a service."""
+    kind = draw(st.none() | st.sampled_from([*checks.KINDS]))
+    if kind is None:
+        return None
+    through = "host" if kind in checks.HOST_ONLY else draw(st.sampled_from(checks.THROUGH))
+    sends = protocol if kind in checks.FREE else "udp" if kind in checks.UDP else "tcp"
+    interval = draw(st.integers(100, 3_600_000))
+    known = {
+        "path": st.from_regex(probes.PATH, fullmatch=True),
+        "method": st.sampled_from(probes.METHODS[2:]),
+        "host": st.sampled_from(["a", "www.example.org"]),
+        "codes": st.lists(
+            st.tuples(st.integers(200, 400), st.integers(400, 599)), min_size=1, unique=True
+        ).map(tuple),
+        "body": st.sampled_from(["OK", "^a|b$", "ä+"]),
+        "verify": st.just(True),  # noqa: FBT003 - a value, not a parameter
+        "ca": st.sampled_from([None, "/etc/ca.pem"]),
+        "send": st.binary(max_size=9),
+        "expect": st.sampled_from(["\xff", r"\xff*"]),
+        "query": st.sampled_from([".", "a.b"]),
+        "record": st.sampled_from(probes.RECORDS),
+        "argv": st.just(("/bin/x", "a b", "")),
+    }
+    values = {key: draw(known[key]) for key in checks.KINDS[kind] if key in known}
+    if kind != "icmp" and (sends != protocol or draw(st.booleans())):
+        values["port"] = port
+    if through == "host":
+        values["address"] = draw(st.none() | ADDRESSES.map(IPv4Address).filter(usable))
+    return spec.Check(
+        kind,
+        through,
+        interval / 1000,
+        draw(st.integers(100, min(interval, 60_000))) / 1000,
+        draw(st.integers(1, 100)),
+        draw(st.integers(1, 100)),
+        **values,
+    )
+
+
+def usable(address):
+    return not (address.is_loopback or address.is_link_local)
 
 
 def clouds(hosts):
@@ -208,8 +280,10 @@ def clouds(hosts):
 
 
 def written(value):
-    part = {"openstack": planfile._plain_cloud(value.openstack)} if value.openstack else {}
+    part = {"openstack": written_cloud(value.openstack)} if value.openstack else {}
     return part | {
+        "resync": f"{value.resync_s:.0f}s",
+        "isolate": value.isolate,
         "name": value.name,
         "directors": {host.name: str(host.address) for host in value.directors},
         "real_servers": {
@@ -224,6 +298,8 @@ def written(value):
                 "flags": list(one.flags),
                 "real_servers": {m.host: {"weight": m.weight} for m in one.members},
                 "drain": f"{one.drain_s}s",
+                "check": written_check(one.check) if one.check else "none",
+                **written_policy(one.policy),
             }
             for one in value.services
         ],
@@ -235,6 +311,41 @@ def written(value):
         },
         "shared_director": value.shared_director,
     }
+
+
+def written_cloud(part):
+    return {name: value for name, value in asdict(part).items() if value not in (None, {})}
+
+
+def written_policy(policy):
+    sorry = {"sorry_server": policy.sorry} if policy.sorry else {}
+    return sorry | {
+        "on_failure": policy.on_failure,
+        "panic": policy.panic,
+        "quorum": policy.quorum,
+        "slow_start": f"{policy.slow_start_s:.0f}s",
+    }
+
+
+def written_check(check):
+    """Write what a check says beside the defaults, in the spec's own form."""
+    said = {
+        f.name: getattr(check, f.name)
+        for f in dataclass_fields(check)
+        if f.name == "timeout_s" or getattr(check, f.name) != f.default
+    }
+    found = {**said, "kind": check.kind, "through": check.through}
+    for key in {"interval_s", "timeout_s"} & said.keys():
+        found[key.removesuffix("_s")] = f"{round(found.pop(key) * 1000)}ms"
+    if "address" in said:
+        found["address"] = str(check.address)
+    if "codes" in said:
+        found["codes"] = [f"{low}-{high}" for low, high in check.codes]
+    if "send" in said:
+        found["send"] = check.send.decode("latin-1")
+    if "argv" in said:
+        found["argv"] = list(check.argv)
+    return found
 
 
 def plain(value):

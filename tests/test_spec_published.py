@@ -9,12 +9,13 @@ import pytest
 import yaml
 
 from onearm import spec, spec_load
-from onearm.spec_load import cloud, fields, hosts, services
+from onearm.spec_load import checks, cloud, fields, hosts, probes, services
 from spec_cases import GOOD, complaints
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 PAGE = ROOT / "docs/reference/spec.md"
+CHECKS = ROOT / "docs/reference/checks.md"
 SCHEMA = json.loads((ROOT / "docs/reference/spec.schema.json").read_text())
 
 
@@ -41,6 +42,12 @@ def test_the_schema_has_the_keys_and_words_that_the_loader_knows():
     assert section["firewall"]["enum"] == [*cloud.FIREWALLS]
     assert section["director_groups"]["enum"] == [*cloud.GROUPS]
     assert set(section["director_port_security"]["enum"]) == {*cloud.SWITCH, True, False}
+    assert parts["check_kind"]["enum"] == [*checks.KINDS]
+    check = parts["check"]["oneOf"][-1]["properties"]
+    assert set(check) == set(checks.ALL)
+    assert check["through"]["enum"] == [*checks.THROUGH]
+    assert check["method"]["enum"] == [*probes.METHODS]
+    assert check["record"]["enum"] == [*probes.RECORDS]
     assert set(parts["arp"]["enum"]) == set(hosts.POLICIES)
     assert set(parts["keyword"]["enum"]) == set(spec_load.KEYWORDS)
     assert set(parts["flag"]["enum"]) == {
@@ -67,6 +74,27 @@ def test_the_reference_page_names_every_key_and_word():
         *cloud.SWITCH,
     ):
         assert f"`{word}`" in page, word
+
+
+def test_the_page_of_checks_names_every_key_and_word():
+    page = CHECKS.read_text()
+    for word in (
+        *checks.ALL,
+        *checks.KINDS,
+        *checks.THROUGH,
+        *probes.METHODS,
+        *probes.RECORDS,
+        checks.NONE,
+    ):
+        assert f"`{word}`" in page, word
+
+
+def test_the_page_of_checks_shows_real_specs():
+    shown = re.findall(r"```yaml\n(.*?)```", CHECKS.read_text(), re.DOTALL)
+    for text in shown:
+        found = spec.parse(text if "services" in text else GOOD + text, "page.yaml")
+        assert any(service.check for service in found.services)
+    assert shown
 
 
 def test_the_reference_page_shows_real_specs_and_real_complaints():

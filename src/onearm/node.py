@@ -20,7 +20,6 @@ from onearm.kernel.frames import Frame
 from onearm.kernel.links import Links
 from onearm.model import Action, Address, Resource, Sysctl
 from onearm.places import daemons, lock, look
-from onearm.places.examine import examine
 from onearm.places.host import HostPlace, identity
 from onearm.serve import client
 from onearm.vitals import split_rules
@@ -200,6 +199,8 @@ class Node:
 
     def _vitals(self, request: dict[str, Any], _rows: Rows) -> Any:
         """Tell what only a diagnosis asks; all that may be long goes row by row."""
+        from onearm.places.examine import examine  # every start of a node pays for what it loads
+
         vips = wire.decode(tuple[Address, ...], request.get("vips", []))
         back = wire.decode(tuple[tuple[Address, ...], ...], request.get("back", []))
         found = examine(vips, [_pair(pair) for pair in back])

@@ -84,7 +84,8 @@ def _verdict(plan: Plan, findings: list[Finding], *, out: bool, check: bool) -> 
         return REFUSED
     if out or lacking_rights(findings):
         return OUT
-    return DIFFERS if check and len(plan) else FINE
+    behind = any(found.id == "daemon.behind" for found in findings)
+    return DIFFERS if check and (len(plan) or behind) else FINE
 
 
 def _show(

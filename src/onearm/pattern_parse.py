@@ -147,10 +147,8 @@ class _Parser:
             raise Flaw(f"more than {DEEPEST} groups in groups")
         if self.peek() == "?":
             if self.text[self.at : self.at + 2] != "?:":
-                raise Flaw(
-                    f"({self.text[self.at : self.at + 3]}: look-around, names and flags of groups"
-                    " are not supported"
-                )
+                start = self.text[self.at - 1 : self.at + 2]
+                raise Flaw(f"{start}...) is not supported: no look-around, no named groups")
             self.at += 2
         found = self.alternatives()
         if self.take() != ")":

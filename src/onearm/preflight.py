@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from onearm.desire import director_link, unshared
 from onearm.facts import Facts, HostFacts
-from onearm.finding import ERROR, WARNING, Finding, by_severity
+from onearm.finding import ERROR, NOTE, WARNING, Finding, by_severity
 from onearm.model import (
     NEUTRON,
     VIP_LINK,
@@ -248,6 +248,30 @@ def _no_silence(spec: Spec, facts: Facts) -> Iterator[Finding]:
             )
 
 
+def _daemon(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    """Tell of a daemon that is not where it should be, and of checks that nobody runs."""
+    for director, seen in _directors(spec, facts):
+        daemon = seen.daemon if seen.daemon and seen.daemon.name == spec.name else None
+        behind = [daemon.spec_error, *daemon.left] if daemon else []
+        if any(behind):
+            said = "; ".join(text for text in behind if text)
+            yield Finding(
+                "daemon.behind",
+                WARNING,
+                director.name,
+                f"its daemon has not done all that it should: {said}",
+                "look at its log; what it could not do, it tries again with every round",
+            )
+        if daemon is None and any(service.check for service in spec.services):
+            yield Finding(
+                "daemon.none",
+                NOTE,
+                director.name,
+                "the spec has checks, and no daemon runs there to make them",
+                "start `onearm director SPEC` there (docs/how-to/run-the-daemon.md)",
+            )
+
+
 RULES: tuple[Rule, ...] = (
     _features,
     _right_machine,
@@ -261,4 +285,5 @@ RULES: tuple[Rule, ...] = (
     _silence_possible,
     _no_silence,
     _shared_director,
+    _daemon,
 )

@@ -431,6 +431,16 @@ def test_a_killed_controller_takes_everything_along_and_the_name_is_free(second)
     assert client.call(second, "server-1", ["true"])[0] == 0
 
 
+def test_a_guest_that_takes_no_signal_does_not_outlive_its_controller(second):
+    """One that is stopped stands for one that caught the signal and came to nothing."""
+    info = client.up(second)
+    members = family(info.pid)
+    (child,) = [pid for pid, (parent, _) in processes().items() if parent == info.pid]
+    os.kill(child, signal.SIGSTOP)
+    os.kill(info.pid, signal.SIGKILL)
+    assert eventually(lambda: not left_of(members)), left_of(members)
+
+
 def test_a_dead_guest_or_agent_ends_the_lab(second):
     info = client.up(second)
     members = family(info.pid)

@@ -28,7 +28,7 @@ def _drain(core: Core, request: dict[str, Any], _reply: Reply) -> dict[str, Any]
     ):
         raise UsageError(f"deadline {deadline!r}: give it as 30s, 5m or 1h, a week at most")
     core.drains = {**core.drained_by_hand, host: Drain(host, core.now().isoformat(), deadline)}
-    core.cut.pop(host, None)
+    core.rounds.cut.pop(host, None)
     core.dirty = True
     core.note("drain", f"{host} is drained by hand")
     return {"host": host}
@@ -57,9 +57,9 @@ def _drained(core: Core, request: dict[str, Any], _reply: Reply) -> dict[str, An
     return {
         "host": host,
         "draining": host in core.drained_by_hand,
-        "drained": done and all(view.weight is None for view in views),
+        "drained": done and not core.dirty and all(view.weight is None for view in views),
         "connections": sum(view.active for view in views),
-        "cut": core.cut.get(host, 0),
+        "cut": core.rounds.cut.get(host, 0),
     }
 
 
@@ -82,9 +82,10 @@ def _converge(core: Core, request: dict[str, Any], reply: Reply) -> None:
 
 
 def _left(core: Core, _request: dict[str, Any], _reply: Reply) -> dict[str, Any]:
-    plan = core.plan()
-    left = [describe(action) for action in plan] + list(plan.refusals) + list(core.left)
-    return {**core.state(), "left": list(dict.fromkeys(left)), "path": str(core.path)}
+    """Say what differs at this moment from what the daemon wants."""
+    plan = core.rounds.plan()
+    left = [describe(action) for action in plan] + list(plan.refusals)
+    return {**core.state(), "left": list(dict.fromkeys([*left, *core.rounds.left]))}
 
 
 def _hosts(core: Core, request: dict[str, Any], _reply: Reply) -> dict[str, Any]:
@@ -95,9 +96,10 @@ def _hosts(core: Core, request: dict[str, Any], _reply: Reply) -> dict[str, Any]
     return {}
 
 
-def _withdraw(core: Core, _request: dict[str, Any], _reply: Reply) -> dict[str, Any]:
+def _withdraw(core: Core, _request: dict[str, Any], reply: Reply) -> None:
+    """End, and take all down first; the answer comes when that is done."""
     core.stopping = core.withdrawing = True
-    return {}
+    core.farewells.append(reply)
 
 
 COMMANDS: dict[str, Callable[[Core, dict[str, Any], Reply], dict[str, Any] | None]] = {

@@ -13,6 +13,7 @@ from types import FrameType
 import onearm
 from onearm import spec as spec_module
 from onearm.daemon.core import Core
+from onearm.daemon.source import Source
 from onearm.errors import Denied, PlaceError, UsageError
 from onearm.kernel import capabilities
 from onearm.kernel.faults import translate
@@ -48,7 +49,7 @@ def director_command(path: Path, options: Options) -> int:
     if missing:
         raise PlaceError(f"{host}: {missing}")
     lock.take(f"the daemon of the spec {spec.name!r}")
-    core = Core(path, host, spec, adopt=options.adopt, build=onearm.__version__)
+    core = Core(Source(path, host, spec), onearm.__version__, options.adopt)
     shows = Shows(
         spec.name,
         lambda: core.latest,

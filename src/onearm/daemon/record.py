@@ -7,7 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from onearm.rotation import Rotation, Slot
+from onearm.model import Key
+from onearm.rotation import Decision, Rotation, Slot
 from onearm.snapshot import Change, Event
 
 EVENTS = 200
@@ -28,16 +29,26 @@ class Record:
         self.events.append(Event(now.isoformat(), kind, text, level))
         LOG.log(LEVELS[level], "%s", text, extra={"kind": kind})
 
-    def follow(self, rotation: Rotation, now: datetime) -> None:
-        """Note what changed for each server since the last decision, and log it."""
+    def follow(self, before: Rotation, after: Rotation, now: datetime) -> None:
+        """Note what changed for each server and service since the last decision, and log it."""
         gone = set(self.changes)
-        for (protocol, vip, port), decision in rotation.decisions.items():
+        for key, decision in after.decisions.items():
+            self._service(key, before.decisions.get(key), decision, now)
             for host, verdict in decision.verdicts.items():
-                slot = (protocol, vip, port, host)
+                slot = (key[0], key[1], key[2], host)
                 gone.discard(slot)
                 self._one(slot, verdict.state, verdict.reason, now)
         for slot in gone:
             del self.changes[slot]
+
+    def _service(self, key: Key, before: Decision | None, after: Decision, now: datetime) -> None:
+        where = f"{key[1]}:{key[2]}/{key[0]}"
+        if after.panic != (before is not None and before.panic):
+            said = "too few are healthy: all are served (panic)" if after.panic else "panic ends"
+            self.add(now, "health", f"{where}: {said}", "error" if after.panic else "info")
+        if before is not None and after.quorum_met != before.quorum_met:
+            said = "the quorum is met" if after.quorum_met else "fewer than the quorum are healthy"
+            self.add(now, "health", f"{where}: {said}", "info" if after.quorum_met else "error")
 
     def _one(self, slot: Slot, state: str, reason: str, now: datetime) -> None:
         known = self.changes.setdefault(slot, deque(maxlen=CHANGES))

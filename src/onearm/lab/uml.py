@@ -37,6 +37,7 @@ class Guest:
             argv, _environment(), keep=theirs.fileno(), log=self.console, dying=signal.SIGTERM
         )
         theirs.close()
+        children.guard(self.pid)
         self.line = Line(ours.detach(), CREDIT)
 
     def stop(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -76,7 +77,7 @@ def _one(name: str, action: Action) -> None:
     if not isinstance(resource, SpecFile):
         raise Denied(f"a daemon runs here and alone changes what the spec {name!r} says: stop it")
     if action.after is None:
-        _ask(name, {"do": "withdraw"})
+        _withdraw(name)
         Path(resource.path).unlink(missing_ok=True)
         return
     spec_file.write(resource)
@@ -84,6 +85,19 @@ def _one(name: str, action: Action) -> None:
     digest = "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     told = _ask(name, {"do": "converge", "digest": digest, "deadline_s": CONVERGE_S})
     _check(told, digest)
+
+
+def _withdraw(name: str) -> None:
+    """Have it take all down and end; nothing that leans on its traffic may go before that."""
+    told = _ask(name, {"do": "withdraw"})
+    if told.get("left"):
+        left = "; ".join(wire.decode(tuple[str, ...], told["left"]))
+        raise PlaceError(f"the daemon ended and could not take down all of it: {left}")
+    until = time.monotonic() + CONVERGE_S
+    while running(name):
+        if time.monotonic() > until:
+            raise PlaceError("the daemon took all down and does not end: look at its log")
+        time.sleep(0.05)
 
 
 def _check(told: dict[str, Any], digest: str) -> None:

@@ -11,7 +11,7 @@ from onearm import wire
 from onearm.errors import PlaceError
 from onearm.facts import HostFacts, NeighbourFact, ServiceFact, joined
 from onearm.kernel.frames import Frame
-from onearm.model import Action, Address, Key, Resource, Seen, State, Sysctl, state_key
+from onearm.model import Action, Address, Key, Resource, Seen, SpecFile, State, Sysctl, state_key
 from onearm.places.conversation import Conversation
 from onearm.places.look import Question
 from onearm.traffic import Attempt, Errand
@@ -76,7 +76,9 @@ class RemotePlace:
         def part(data: Any) -> None:
             said = _object(data)
             if "done" in said:
-                done(_pick(batch, said["done"]))
+                finished = _pick(batch, said["done"])
+                self._daemon &= not _ends_daemon(finished)
+                done(finished)
             else:
                 error = wire.decode(dict[str, str], said.get("error"))
                 refused[_pick(batch, said.get("refused"))] = PlaceError(error.get("text", ""))
@@ -166,6 +168,10 @@ class RemotePlace:
         **fields: Any,
     ) -> Any:
         return self._conversation.ask({"do": verb, **fields}, rows, part or _no_part)
+
+
+def _ends_daemon(action: Action) -> bool:
+    return action.after is None and isinstance(action.resource, SpecFile)
 
 
 def _object(data: Any) -> dict[str, Any]:

@@ -69,6 +69,7 @@ def _spec(notes: Complaints, root: yaml.Node, top: Fields, text: str) -> Spec:
     real_servers = hosts.read(top.get("real_servers"), "real server")
     checks = Checks(notes, top.get("check"))
     services = Services(notes, hosts, real_servers, checks).read(top.get("services"))
+    checks.settle()
     name = notes.optional(top, "name", lambda n: fields.name(n, "name"), "default")
     shared = notes.optional(
         top, "shared_director", lambda n: fields.boolean(n, "shared_director"), default=False

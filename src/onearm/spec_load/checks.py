@@ -9,7 +9,7 @@ import yaml
 
 from onearm.spec import Check
 from onearm.spec_load import fields, probes
-from onearm.spec_load.notes import Complaints, Fields, entries, shown
+from onearm.spec_load.notes import NULL, Complaints, Fields, Wrong, entries, shown
 
 Port = tuple[int, str]
 Reader = Callable[[yaml.Node], Any]
@@ -51,8 +51,6 @@ class Checks:
         self.notes = notes
         self.default = default
         self.made: dict[tuple[int, str], Check | None] = {}  # by node and the service's protocol
-        if default is not None and not isinstance(default, yaml.MappingNode):
-            self._made(default, "tcp")
 
     def read(self, service: yaml.Node, given: yaml.Node | None, port: Port | None) -> Check | None:
         """Give a service's check; None when it has none."""
@@ -68,6 +66,11 @@ class Checks:
                 )
                 self.notes.add(given or service, text)
         return check
+
+    def settle(self) -> None:
+        """Read the file's own check even where every service has one of its own."""
+        if self.default is not None and not any(key[0] == id(self.default) for key in self.made):
+            self._made(self.default, "tcp")
 
     def _made(self, node: yaml.Node, protocol: str) -> Check | None:
         key = (id(node), protocol)
@@ -97,6 +100,8 @@ class Checks:
         return self.notes.take(found["kind"][1], self._named), True
 
     def _word(self, node: yaml.Node) -> str:
+        if node.tag == NULL:
+            raise Wrong(f"check is nothing: write a kind such as tcp, a map, or {NONE}")
         return fields.one_of(node, "check", (*KINDS, NONE), self.notes)
 
     def _named(self, node: yaml.Node) -> str:

@@ -1,0 +1,93 @@
+"""What the probes tell: a record for each, the health of each destination, where probes go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from onearm.checks import Result, Target
+from onearm.daemon.probes import probes_by_slot, shadow, targets
+from onearm.daemon.tally import Tally
+from onearm.errors import PlaceError
+from onearm.health import Health
+from onearm.model import Action, Address, CheckMark, Key
+from onearm.places import check_marks
+from onearm.rotation import Slot
+from onearm.snapshot import DOWN, UNKNOWN
+from onearm.spec import Spec
+
+
+def _standing(marks: Iterable[CheckMark]) -> list[CheckMark]:
+    return check_marks.read(marks)
+
+
+@dataclass
+class Checking:
+    """The records of all probes of the spec, and of none other."""
+
+    tallies: dict[Key, Tally] = field(default_factory=dict)
+    standing: Callable[[Iterable[CheckMark]], list[CheckMark]] = _standing
+
+    def keep(self, spec: Spec) -> None:
+        """Keep a record for each probe of the spec, and for the shadows of those that fail."""
+        wanted = set(probes_by_slot(spec).values())
+        shadows = {other for key in self._failing(wanted) if (other := shadow(key))}
+        for key in (wanted | shadows) - self.tallies.keys():
+            self.tallies[key] = Tally(key[3])
+        for key in self.tallies.keys() - wanted - shadows:
+            del self.tallies[key]
+
+    def _failing(self, keys: Iterable[Key]) -> set[Key]:
+        known = {key: self.tallies[key].health for key in keys if key in self.tallies}
+        return {k for k, h in known.items() if h.reason and h.status in {DOWN, UNKNOWN}}
+
+    def take(self, result: Result, marks: Iterable[CheckMark], now: datetime) -> bool:
+        """Take a result in; say whether it asks for a round.
+
+        One that turns the health counts only if its way stands: without its mark's service a probe
+        of the VIP ends on this very host, and says nothing of the real server. Somebody's
+        `ipvsadm -C` must not take every server out.
+        """
+        tally = self.tallies.get(result.key)
+        if tally is None:
+            return False
+        before = tally.health
+        if not tally.take(result.ok, result.reason, result.latency_s, now):
+            return before.reason == "" and tally.health.reason != ""  # its shadow may begin
+        if not self._way_stands(result.key, marks):
+            tally.health = replace(before, streak=0)
+        return True
+
+    def _way_stands(self, key: Key, marks: Iterable[CheckMark]) -> bool:
+        vip, server, _, _ = key
+        if vip is None:
+            return True
+        wanted = [mark for mark in marks if mark.server == server]
+        try:
+            return bool(wanted) and self.standing(wanted) == wanted
+        except PlaceError:
+            return False
+
+    def forgive(self, done: Iterable[Action]) -> None:
+        """Count no bad result that was got while its way did not stand."""
+        mended = {action.after.server for action in done if isinstance(action.after, CheckMark)}
+        for key, tally in self.tallies.items():
+            if key[0] is not None and key[1] in mended:
+                tally.health = replace(tally.health, streak=0)
+
+    def healths(self, spec: Spec) -> dict[Slot, Health]:
+        """Give the health of every destination that is checked."""
+        found = {}
+        for slot, key in probes_by_slot(spec).items():
+            other = shadow(key)
+            found[slot] = self.tallies[key].explained(self.tallies.get(other) if other else None)
+        return found
+
+    def targets(self, spec: Spec, marks: Mapping[str, int], source: Address) -> tuple[Target, ...]:
+        """List every probe that shall run."""
+        return targets(spec, marks, source, self._failing(probes_by_slot(spec).values()))
+
+    def told(self) -> bool:
+        """Say whether every probe of the spec told something."""
+        return all(t.good or t.bad for key, t in self.tallies.items() if key[3].through == "vip")
