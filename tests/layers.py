@@ -55,6 +55,7 @@ LAYERS = (
     Layer("alerts", "snapshot", **PURE),
     Layer("serve.answer", "wire alerts snapshot serve.client"),
     Layer("serve.ends", "errors snapshot serve.client serve.answer"),
+    Layer("serve.metrics", "__init__ alerts errors snapshot"),
     Layer("serve.*", "wire errors snapshot serve.*"),
     Layer("places.daemons", "errors facts model wire serve.client places.spec_file", **NODE),
     Layer("places.*", "kernel.* ledger model facts vitals errors wire places.*", **NODE),
@@ -137,6 +138,7 @@ LAYERS = (
         "model facts spec errors checks* desire diff drain health rotation snapshot reconcile words"
         " kernel.* places.look places.host places.check_marks daemon.*",
     ),
+    Layer("log", ""),
     Layer("figures", "", **PURE),
     Layer("screen", "alerts figures snapshot", **PURE),
     Layer("watching", "figures screen snapshot", **PURE),
