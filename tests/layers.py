@@ -135,7 +135,7 @@ LAYERS = (
     Layer("daemon.command", "errors spec kernel.* places.lock serve.shows daemon.*", kernel=False),
     Layer(
         "daemon.*",
-        "model facts spec errors checks* desire diff drain health rotation snapshot reconcile words"
+        "model facts spec errors wire checks* desire diff drain health rotation snapshot reconcile words"
         " kernel.* places.look places.host places.check_marks daemon.*",
     ),
     Layer("log", ""),
