@@ -45,7 +45,7 @@ class Node:
         self._captures: dict[str, packets.Capture] = {}
         self._verbs: dict[str, tuple[Callable[[dict[str, Any], Rows], Any], str]] = {
             "look": (self._look, "question"),
-            "observe": (self._observe, "name daemon"),
+            "observe": (self._observe, "name daemon peek"),
             "apply": (self._apply, "name adopt daemon"),
             "lock": (self._take_lock, "name wait_s"),
             "hosts": (self._hosts, "name hosts daemon"),
@@ -93,8 +93,10 @@ class Node:
         return replace(facts, **sent)
 
     def _observe(self, request: dict[str, Any], rows: Rows) -> Any:
+        """Show what stands; `peek`: in the kernel itself, though a daemon answers for it."""
         wanted = wire.decode(tuple[Resource, ...], rows)
-        name = _through_daemon(request)
+        peek = wire.decode(bool, request.get("peek", False))
+        name = "" if peek else _through_daemon(request)
         place = _place(request)
         found = daemons.observe(name, wanted) if name else place.observe(wanted)
         self._parts(found.values())

@@ -60,6 +60,7 @@ def plan_command(
         data = planfile.to_data(
             spec, plan, session.marked, findings, session.out, cloud=session.cloud
         )
+        data["foreseen"] = _foreseen_data(session, plan)
         if output:
             _keep(output, data)
         if as_json:
@@ -71,6 +72,15 @@ def plan_command(
         else:
             _show(render.screen(), path, session, plan, findings)
     return _verdict(plan, findings, out=bool(session.out), check=check)
+
+
+def _foreseen_data(session: Session, plan: Plan) -> list[dict[str, Any]]:
+    """List what daemons will do with their new spec: told, not part of what is carried out."""
+    return [
+        {**_action_data(action, session), "joins": list(joins)}
+        for _, ahead, joins in session.foreseen(plan)
+        for action in ahead
+    ]
 
 
 def _keep(output: Path, data: dict[str, Any]) -> None:
@@ -95,6 +105,11 @@ def _show(
     screen: Console, path: Path, session: Session, plan: Plan, findings: list[Finding]
 ) -> None:
     render.show_plan(screen, plan, session.marked, session.cut(plan))
+    for place, ahead, joins in session.foreseen(plan):
+        screen.print(f"the daemon of {place} will then")
+        render.show_plan(screen, ahead, session.marked, session.cut(ahead), numbered=False)
+        for text in joins:
+            render.indented(screen, Text(f"… {text}"), 5)
     _show_troubles(screen, session, plan, findings)
     if not session.facts and session.cloud is None:
         screen.print(f"{path}: no host could be looked at")

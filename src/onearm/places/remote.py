@@ -67,6 +67,13 @@ class RemotePlace:
         self._ask("observe", _collect(tuple[Seen, ...], seen), wanted.values(), **self._ours())
         return {state_key(found.resource): found for found in seen}
 
+    def peek(self, wanted: State) -> dict[Key, Seen]:
+        """Show what the kernel has, past the daemon that alone may change it."""
+        seen: list[Seen] = []
+        asked = {"name": self._name, "peek": True}
+        self._ask("observe", _collect(tuple[Seen, ...], seen), wanted.values(), **asked)
+        return {state_key(found.resource): found for found in seen}
+
     def apply(
         self, batch: tuple[Action, ...], done: Callable[[Action], None]
     ) -> dict[Action, PlaceError]:
