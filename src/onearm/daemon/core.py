@@ -23,6 +23,7 @@ from onearm.daemon.record import Record
 from onearm.daemon.rounds import Rounds
 from onearm.daemon.source import Source
 from onearm.desire import Watch, desire, director_link
+from onearm.drain import draining
 from onearm.errors import OnearmError, PlaceError, Refused, UsageError
 from onearm.facts import HostFacts
 from onearm.kernel.packets import announce
@@ -265,8 +266,10 @@ class Core:
         self._answer()
 
     def _drains(self) -> bool:
+        """Say whether somebody drains: by hand, or because the spec names it no more."""
         decisions = self.rotation.decisions.values()
-        return any(v.state == DRAINING for d in decisions for v in d.verdicts.values())
+        by_hand = any(v.state == DRAINING for d in decisions for v in d.verdicts.values())
+        return by_hand or bool(draining(self.spec, {self.host: self.facts}, self.now()))
 
     def _refresh(self) -> None:
         """Read the figures anew for those who look on."""
