@@ -22,7 +22,8 @@ setup:
 demo: setup
 	@scripts/demo
 
-test: setup
+test:
+	@scripts/setup test
 	$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --reruns=3 -rR $(ARGS)
 
 doctor-matrix: setup

@@ -4,7 +4,6 @@ import json
 import os
 import select
 import shutil
-import subprocess
 import tempfile
 import time
 from base64 import b64decode
@@ -34,14 +33,23 @@ class Browser:
         ours_in, theirs_out = os.pipe()
         self.out, self.inn, self.buffer, self.turn = ours_out, ours_in, bytearray(), 0
         # Chromium reads its commands from descriptor 3 and answers on 4.
-        line = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
-        self.process = subprocess.Popen(
-            ["sh", "-c", line, "sh", CHROMIUM, *FLAGS, f"--user-data-dir={self.folder}"],
-            pass_fds=(theirs_in, theirs_out),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+        null = os.open(os.devnull, os.O_RDWR)
+        ends = [
+            (null, 0),
+            (null, 1),
+            (null, 2),
+            (theirs_in, 10),
+            (theirs_out, 11),
+            (10, 3),
+            (11, 4),
+        ]
+        self.pid = os.posix_spawn(
+            CHROMIUM,
+            [CHROMIUM, *FLAGS, f"--user-data-dir={self.folder}"],
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, ours, theirs) for ours, theirs in ends],
         )
+        os.close(null)
         os.close(theirs_in)
         os.close(theirs_out)
         self.events = []
@@ -49,7 +57,7 @@ class Browser:
 
     def __exit__(self, *_):
         self.call("Browser.close")
-        self.process.wait(PATIENCE_S)
+        os.waitpid(self.pid, 0)
         os.close(self.out)
         os.close(self.inn)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -231,7 +231,9 @@ def test_one_run_holds_the_lock(tmp_path):
             "--",
         ]
         with node(tmp_path, *argv) as second:
-            assert "a run of onearm, process" in second.error({"do": "lock", "name": "web", "wait_s": 0.1})
+            assert "a run of onearm, process" in second.error(
+                {"do": "lock", "name": "web", "wait_s": 0.1}
+            )
             assert "apply without the lock" in second.error({"do": "apply", "name": "web"})
             first.ended()
             assert second.ask({"do": "lock", "name": "web"})[1] == {"ok": None}

@@ -144,10 +144,20 @@ def destroy(*, spec: Path, yes: bool, as_json: bool) -> int:
 @click.option(
     "--metrics-file", type=click.Path(path_type=Path), help="Write the metrics there, too."
 )
-def director(*, spec: Path, **options: Any) -> int:
+@click.option(
+    "--log-format",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="One line per event on stderr.",
+)
+@click.pass_context
+def director(context: click.Context, /, *, spec: Path, log_format: str, **options: Any) -> int:
     """Run on a director for years: keep its kernel as SPEC says, with those that are healthy."""
+    from onearm import log
     from onearm.daemon.command import Options, director_command
 
+    log.begin(log_format, verbose=context.find_root().params["verbose"])
     return director_command(spec, Options(**options))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from onearm.facts import Counters
@@ -59,7 +59,7 @@ class ServerView:
     wanted: int = 1
     active: int = 0
     inactive: int = 0
-    counters: Counters = Counters()
+    counters: Counters = field(default_factory=Counters)
     check: Optional[CheckView] = None
     history: tuple[Change, ...] = ()
     drain_deadline: Optional[str] = None  # RFC 3339; None while draining: it waits for ever
@@ -75,7 +75,7 @@ class ServiceView:
     protocol: str
     scheduler: str
     servers: tuple[ServerView, ...] = ()
-    counters: Counters = Counters()
+    counters: Counters = field(default_factory=Counters)
     panic: bool = False
     sorry: bool = False  # only the sorry server is served
     quorum: int = 1

@@ -121,14 +121,18 @@ def frame(view: View, width: int, height: int) -> list[Text]:
     )
     top = [*head(view.snapshot, width, live), Text()]
     last = events(view.snapshot, width, EVENTS_SHOWN) if height >= EVENTS_FROM else []
-    bottom = [*([Text("─" * width, "dim")] if last else []), *last, _foot(view, width)]
+    bottom = [*([Text("─" * width, "dim")] if last else []), *last, _foot(view)]
     room = max(1, height - len(top) - len(bottom))
     middle = window(body(view.snapshot, width, ordered=True), view.selected, room)
     middle += [Text()] * (room - len(middle))
-    return [*top, *middle, *bottom][:height]
+    lines = [*top, *middle, *bottom][:height]
+    for line in lines:
+        line.no_wrap = True
+        line.truncate(width, overflow="ellipsis")
+    return lines
 
 
-def _foot(view: View, width: int) -> Text:
+def _foot(view: View) -> Text:
     if view.question is not None:
         text = Text(f"{view.question.text}▁", "bold yellow")
     elif view.error:
@@ -137,6 +141,4 @@ def _foot(view: View, width: int) -> Text:
         text = Text(view.said, "bold")
     else:
         text = Text(HELP, "dim")
-    text.no_wrap = True
-    text.truncate(width, overflow="ellipsis")
     return text

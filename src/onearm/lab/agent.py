@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import signal
 import socket
 import subprocess
@@ -151,9 +150,8 @@ def run(agent: Agent) -> None:
     except (OSError, EOFError, subprocess.SubprocessError) as error:
         agent.up.send(0, Kind.FAILED, str(error).encode())
     else:
-        agent.up.send(
-            0, Kind.HELLO, json.dumps({"kernel": platform.release(), "hosts": agent.names}).encode()
-        )
+        said = {"kernel": os.uname().release, "hosts": agent.names}
+        agent.up.send(0, Kind.HELLO, json.dumps(said).encode())
     agent.serve()
 
 

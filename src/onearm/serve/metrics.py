@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import onearm
+from onearm.alerts import in_rotation
 from onearm.errors import Missing
 from onearm.snapshot import (
     DOWN,
@@ -36,6 +37,10 @@ CHECK = (*SERVER, "check", "path")
 # A reason is free text; a label is one of these words, by what the text says.
 REASONS = (
     ("vip_not_served", "does not serve the vip"),
+    ("panic", "panic"),
+    ("sorry", "sorry server"),
+    ("not_checked", "not checked"),
+    ("ramping", r"^\d+ of \d+$"),
     ("refused", "refused"),
     ("timeout", "no answer|timed out|timeout|within"),
     ("reset", "reset|closed|hung up"),
@@ -43,7 +48,7 @@ REASONS = (
     ("tls", "tls|certificate|handshake"),
     ("wrong_answer", "status|code|body|expected|answered"),
     ("arp", r"\barp\b|answers for"),
-    ("operator", "drain"),
+    ("drain", "drain|may end"),
 )
 OTHER, NONE = "other", "none"
 Row = tuple[tuple[str, ...], float]
@@ -230,6 +235,10 @@ FAMILIES = (
     Family(
         "onearm_service_servers", G, (*SERVICE, "state"), "Real servers by state.",
         _servers_by_state,
+    ),
+    Family(
+        "onearm_service_in_rotation", G, SERVICE, "Real servers that get new connections.",
+        _service(in_rotation),
     ),
     Family(
         "onearm_service_quorum", G, SERVICE, "How many healthy real servers the service wants.",

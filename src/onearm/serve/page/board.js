@@ -32,7 +32,7 @@ function head(snapshot) {
   if (!node.firstChild) node.append(glyph("well"), el("span"));
   set(node, { class: `verdict ${found.level}` });
   reglyph(node.firstChild, found.level);
-  say(node.lastChild, found.text);
+  say(node.lastChild, found.head);
   document.title = `${MARKS[found.level]} ${snapshot.name} · onearm`;
 }
 
@@ -157,8 +157,8 @@ function newRow(server) {
     mark: glyph("up"), state: el("b"), since: el("span", "since"), reason: el("span", "reason"),
     bar: el("i", "bar"), rate: el("span"), strip: strip(), columns: cells,
   };
-  cells.server.append(parts.mark, el("b", "", server.host), el("span", "mono", server.address));
-  cells.state.append(el("div", "", parts.state, parts.since, parts.reason));
+  cells.server.append(parts.mark, el("b", "", server.host), " ", el("span", "mono", server.address));
+  cells.state.append(el("div", "", parts.state, " ", parts.since, " ", parts.reason));
   cells.rate.append(parts.bar, parts.rate);
   cells.past.append(parts.strip);
   return Object.assign(el("tr", "", ...Object.values(cells)), parts);
