@@ -152,7 +152,7 @@ def destroy(*, spec: Path, yes: bool, as_json: bool) -> int:
     help="One line per event on stderr.",
 )
 @click.pass_context
-def director(context: click.Context, *, spec: Path, log_format: str, **options: Any) -> int:
+def director(context: click.Context, /, *, spec: Path, log_format: str, **options: Any) -> int:
     """Run on a director for years: keep its kernel as SPEC says, with those that are healthy."""
     from onearm import log
     from onearm.daemon.command import Options, director_command

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from onearm.facts import Counters
@@ -46,8 +46,10 @@ LATENCY_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 
 @dataclass(frozen=True)
 class ServerView:
-    """A real server behind a service. `weight` is the kernel's (None: not in its table),
-    `wanted` the spec's; `state` one of the words above, since when and why.
+    """A real server behind a service: its `state`, one of the words above, since when and why.
+
+    `weight` is the kernel's (None: not in its table), `wanted` what it is when all is well, in the
+    same scale.
     """
 
     host: str
@@ -59,7 +61,7 @@ class ServerView:
     wanted: int = 1
     active: int = 0
     inactive: int = 0
-    counters: Counters = Counters()
+    counters: Counters = field(default_factory=Counters)
     check: Optional[CheckView] = None
     history: tuple[Change, ...] = ()
     drain_deadline: Optional[str] = None  # RFC 3339; None while draining: it waits for ever
@@ -75,7 +77,7 @@ class ServiceView:
     protocol: str
     scheduler: str
     servers: tuple[ServerView, ...] = ()
-    counters: Counters = Counters()
+    counters: Counters = field(default_factory=Counters)
     panic: bool = False
     sorry: bool = False  # only the sorry server is served
     quorum: int = 1

@@ -10,7 +10,7 @@ from onearm.daemon.record import Record
 from onearm.daemon.tally import Tally
 from onearm.facts import Counters, DestinationFact, HostFacts, ServiceFact
 from onearm.model import Address, Key
-from onearm.rotation import Decision, Rotation, Slot, Verdict
+from onearm.rotation import Decision, Rotation, Slot, Verdict, full_weight
 from onearm.snapshot import CheckView, Claimant, ServerView, ServiceView, VipView
 from onearm.spec import Spec, VirtualService
 
@@ -46,7 +46,7 @@ def _service(
     key = (service.protocol, service.vip, service.port)
     decision = scene.rotation.decisions.get(key, Decision({}))
     facts = {fact.server: fact for fact in (seen.destinations if seen else ())}
-    wanted = {member.host: member.weight for member in service.members}
+    wanted = {member.host: full_weight(service, member) for member in service.members}
     addresses = {host.name: host.address for host in scene.spec.real_servers}
     return ServiceView(
         vip=service.vip,
