@@ -76,6 +76,7 @@ LAYERS = (
     Layer("health", "snapshot", **PURE),
     Layer("rotation", "model facts spec drain health snapshot", **PURE),
     Layer("desire", "model facts cloud_facts cloud spec silence drain rotation", **PURE),
+    Layer("foresight", "model facts spec desire diff health rotation snapshot", **PURE),
     Layer("preflight", "model facts cloud_facts cloud_checks finding spec silence desire", **PURE),
     Layer("commands*", "model cloud_facts commands_cloud", **PURE),
     Layer("diff", "model errors", **PURE),
@@ -86,7 +87,7 @@ LAYERS = (
     Layer(
         "session",
         "model facts cloud_facts cloud_checks finding spec errors each drain desire preflight diff"
-        " reconcile reach"
+        " reconcile reach foresight"
         " places.look places.remote*",
     ),
     Layer("schedule", "model spec", **PURE),
@@ -135,8 +136,8 @@ LAYERS = (
     Layer("daemon.command", "errors spec kernel.* places.lock serve.shows daemon.*", kernel=False),
     Layer(
         "daemon.*",
-        "model facts spec errors checks* desire diff drain health rotation snapshot reconcile words"
-        " kernel.* places.look places.host places.check_marks daemon.*",
+        "model facts spec errors wire checks* desire diff drain health rotation snapshot reconcile"
+        " words kernel.* places.look places.host places.check_marks daemon.*",
     ),
     Layer("log", ""),
     Layer("figures", "", **PURE),

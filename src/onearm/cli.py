@@ -373,6 +373,27 @@ def exec_(*, name: str | None, host: str, argv: tuple[str, ...]) -> int:
 
 @lab.command()
 @LAB_NAME
+@click.option("--rate", default=100.0, show_default=True, help="New connections per second.")
+@click.option("--transfers", default=20, show_default=True, help="Long transfers at any time.")
+@click.option("--pace", default=50_000, show_default=True, help="Bytes per second of each.")
+@click.option(
+    "--length", default=1 << 40, help="Bytes of each, then another begins; default 1 TiB."
+)
+@click.option("--timeout", default=5.0, show_default=True, help="Seconds of silence that fail one.")
+@click.option("--seconds", default=0.0, help="How long; default: until Ctrl-C.")
+@click.option("--vip", default="203.0.113.2", show_default=True)
+@click.option("--port", default=80, show_default=True, help="TCP.")
+@click.option("--live", is_flag=True, help="With --json: one object per second and line, too.")
+@JSON
+def load(*, name: str | None, live: bool, as_json: bool, **wish: float | str) -> int:
+    """Put a load on a virtual service, from the client; exit 5 if anything failed."""
+    from onearm.lab import client, load
+
+    return client.exec_main(name, "client", load.command(wish, live=live, as_json=as_json))
+
+
+@lab.command()
+@LAB_NAME
 def down(*, name: str | None) -> int:
     """End a lab; nothing of it is left."""
     from onearm.lab import client

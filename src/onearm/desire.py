@@ -53,7 +53,7 @@ class Watch:
     the marks of its probes by host.
     """
 
-    rotation: Rotation = Rotation()
+    rotation: Rotation = field(default_factory=Rotation)
     drains: Mapping[str, Drain] = field(default_factory=dict)
     marks: Mapping[str, int] = field(default_factory=dict)
 

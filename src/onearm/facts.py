@@ -154,9 +154,21 @@ class ArpRuleFact:
 
 
 @dataclass(frozen=True)
+class OutFact:
+    """A destination to which a daemon sends nothing new, or less than the spec's weight."""
+
+    protocol: str
+    vip: Address
+    port: int
+    host: str
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class DaemonFact:
     """The daemon of this host, as it says itself. `left` is what it has yet to do; `spec_error`
-    why it did not take the file as it is now.
+    why it did not take the file as it is now; `out` who is not in rotation, and why.
     """
 
     name: str
@@ -165,6 +177,7 @@ class DaemonFact:
     converged: bool = False
     left: tuple[str, ...] = ()
     spec_error: str = ""
+    out: tuple[OutFact, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,14 @@ class Health:
     returns: tuple[datetime, ...] = ()
 
 
-def step(health: Health, ok: bool, reason: str, now: datetime, rise: int, fall: int) -> Health:  # noqa: FBT001 - a result, taken apart
+def step(  # noqa: PLR0917 - a result, and the rule for it
+    health: Health,
+    ok: bool,  # noqa: FBT001
+    reason: str,
+    now: datetime,
+    rise: int,
+    fall: int,
+) -> Health:
     """Take one result in. The first good result of an unknown one is enough to trust it."""
     if ok == (health.status == UP) and health.status != UNKNOWN:
         return replace(health, streak=0, reason="" if ok else reason)
@@ -48,7 +55,7 @@ def _needed(health: Health, ok: bool, now: datetime, rise: int, fall: int) -> in
 def strictness(health: Health, now: datetime) -> int:
     """Say by how much its rise is multiplied, for how often it came back lately."""
     lately = sum(now - moment < WINDOW for moment in health.returns)
-    return min(2 ** max(0, lately - FLAPS + 1), STRICTEST)
+    return min(1 << max(0, lately - FLAPS + 1), STRICTEST)
 
 
 def _turned(health: Health, ok: bool, reason: str, now: datetime) -> Health:  # noqa: FBT001

@@ -45,7 +45,7 @@ class Node:
         self._captures: dict[str, packets.Capture] = {}
         self._verbs: dict[str, tuple[Callable[[dict[str, Any], Rows], Any], str]] = {
             "look": (self._look, "question"),
-            "observe": (self._observe, "name daemon"),
+            "observe": (self._observe, "name daemon peek"),
             "apply": (self._apply, "name adopt daemon"),
             "lock": (self._take_lock, "name wait_s"),
             "hosts": (self._hosts, "name hosts daemon"),
@@ -93,8 +93,10 @@ class Node:
         return replace(facts, **sent)
 
     def _observe(self, request: dict[str, Any], rows: Rows) -> Any:
+        """Show what stands; `peek`: in the kernel itself, though a daemon answers for it."""
         wanted = wire.decode(tuple[Resource, ...], rows)
-        name = _through_daemon(request)
+        peek = wire.decode(bool, request.get("peek", False))
+        name = "" if peek else _through_daemon(request)
         place = _place(request)
         found = daemons.observe(name, wanted) if name else place.observe(wanted)
         self._parts(found.values())
@@ -242,7 +244,7 @@ def _of_interest(frames: Iterable[Frame], ports: frozenset[int]) -> Iterator[Fra
 
 
 def _through_daemon(request: dict[str, Any]) -> str:
-    """Name the spec whose daemon answers here; empty where there is none, and none was counted on."""
+    """Name the spec whose daemon answers here; empty where none does and none should."""
     name = wire.decode(str, request.get("name"))
     expected = wire.decode(bool, request.get("daemon", False))
     daemons.agree(name, expected=expected)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import sys
 import threading
@@ -33,6 +35,7 @@ from onearm.words import describe
 
 FINE, REFUSED, OUT, DIFFERS, INTERRUPTED = 0, 3, 4, 5, 130
 DRAIN_LOOK_S = 1.0
+STDERR = 2
 
 
 def _print_json(data: dict[str, Any]) -> None:
@@ -57,6 +60,7 @@ def plan_command(
         data = planfile.to_data(
             spec, plan, session.marked, findings, session.out, cloud=session.cloud
         )
+        data["foreseen"] = _foreseen_data(session, plan)
         if output:
             _keep(output, data)
         if as_json:
@@ -68,6 +72,15 @@ def plan_command(
         else:
             _show(render.screen(), path, session, plan, findings)
     return _verdict(plan, findings, out=bool(session.out), check=check)
+
+
+def _foreseen_data(session: Session, plan: Plan) -> list[dict[str, Any]]:
+    """List what daemons will do with their new spec: told, not part of what is carried out."""
+    return [
+        {**_action_data(action, session), "joins": list(joins)}
+        for _, ahead, joins in session.foreseen(plan)
+        for action in ahead
+    ]
 
 
 def _keep(output: Path, data: dict[str, Any]) -> None:
@@ -92,6 +105,11 @@ def _show(
     screen: Console, path: Path, session: Session, plan: Plan, findings: list[Finding]
 ) -> None:
     render.show_plan(screen, plan, session.marked, session.cut(plan))
+    for place, ahead, joins in session.foreseen(plan):
+        screen.print(f"the daemon of {place} will then")
+        render.show_plan(screen, ahead, session.marked, session.cut(ahead), numbered=False)
+        for text in joins:
+            render.indented(screen, Text(f"… {text}"), 5)
     _show_troubles(screen, session, plan, findings)
     if not session.facts and session.cloud is None:
         screen.print(f"{path}: no host could be looked at")
@@ -132,7 +150,10 @@ class Watcher:
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
-        sys.stderr.write("interrupted: ending after the batch in hand\n")
+        # Past sys.stderr, which it may have come into the middle of: that would be an error. Who
+        # no longer reads changes nothing.
+        with contextlib.suppress(OSError):
+            os.write(STDERR, b"interrupted: ending after the batch in hand\n")
 
     def progress(self, action: Action) -> None:
         """Write one line for an action that took effect; places report from several threads."""

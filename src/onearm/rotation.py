@@ -141,11 +141,15 @@ class _Deciding:
         if panic:
             judged = {m.host: self._in_panic(m, judged[m.host]) for m in rest}
         verdicts = {**taken_out, **judged}
-        sorry = not met and not panic and self.service.policy.sorry is not None
+        sorry = not met and not panic and self._sorry_serves()
         if sorry:
             verdicts = self._sorry(verdicts)
         order = [*members, *(h for h in verdicts if h not in members)]
         return Decision({h: verdicts[h] for h in order}, panic, sorry, met)
+
+    def _sorry_serves(self) -> bool:
+        host = self.service.policy.sorry
+        return host is not None and host not in {*self.scene.drains, *self.scene.isolated}
 
     def _by_hand(self, host: str) -> Verdict | None:
         """Say what a drain, or an isolation, makes of it."""
@@ -180,7 +184,15 @@ class _Deciding:
         if health.status == DOWN:
             weight = 0 if self.service.policy.on_failure == "weight 0" else None
             return Verdict(weight if full else 0, DOWN, health.reason, health.since)
-        fact = self.standing.get(member.host)
+        return self._unknown(member, health)
+
+    def _unknown(self, member: Member, health: Health) -> Verdict:
+        """Leave it as the kernel has it; a weight that was growing goes on from there."""
+        fact, full = self.standing.get(member.host), full_weight(self.service, member)
+        slow, slot = self.service.policy.slow_start_s, self.slot(member.host)
+        if fact is not None and slow and 0 < fact.weight < full:
+            began = self.scene.now - timedelta(seconds=slow * fact.weight / full)
+            self.ramps[slot] = self.before.ramps.get(slot, began)
         reason = health.reason or "not checked yet"
         return Verdict(fact.weight if fact else None, UNKNOWN, reason, health.since)
 
@@ -236,14 +248,3 @@ def moment(text: str, now: datetime) -> datetime:
         return found if abs(found - now) < timedelta(days=3650) else now
     except (ValueError, TypeError):  # TypeError: a time without its zone
         return now
-
-
-def weights(rotation: Rotation, spec: Spec) -> dict[Key, int]:
-    """Give the weights by the keys of their destinations; those that shall not stand are left out."""
-    servers = {host.name: host.address for host in spec.real_servers}
-    return {
-        (*key, servers[host]): verdict.weight
-        for key, decision in rotation.decisions.items()
-        for host, verdict in decision.verdicts.items()
-        if verdict.weight is not None and host in servers
-    }

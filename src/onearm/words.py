@@ -78,8 +78,8 @@ def changed(before: Resource, after: Resource) -> str:
 
 def _lines_changed(before: str, after: str) -> str:
     """Count the lines of a text that come and go; each text is quoted on one line."""
-    texts = [json.loads(text).splitlines() for text in (before, after)]
-    lines = [line for line in difflib.unified_diff(*texts, n=0, lineterm="")][2:]
+    old, new = json.loads(before).splitlines(), json.loads(after).splitlines()
+    lines = list(difflib.unified_diff(old, new, n=0, lineterm=""))[2:]
     count = {sign: sum(line.startswith(sign) for line in lines) for sign in "+-"}
     return f"{count['+']} lines new, {count['-']} lines gone"
 
@@ -129,22 +129,34 @@ _NAMES: dict[type, Callable[[Any], str]] = {
 
 def reason(action: Action) -> str:
     """Say why, where it is not obvious."""
-    resource = action.resource
-    if isinstance(resource, Sysctl):
-        return _SYSCTL_REASONS.get(resource.name, "") if action.verb in ("create", "update") else ""
-    if isinstance(resource, Destination) and resource.draining_since and not resource.weight:
-        return "drains: no new connections, the present ones may end"
-    if isinstance(resource, SpecFile):
-        return "the daemon there carries it out, and answers when it stands"
-    if isinstance(resource, CheckMark):
-        return "health checks reach it as clients do, with the VIP as their destination"
-    if isinstance(resource, HeldVip) and action.before is None:
-        return "accepts packets for the VIP, in silence"
-    if isinstance(resource, AnnouncedVip) and action.verb == "create":
-        return "last of all: clients come when all the rest stands"
-    return cloud_reason(action)
+    why = _REASONS.get(type(action.resource))
+    return why(action, action.resource) if why else cloud_reason(action)
 
 
+def _sysctl_reason(action: Action, sysctl: Sysctl) -> str:
+    said = _SYSCTL_REASONS.get(sysctl.name, "")
+    if sysctl.name.endswith("/accept_local"):
+        said = "replies to checks come in the VIP's name, which is local here"
+    return said if action.verb in ("create", "update") else ""
+
+
+def _drain_reason(_action: Action, destination: Destination) -> str:
+    drains = destination.draining_since and not destination.weight
+    return "drains: no new connections, the present ones may end" if drains else ""
+
+
+def _at(verb: str, text: str) -> Callable[[Action, Any], str]:
+    return lambda action, _resource: text if action.verb == verb else ""
+
+
+_REASONS: dict[type, Callable[[Action, Any], str]] = {
+    Sysctl: _sysctl_reason,
+    Destination: _drain_reason,
+    SpecFile: lambda *_: "the daemon there carries it out, and answers when it stands",
+    CheckMark: _at("create", "checks reach it as clients do, with the VIP as destination"),
+    HeldVip: _at("create", "accepts packets for the VIP, in silence"),
+    AnnouncedVip: _at("create", "last of all: clients come when all the rest stands"),
+}
 _SYSCTL_REASONS = {
     "net/ipv4/vs/conntrack": "it would see one way only and call packets invalid",
     "net/ipv4/vs/expire_nodest_conn": "else packets of a removed server vanish silently",

@@ -4,7 +4,7 @@ import os
 import re
 
 import pytest
-from labs import HOSTS, WarmLab
+from labs import HOSTS, WarmLab, furnish
 
 from onearm.lab import client
 
@@ -33,6 +33,7 @@ class Labs:
             info = client.up(name)
             up = f"{info.backend}, kernel {info.kernel}, up after {info.boot_s:.1f} s"
             print(f"proved: lab {name} up: {up}")
+            furnish(name)
             self.lab = WarmLab(name, self.folder)
             self.found = self._state()
         return self.lab

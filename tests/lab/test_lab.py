@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from labs import RESPONDER, RESPONDER_ENDS, RESPONDER_STARTS
 
 from onearm import errors
 from onearm.lab import client, paths, security
@@ -19,7 +20,6 @@ from onearm.lab import topology as network
 
 pytestmark = pytest.mark.lab
 SOURCE = Path(client.__file__).parents[2]
-START = Path(client.__file__).with_name("start.py")
 NOBODY = 64911  # a user without rights, groups or an account
 PREAMBLE = f"import sys; sys.path.insert(0, {str(SOURCE)!r}); from onearm.lab import client\n"
 EXEC = PREAMBLE + "sys.exit(client.exec_main(sys.argv[1], sys.argv[2], sys.argv[3:]))"
@@ -356,17 +356,15 @@ def test_udp_is_answered_from_the_address_that_was_asked(lab):
 
 
 def test_the_responder_can_be_killed_and_listen_on_one_address(lab):
-    restart = f"python3 -ISsB {START} responder --background"
-    kill = "kill $(cat /run/responder.pid); "
-    assert client.call(lab, "server-3", ["sh", "-c", kill])[0] == 0
+    assert client.call(lab, "server-3", ["sh", "-c", RESPONDER_ENDS])[0] == 0
     assert eventually(lambda: get(lab, "203.0.113.5/")[0] == 7)
-    assert client.call(lab, "server-3", ["sh", "-c", f"{restart} --bind 203.0.113.5"])[0] == 0
+    on_its_own = f"{RESPONDER_STARTS} --bind 203.0.113.5"
+    assert client.call(lab, "server-3", ["sh", "-c", on_its_own])[0] == 0
     assert get(lab, "203.0.113.5/")[0] == 0
     out = client.call(lab, "server-3", ["ss", "-Hltn", "sport = :80"])[1]
     assert b"203.0.113.5:80" in out
     assert b"0.0.0.0:80" not in out
-    again = f"{kill} sleep 0.2; {restart}"
-    assert client.call(lab, "server-3", ["sh", "-c", again])[0] == 0
+    assert client.call(lab, "server-3", ["sh", "-c", RESPONDER])[0] == 0
     assert get(lab, "203.0.113.5/")[0] == 0
 
 

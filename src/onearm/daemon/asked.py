@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from onearm import wire
 from onearm.errors import UsageError
+from onearm.facts import OutFact
 from onearm.model import Drain
-from onearm.snapshot import DRAINED
+from onearm.snapshot import DRAINED, RAMPING
 from onearm.words import describe
 
 if TYPE_CHECKING:
@@ -85,14 +87,23 @@ def _left(core: Core, _request: dict[str, Any], _reply: Reply) -> dict[str, Any]
     """Say what differs at this moment from what the daemon wants."""
     plan = core.rounds.plan()
     left = [describe(action) for action in plan] + list(plan.refusals)
-    return {**core.state(), "left": list(dict.fromkeys([*left, *core.rounds.left]))}
+    out = [wire.encode(fact) for fact in _out(core)]
+    return {**core.state(), "left": list(dict.fromkeys([*left, *core.rounds.left])), "out": out}
+
+
+def _out(core: Core) -> Iterator[OutFact]:
+    """List the destinations that get nothing new, and those whose weight still grows."""
+    for (protocol, vip, port), decision in core.rotation.decisions.items():
+        for host, verdict in decision.verdicts.items():
+            if not verdict.weight or verdict.state == RAMPING:
+                yield OutFact(protocol, vip, port, host, verdict.state, verdict.reason)
 
 
 def _hosts(core: Core, request: dict[str, Any], _reply: Reply) -> dict[str, Any]:
     hosts = request.get("hosts")
     if not isinstance(hosts, list) or not all(isinstance(h, str) for h in hosts):
         raise UsageError("hosts: a list of names is wanted")
-    core.place.remember_hosts(tuple(hosts))
+    core.here.remember_hosts(tuple(hosts))
     return {}
 
 

@@ -49,13 +49,14 @@ class Checking:
         of the VIP ends on this very host, and says nothing of the real server. Somebody's
         `ipvsadm -C` must not take every server out.
         """
-        tally = self.tallies.get(result.key)
+        key: Key = tuple(result.key)  # type: ignore[arg-type] # ours come back as they went
+        tally = self.tallies.get(key)
         if tally is None:
             return False
         before = tally.health
         if not tally.take(result.ok, result.reason, result.latency_s, now):
-            return before.reason == "" and tally.health.reason != ""  # its shadow may begin
-        if not self._way_stands(result.key, marks):
+            return not before.reason and bool(tally.health.reason)  # its shadow may begin
+        if not self._way_stands(key, marks):
             tally.health = replace(before, streak=0)
         return True
 

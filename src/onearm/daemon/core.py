@@ -29,7 +29,6 @@ from onearm.kernel.packets import announce
 from onearm.kernel.rules import marked_rules
 from onearm.model import Address, Drain, State
 from onearm.places.look import Question
-from onearm.places.look import services as kernel_services
 from onearm.rotation import Rotation, Scene, decide, drains_in
 from onearm.snapshot import DRAINING, Snapshot
 from onearm.spec import Spec
@@ -37,6 +36,7 @@ from onearm.spec import Spec
 TICK_S = 1.0  # weights that grow, drains that end, figures for those who look on
 REFRESH_S = 60.0  # how often a VIP is announced anew: a cache that was misled recovers
 SETTLE_S = 0.02  # events come in bursts: one round for all of them
+SHARE = 0.05  # of its time, at most, that the daemon reads figures of a very large table
 QUIET_S = 0.25  # so shortly before a round the figures are not read for themselves
 
 
@@ -57,15 +57,18 @@ class Core:
     build: str = ""
     adopt: bool = False
     notify: Notify = field(default_factory=Notify)
+    place: LocalPlace | None = None  # None: this very host
+    rules: Callable[[], list[tuple[int, int]]] = marked_rules
+    checks_made: Callable[..., Checks] = Checks
 
     def __post_init__(self) -> None:
         """Begin with nothing known: the first round looks."""
         self.host = self.source.host
         self.inbox: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self.record, self.guard, self.checking = Record(), Guard(), Checking()
-        self.place = LocalPlace(self.spec.name, self.adopt)
-        self.rounds = Rounds(self.spec.name, self.host, self.place, self.record, self.adopt)
-        self.checks = Checks(
+        self.here = self.place or LocalPlace(self.spec.name, self.adopt)
+        self.rounds = Rounds(self.spec.name, self.host, self.here, self.record, self.adopt)
+        self.checks = self.checks_made(
             lambda result: self.tell(("result", result)), lambda text: self.tell(("trouble", text))
         )
         self.drains: dict[str, Drain] | None = None  # None: not read from the marks yet
@@ -75,7 +78,7 @@ class Core:
         self.troubles: dict[str, None] = {}
         self.deaf = ""
         self.started = self.now()
-        self.last_round_s = self.due = self.ticked = self.announced = 0.0
+        self.last_round_s = self.due = self.ticked = self.announced = self.refreshable = 0.0
         self.dirty, self.stopping, self.withdrawing = True, False, False
         self.farewells: list[Callable[[Any], None]] = []  # those who wait for our end
         self.latest = self._picture()
@@ -213,9 +216,11 @@ class Core:
         start = time.monotonic()
         self.dirty, self.due = False, start + self.spec.resync_s
         try:
-            self.facts = self.place.look(self._question())
+            self.facts = self.here.look(self._question())
             outcome = self.rounds.converge(self._desired(), self.facts, self.drained_by_hand)
             self.checking.forgive(outcome.done)
+            if outcome.done:
+                self.facts = replace(self.facts, services=self.here.services())
         except (PlaceError, Refused) as error:
             self.rounds.fails((str(error),))
         self.checks.set_targets(self.checking.targets(self.spec, self.marks, self._own_address()))
@@ -235,7 +240,7 @@ class Core:
             self.drains = drains_in(self.facts, self.spec.name)
         known = {host for service in self.spec.services for host in service.hosts}
         self.drains = {host: drain for host, drain in self.drains.items() if host in known}
-        self.marks = allocate(self.spec, self.facts, marked_rules())
+        self.marks = allocate(self.spec, self.facts, self.rules())
         self.checking.keep(self.spec)
         isolated = self.guard.isolated(self.spec, now) if self.spec.isolate else {}
         healths = self.checking.healths(self.spec)
@@ -253,7 +258,7 @@ class Core:
         self.ticked = time.monotonic()
         self.dirty |= self.guard.forget(self.now()) and self.spec.isolate
         self.dirty |= bool(self.rotation.ramps) or self._drains()
-        if not self.dirty and self.due - self.ticked > QUIET_S:
+        if not self.dirty and self.due - self.ticked > QUIET_S and self.ticked >= self.refreshable:
             self._refresh()
         if self.ticked >= self.announced + REFRESH_S:
             self._announce()
@@ -266,10 +271,12 @@ class Core:
     def _refresh(self) -> None:
         """Read the figures anew for those who look on."""
         try:
-            self.facts = replace(self.facts, services=kernel_services())
+            self.facts = replace(self.facts, services=self.here.services())
         except PlaceError as error:
             self._on_trouble(str(error))
         self.latest = self._picture()
+        cost_s = time.monotonic() - self.ticked
+        self.refreshable = self.ticked + cost_s / SHARE
 
     def _announce(self) -> None:
         """Announce what we hold once more; the first time it was just announced."""
@@ -355,7 +362,7 @@ class Core:
         """Leave all that serves; take down what only we used, or all of it if told so."""
         self.notify.say("STOPPING=1")
         try:
-            self.facts = self.place.look(self._question())
+            self.facts = self.here.look(self._question())
             watch = Watch(self.rotation, self.drained_by_hand)
             kept = desire(self.spec, {self.host: self.facts}, self.now(), watch=watch)[self.host]
             desired = {} if self.withdrawing else kept

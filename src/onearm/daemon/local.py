@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from onearm.errors import PlaceError
-from onearm.facts import HostFacts
+from onearm.facts import HostFacts, ServiceFact
 from onearm.model import Action, Key, Seen, State
 from onearm.places import look
 from onearm.places.host import HostPlace
@@ -22,6 +22,10 @@ class LocalPlace:
     def look(self, question: look.Question) -> HostFacts:
         """Gather the facts; raises PlaceError."""
         return look.look(question)
+
+    def services(self) -> tuple[ServiceFact, ...]:
+        """Read the IPVS table with its figures."""
+        return look.services()
 
     def observe(self, wanted: State) -> dict[Key, Seen]:
         """Show what stands under the wanted keys, and what is ours."""

@@ -46,7 +46,6 @@ def _service(
     key = (service.protocol, service.vip, service.port)
     decision = scene.rotation.decisions.get(key, Decision({}))
     facts = {fact.server: fact for fact in (seen.destinations if seen else ())}
-    wanted = {member.host: full_weight(service, member) for member in service.members}
     addresses = {host.name: host.address for host in scene.spec.real_servers}
     return ServiceView(
         vip=service.vip,
@@ -59,8 +58,7 @@ def _service(
                 (*key, host),
                 verdict,
                 facts.get(addresses[host]),
-                wanted.get(host, 0),
-                probes,
+                scene.tallies.get(probes.get((*key, host), ())),
             )
             for host, verdict in decision.verdicts.items()
         ),
@@ -77,8 +75,7 @@ def _server(
     slot: Slot,
     verdict: Verdict,
     fact: DestinationFact | None,
-    wanted: int,
-    probes: Mapping[Slot, Key],
+    tally: Tally | None,
 ) -> ServerView:
     history = tuple(scene.record.changes.get(slot, ()))
     address = next(h.address for h in scene.spec.real_servers if h.name == slot[3])
@@ -89,15 +86,26 @@ def _server(
         since=history[-1].at if history else "",
         reason=verdict.reason,
         weight=fact.weight if fact else None,
-        wanted=wanted,
+        wanted=_wanted(scene.spec, slot),
         active=fact.active if fact else 0,
         inactive=fact.inactive if fact else 0,
         counters=fact.counters if fact else Counters(),
-        check=_check(scene.tallies.get(probes[slot])) if slot in probes else None,
+        check=_check(tally),
         history=history,
         drain_deadline=verdict.cut.isoformat() if verdict.cut else None,
         sorry=verdict.sorry,
     )
+
+
+def _wanted(spec: Spec, slot: Slot) -> int:
+    """Give the weight when all is well, in the kernel's scale; the sorry server has none."""
+    found = [
+        full_weight(service, member)
+        for service in spec.services
+        for member in service.members
+        if (service.protocol, service.vip, service.port, member.host) == slot
+    ]
+    return found[0] if found else 0
 
 
 def _check(tally: Tally | None) -> CheckView | None:

@@ -39,9 +39,9 @@ class Events:
 
     def wait(self, timeout_s: Optional[float] = None) -> set[str]:
         """Wait for the next changes; nothing when none came in time. One call tells of many."""
-        ready, _, _ = select.select([self._routes, self._files], [], [], timeout_s)
+        ready, _, _ = select.select([self._routes.fileno(), self._files], [], [], timeout_s)
         found = set()
-        if self._routes in ready:
+        if self._routes.fileno() in ready:
             self._empty()
             found.add("links")
         if self._files in ready and self._named():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import signal
 import socket
 import subprocess
@@ -148,7 +147,7 @@ def run(agent: Agent) -> None:
     except (OSError, EOFError, subprocess.SubprocessError) as error:
         agent.up.send(0, Kind.FAILED, str(error).encode())
     else:
-        agent.up.send(0, Kind.HELLO, json.dumps({"kernel": platform.release()}).encode())
+        agent.up.send(0, Kind.HELLO, json.dumps({"kernel": os.uname().release}).encode())
     agent.serve()
 
 

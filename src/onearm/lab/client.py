@@ -1,17 +1,15 @@
 """What a lab's users call: up, down, names, call, and `exec_main` behind `onearm lab exec`.
 
-`exec` is a whole process for every command, so this imports next to nothing.
+`exec` is a whole process for every command, so this imports next to nothing, and what only the
+others need when they need it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -72,6 +70,8 @@ def up(name: str | None = None) -> LabInfo:
 
 def spawn(module: str, name: str) -> dict[str, Any]:
     """Run a module of the lab that detaches; return its one line, raise what it complains of."""
+    import subprocess
+
     command = [sys.executable, "-ISsB", str(START), module, name]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -85,6 +85,8 @@ def spawn(module: str, name: str) -> dict[str, Any]:
 
 def _parse(output: bytes) -> dict[str, Any]:
     """Read the controller's one line; anything else is a bug, told as it came."""
+    import json
+
     text = output.decode(errors="replace").strip()
     with contextlib.suppress(ValueError, IndexError):
         said: dict[str, Any] = json.loads(text.splitlines()[-1])
@@ -127,6 +129,8 @@ def _clear(directory: Path) -> bool:
     lock = paths.lock(directory)
     if lock is None:
         return False
+    import shutil
+
     shutil.rmtree(directory)
     os.close(lock)
     return True
@@ -159,6 +163,8 @@ def _connect(name: str) -> socket.socket:
 
 
 def _ask(name: str, question: bytes) -> LabInfo:
+    import json
+
     with _connect(name) as door:
         door.sendall(pack(0, Kind.ASK, question))
         session = Session(door)

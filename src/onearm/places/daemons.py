@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from onearm import wire
 from onearm.errors import Denied, Differs, OnearmError, PlaceError
-from onearm.facts import DaemonFact
+from onearm.facts import DaemonFact, OutFact
 from onearm.model import Action, Key, Resource, Seen, SpecFile, state_key
 from onearm.places import spec_file
 from onearm.serve import client
@@ -35,6 +35,7 @@ def fact() -> Optional[DaemonFact]:
             converged=wire.decode(bool, told.get("converged")),
             left=wire.decode(tuple[str, ...], told.get("left")),
             spec_error=wire.decode(str, told.get("spec_error")),
+            out=wire.decode(tuple[OutFact, ...], told.get("out")),
         )
     return None
 

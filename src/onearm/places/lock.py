@@ -1,4 +1,4 @@
-"""One writer per host: the lock that a run holds from its first look to its end, a daemon for life."""
+"""One writer per host: a lock, held by a run to its end and by a daemon for life."""
 
 from __future__ import annotations
 

@@ -67,6 +67,13 @@ class RemotePlace:
         self._ask("observe", _collect(tuple[Seen, ...], seen), wanted.values(), **self._ours())
         return {state_key(found.resource): found for found in seen}
 
+    def peek(self, wanted: State) -> dict[Key, Seen]:
+        """Show what the kernel has, past the daemon that alone may change it."""
+        seen: list[Seen] = []
+        asked = {"name": self._name, "peek": True}
+        self._ask("observe", _collect(tuple[Seen, ...], seen), wanted.values(), **asked)
+        return {state_key(found.resource): found for found in seen}
+
     def apply(
         self, batch: tuple[Action, ...], done: Callable[[Action], None]
     ) -> dict[Action, PlaceError]:
@@ -95,7 +102,7 @@ class RemotePlace:
         self._conversation.open()
 
     def lock(self) -> None:
-        """Hold the host's lock until close; where the daemon of this spec holds it, that is fine."""
+        """Hold the host's lock until close; that the daemon of this spec holds it is fine."""
         self._ask("lock", name=self._name, wait_s=LOCK_WAIT_S)
 
     def remember_hosts(self, hosts: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""What health does to the weights of a service: on_failure, panic, quorum, sorry server, slow start."""
+"""What health does to weights: on_failure, panic, quorum, sorry server, slow start."""
 
 from __future__ import annotations
 

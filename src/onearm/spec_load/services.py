@@ -74,9 +74,7 @@ class Services:
         if vip is None or port is None:
             return None
         self._claim(node, port[1], vip, port[0])
-        return VirtualService(
-            vip, *port, scheduler, flags, members, drain_s or 0.0, check, policy
-        )
+        return VirtualService(vip, *port, scheduler, flags, members, drain_s or 0.0, check, policy)
 
     def _all(self, given: Fields) -> tuple[Member, ...]:
         """Let every real server serve, but the one that waits for the others' failure."""
