@@ -15,6 +15,7 @@ from onearm.daemon.probes import (
     shadow,
     targets,
 )
+from onearm.errors import PlaceError
 from onearm.facts import HostFacts, ServiceFact
 from onearm.model import CheckMark, Mark
 from onearm.spec import Check, Host, Member, Spec, VirtualService
@@ -58,7 +59,7 @@ def test_other_peoples_marks_are_left_alone():
 
 
 def test_a_rule_that_takes_every_mark_is_told():
-    with pytest.raises(ValueError, match="are taken by routing rules"):
+    with pytest.raises(PlaceError, match="are taken by routing rules"):
         allocate(spec(1), HostFacts(), [(MARK_BASE & 0xFFFF0000, 0xFFFF0000)])
 
 

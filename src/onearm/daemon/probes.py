@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from onearm.checks import Target
+from onearm.errors import PlaceError
 from onearm.facts import HostFacts
 from onearm.model import Address, CheckMark, Key
 from onearm.rotation import Slot
@@ -38,7 +39,10 @@ def _free(taken: set[int], rules: list[tuple[int, int]]) -> Iterator[int]:
     for mark in range(MARK_BASE + 1, MARK_BASE + MARKS):
         if mark not in taken and not any(mark & mask == wanted for wanted, mask in rules):
             yield mark
-    raise ValueError(f"all {MARKS} marks from {MARK_BASE:#x} are taken by routing rules")
+    raise PlaceError(
+        f"all {MARKS} marks from {MARK_BASE:#x} are taken by routing rules, so nobody can be"
+        " checked through the VIP: look at `ip rule`, or say `through: host` in the checks"
+    )
 
 
 def through_vip(check: Check | None) -> bool:
