@@ -9,6 +9,7 @@ from fakes import FakeHost
 from onearm.checks import Result
 from onearm.daemon.core import Core
 from onearm.daemon.source import Source
+from onearm.facts import DestinationFact, ServiceFact
 from onearm.model import AnnouncedVip, CheckMark, Destination, HeldVip, Service, Sysctl
 from onearm.snapshot import DOWN, DRAINED, DRAINING, UNKNOWN, UP
 from onearm.spec import parse
@@ -41,7 +42,12 @@ class Host(FakeHost):
         return replace(found, sysctls={**found.sysctls, **more})
 
     def services(self):
-        return self.facts().services
+        to = {m.mark: DestinationFact(m.server, 0, 1, "direct") for m in self.kinds(CheckMark)}
+        marks = [
+            ServiceFact("0", None, 0, mark, "rr", destinations=(there,))
+            for mark, there in to.items()
+        ]
+        return (*self.facts().services, *marks)
 
     def kinds(self, kind):
         return [thing for thing in self.things.values() if isinstance(thing, kind)]
@@ -132,6 +138,17 @@ def test_drift_is_healed_and_counted(daemon):
     assert daemon.weights() == {"4": 1, "5": 1}
     assert daemon.core.latest.drift_healed == 1
     assert [e for e in daemon.core.latest.events if e.kind == "drift"]
+
+
+@pytest.mark.parametrize("kind", [Service, Destination, CheckMark])
+def test_drift_of_the_table_shows_in_the_figures_before_a_round_is_due(daemon, kind):
+    daemon.good("r1", "r2")
+    daemon.core._refresh()
+    assert not daemon.core.dirty
+    gone = daemon.host.kinds(kind)[0]
+    daemon.host.things.pop((kind.__name__, *gone.key))
+    daemon.core._refresh()
+    assert daemon.core.dirty
 
 
 def test_what_it_does_itself_is_no_drift(daemon):

@@ -301,9 +301,10 @@ class Core:
         return by_hand or bool(draining(self.spec, {self.host: self.facts}, self.now()))
 
     def _refresh(self) -> None:
-        """Read the figures anew for those who look on."""
+        """Read the figures anew for those who look on; they show it when the table was changed."""
         try:
             self.facts = replace(self.facts, services=self.here.services())
+            self.dirty |= not self.rounds.looks_right(self.facts.services)
         except PlaceError as error:
             self._on_trouble(str(error))
         self.latest = self._picture()
