@@ -174,13 +174,15 @@ def test_the_file_is_replaced_whole_and_goes_with_the_daemon(tmp_path):
     box = [pictures.small()]
     file = textfile.Textfile(path, lambda: box[0], every_s=0.01)
     file.open()
-    first = path.stat().st_ino
-    assert path.read_bytes() == metrics.exposition(box[0])
+    old = metrics.exposition(box[0])
+    reader = path.open("rb")
+    assert path.read_bytes() == old
     assert path.stat().st_mode & 0o777 == 0o644
     box[0] = pictures.trouble()
     while path.read_bytes() != metrics.exposition(box[0]):
         assert path.read_bytes().endswith(b"\n")
-    assert path.stat().st_ino != first
+    with reader:
+        assert reader.read() == old  # who had begun to read, reads what he began
     file.close()
     assert list(tmp_path.iterdir()) == []
 

@@ -154,6 +154,9 @@ def destroy(*, spec: Path, yes: bool, as_json: bool) -> int:
 @click.pass_context
 def director(context: click.Context, /, *, spec: Path, log_format: str, **options: Any) -> int:
     """Run on a director for years: keep its kernel as SPEC says, with those that are healthy."""
+    import signal
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it reads the spec anyway, as soon as it is up
     from onearm import log
     from onearm.daemon.command import Options, director_command
 

@@ -67,7 +67,7 @@ def _wait(end: End, host: str) -> None:
         if not told.get("draining"):
             raise UsageError(f"{host} is not drained any more: somebody let it serve again")
         left = int(told.get("connections", 0))
-        if left != before:
+        if left and left != before:
             sys.stderr.write(f"{host}: {render.plural(left, 'connection')} left\n")
             sys.stderr.flush()
         before = left

@@ -116,8 +116,7 @@ def _service(service: ServiceView, width: int) -> Text:
     ]
     left = Text.assemble(
         (f"{sign} ", style), (title(service), "bold"), (f" {service.scheduler}", "dim"),
-        f"  {rotation} of {all_} in rotation",
-        (f"  {' '.join(flags)}" if flags else "", "bold red"),
+        f"  {rotation} of {all_} in rotation", ("".join(f"  {flag}" for flag in flags), "bold red"),
     )  # fmt: skip
     figures = service.counters
     rate = f"{count(figures.connections_per_s)}/s new  {volume(figures.bytes_in_per_s)}/s in"

@@ -46,8 +46,10 @@ LATENCY_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 
 @dataclass(frozen=True)
 class ServerView:
-    """A real server behind a service. `weight` is the kernel's (None: not in its table),
-    `wanted` the spec's; `state` one of the words above, since when and why.
+    """A real server behind a service: its `state`, one of the words above, since when and why.
+
+    `weight` is the kernel's (None: not in its table), `wanted` what it is when all is well, in the
+    same scale.
     """
 
     host: str

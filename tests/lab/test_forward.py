@@ -17,9 +17,9 @@ SIZE = 300_000
 
 
 @contextlib.contextmanager
-def forwarding(lab, port):
-    """Forward to a port of server-2; give the address, and end it as Ctrl-C does."""
-    with lab.start("lab", "forward", "server-2", port) as process:
+def forwarding(lab, port, host="server-2"):
+    """Forward to a port of a host; give the address, and end it as Ctrl-C does."""
+    with lab.start("lab", "forward", host, str(port)) as process:
         yield process.stdout.readline().split()[0]
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0, process.stderr.read()

@@ -10,7 +10,7 @@ from onearm.daemon.record import Record
 from onearm.daemon.tally import Tally
 from onearm.facts import Counters, DestinationFact, HostFacts, ServiceFact
 from onearm.model import Address, Key
-from onearm.rotation import Decision, Rotation, Slot, Verdict
+from onearm.rotation import Decision, Rotation, Slot, Verdict, full_weight
 from onearm.snapshot import CheckView, Claimant, ServerView, ServiceView, VipView
 from onearm.spec import Spec, VirtualService
 
@@ -98,9 +98,9 @@ def _server(
 
 
 def _wanted(spec: Spec, slot: Slot) -> int:
-    """Give the weight that the spec says; the sorry server has none."""
+    """Give the weight when all is well, in the kernel's scale; the sorry server has none."""
     found = [
-        member.weight
+        full_weight(service, member)
         for service in spec.services
         for member in service.members
         if (service.protocol, service.vip, service.port, member.host) == slot

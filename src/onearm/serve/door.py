@@ -37,6 +37,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
     "hosts": {"hosts": tuple[str, ...]},
     "withdraw": {},
 }
+READS = ("drained", "left")  # asked again and again: no event
 
 
 class Door:
@@ -97,7 +98,8 @@ class Door:
         pid, uid, _ = _peer(guest.sock)
         if uid not in (0, os.geteuid()):
             raise Denied(f"{verb} is for root alone, and this is user {uid}: use sudo")
-        LOG.info("%s asked by process %d of user %d: %s", verb, pid, uid, fields)
+        level = logging.DEBUG if verb in READS else logging.INFO
+        LOG.log(level, "%s asked by process %d of user %d: %s", verb, pid, uid, fields)
         guest.stays = True
         try:
             return self._ask(verb, fields)

@@ -277,7 +277,7 @@ FAMILIES = (
         _server(lambda s: s.weight),
     ),
     Family(
-        "onearm_server_wanted_weight", G, SERVER, "Its weight in the spec.",
+        "onearm_server_wanted_weight", G, SERVER, "Its weight when all is well, in the same scale.",
         _server(lambda s: s.wanted),
     ),
     Family(

@@ -6,7 +6,7 @@ import {
   STATES, bytes, clock, count, known, moment, rank, seconds, span, title, whole,
 } from "./words.js";
 
-const WINDOW_S = 3600;
+const WINDOWS_S = [300, 900, 3600]; // how far back the strips go: as far as there is something
 const MOST_ROWS = 300;
 const MARKS = { well: "✔", warn: "▲", bad: "✖" };
 const by = (id) => document.getElementById(id);
@@ -110,7 +110,7 @@ function line(node, values) {
 
 const COLUMNS = [
   ["server", "server"], ["state", "state"], ["weight", "weight"], ["active", "open"],
-  ["rate", "new/s"], ["bytes", "in/s"], ["check", "check"], ["past", "last hour"],
+  ["rate", "new/s"], ["bytes", "in/s"], ["check", "check"], ["past", "history"],
 ];
 
 function newService(service) {
@@ -126,6 +126,7 @@ function newService(service) {
     cell.scope = "col";
     return cell;
   });
+  parts.window = heads.at(-1);
   const table = el("table", "", el("thead", "", el("tr", "", ...heads)), parts.rows);
   return Object.assign(el("section", "card service", top, table, parts.more), parts);
 }
@@ -143,6 +144,7 @@ function showService(node, service, snapshot, past) {
   say(node.rate, `${count(service.counters.connections_per_s)}/s new · `
     + `${bytes(service.counters.bytes_in_per_s)}/s in`);
   line(node.spark, past.get(`${service.vip} ${service.port} ${service.protocol}`) ?? []);
+  say(node.window, `last ${span(reach(snapshot))}`);
   const sorted = [...service.servers].sort((a, b) => rank(a.state) - rank(b.state));
   set(node, { class: `card service ${all > 6 ? "dense" : ""}` });
   const most = Math.max(1, ...sorted.map((s) => s.counters.connections_per_s));
@@ -164,6 +166,11 @@ function newRow(server) {
   return Object.assign(el("tr", "", ...Object.values(cells)), parts);
 }
 
+function reach(snapshot) {
+  const age = moment(snapshot.at) - moment(snapshot.started);
+  return WINDOWS_S.find((one) => age <= one) ?? WINDOWS_S.at(-1);
+}
+
 function showRow(row, server, snapshot, most) {
   const now = moment(snapshot.at);
   const cells = row.columns;
@@ -181,7 +188,7 @@ function showRow(row, server, snapshot, most) {
   say(cells.check, checked(server.check));
   set(cells.check, { title: server.check ? `${whole(server.check.good ?? 0)} checks ended well, `
     + `${whole(server.check.bad ?? 0)} ill` : "" });
-  paint(row.strip, server, now);
+  paint(row.strip, server, now, reach(snapshot));
 }
 
 function until(server, now) {
@@ -212,11 +219,11 @@ function strip() {
   });
 }
 
-function paint(node, server, now) {
-  const from = now - WINDOW_S;
+function paint(node, server, now, window) {
+  const from = now - window;
   const found = pieces(server, from, now);
   const label = found.map((p) => `${clock(p.at)} ${known(p.state)}`).slice(-4).join(", ");
-  set(node, { "aria-label": label || "no history" });
+  set(node, { "aria-label": label || "no history", viewBox: `0 0 ${window} 14` });
   const rects = found.map((piece) => ({ ...piece, state: known(piece.state) }));
   keyed(node, rects, (piece) => piece.at + piece.state, (piece) => {
     const rect = draw("rect", { class: piece.state });
@@ -227,7 +234,7 @@ function paint(node, server, now) {
     const height = HEIGHTS[piece.state];
     set(rect, {
       x: (piece.from - from).toFixed(0), y: 14 - height, height,
-      width: Math.max(30, piece.until - piece.from - 8).toFixed(0),
+      width: Math.max(window / 120, piece.until - piece.from - window / 400).toFixed(0),
     });
   });
 }
