@@ -154,6 +154,9 @@ def destroy(*, spec: Path, yes: bool, as_json: bool) -> int:
 @click.pass_context
 def director(context: click.Context, /, *, spec: Path, log_format: str, **options: Any) -> int:
     """Run on a director for years: keep its kernel as SPEC says, with those that are healthy."""
+    import signal
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it reads the spec anyway, as soon as it is up
     from onearm import log
     from onearm.daemon.command import Options, director_command
 
@@ -307,6 +310,7 @@ LAB_NAME = click.option("--name", metavar="N", help="Which lab; default $ONEARM_
     type=click.Choice(("apart", "together")),
     help="Director and real servers on different compute nodes (default), or on the same.",
 )
+@click.option("--second-director", is_flag=True, help="With server-4, 203.0.113.6, beside it.")
 @JSON
 def up(
     *,
@@ -315,16 +319,20 @@ def up(
     enforce: str,
     firewall: str | None,
     compute: str | None,
+    second_director: bool,
     as_json: bool,
 ) -> int:
     """Start a lab; return when it is ready."""
+    if cloud and second_director:
+        raise UsageError("--second-director is for a lab without a cloud: leave --cloud out")
     if cloud:
         return _up_with_a_cloud(name, enforce, firewall, compute, as_json=as_json)
     if enforce != "emulated" or firewall or compute:
         raise UsageError("--enforce, --firewall and --compute say what a cloud does: add --cloud")
     from onearm.lab import client
+    from onearm.lab.topology import SECOND_DIRECTOR
 
-    info = client.up(name)
+    info = client.up(name, (SECOND_DIRECTOR,) if second_director else ())
     if as_json:
         print_json({"onearm": 1, "kind": "lab", **info._asdict()})
     else:

@@ -229,3 +229,21 @@ def test_withdrawn_it_leaves_nothing(daemon):
     daemon.ask("withdraw")
     daemon.core._end()
     assert daemon.host.things == {}
+
+
+def test_a_bug_costs_a_round_and_not_the_daemon(daemon, monkeypatch):
+    daemon.good("r1", "r2")
+    with monkeypatch.context() as bent:
+        bent.setattr(daemon.host, "look", lambda _question: 1 / 0)
+        daemon.round()
+    assert not daemon.core.latest.converged
+    assert "a bug of ours while making a round" in daemon.core.latest.left[0]
+    daemon.round()
+    assert daemon.core.latest.converged
+
+
+def test_a_file_that_no_event_told_of_is_seen_at_the_next_round(daemon):
+    daemon.path.with_suffix(".new").write_text(TEXT.replace("scheduler: wrr", "scheduler: rr"))
+    daemon.path.with_suffix(".new").replace(daemon.path)
+    daemon.round()
+    assert daemon.host.kinds(Service)[0].scheduler == "rr"

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from onearm.daemon.probes import (
     MARK_BASE,
-    PORTS,
+    PROBE_PORTS,
     allocate,
     probes_by_slot,
     shadow,
     targets,
 )
+from onearm.errors import PlaceError
 from onearm.facts import HostFacts, ServiceFact
 from onearm.model import CheckMark, Mark
 from onearm.spec import Check, Host, Member, Spec, VirtualService
@@ -58,7 +59,7 @@ def test_other_peoples_marks_are_left_alone():
 
 
 def test_a_rule_that_takes_every_mark_is_told():
-    with pytest.raises(ValueError, match="are taken by routing rules"):
+    with pytest.raises(PlaceError, match="are taken by routing rules"):
         allocate(spec(1), HostFacts(), [(MARK_BASE & 0xFFFF0000, 0xFFFF0000)])
 
 
@@ -100,7 +101,7 @@ def test_no_two_servers_probe_one_vip_and_port_from_the_same_source_port(servers
     for target in targets(made, marks, SOURCE):
         block = set(target.source_ports)
         assert block
-        assert block <= set(PORTS)
+        assert block <= set(PROBE_PORTS)
         taken = used.setdefault((target.address, target.port), set())
         assert not block & taken
         taken |= block

@@ -513,3 +513,18 @@ def test_a_user_without_any_right_can_have_a_lab():
     finally:
         shutil.rmtree(own)
         shutil.rmtree(f"/tmp/onearm-{NOBODY}", ignore_errors=True)  # noqa: S108 - where it lives
+
+
+# --- a second director
+
+
+def test_a_second_director_is_made_only_where_it_is_asked_for(lab, second):
+    with pytest.raises(errors.PlaceError, match="has no host named 'server-4'"):
+        client.call(lab, network.SECOND_DIRECTOR, ["true"])
+    with pytest.raises(errors.UsageError, match="runs already, without server-4; end it first"):
+        client.up(lab, (network.SECOND_DIRECTOR,))
+    found = client.up(second, (network.SECOND_DIRECTOR,))
+    assert found.hosts == (*network.HOSTS, network.SECOND_DIRECTOR)
+    assert client.up(second, (network.SECOND_DIRECTOR,)).already
+    answered = execute(second, "server-4", "curl", "-sm5", "http://203.0.113.5/")
+    assert answered.stdout == b"server-3 203.0.113.6 203.0.113.5\n"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from onearm.checks import Checks, Result
@@ -19,12 +21,14 @@ from onearm.daemon.local import LocalPlace
 from onearm.daemon.notify import Notify
 from onearm.daemon.picture import Scenery, services, vips
 from onearm.daemon.probes import allocate
-from onearm.daemon.record import Record
+from onearm.daemon.record import LOG, Record
 from onearm.daemon.rounds import Rounds
 from onearm.daemon.source import Source
 from onearm.desire import Watch, desire, director_link
+from onearm.drain import draining
 from onearm.errors import OnearmError, PlaceError, Refused, UsageError
 from onearm.facts import HostFacts
+from onearm.kernel.faults import translate
 from onearm.kernel.packets import announce
 from onearm.kernel.rules import marked_rules
 from onearm.model import Address, Drain, State
@@ -37,6 +41,7 @@ TICK_S = 1.0  # weights that grow, drains that end, figures for those who look o
 REFRESH_S = 60.0  # how often a VIP is announced anew: a cache that was misled recovers
 SETTLE_S = 0.02  # events come in bursts: one round for all of them
 SHARE = 0.05  # of its time, at most, that the daemon reads figures of a very large table
+MOST_TROUBLES = 20  # different ones, that are told
 QUIET_S = 0.25  # so shortly before a round the figures are not read for themselves
 
 
@@ -77,7 +82,7 @@ class Core:
         self.waiting: list[Waiting] = []
         self.troubles: dict[str, None] = {}
         self.deaf = ""
-        self.started = self.now()
+        self.started, self.began = self.wall(), time.monotonic()
         self.last_round_s = self.due = self.ticked = self.announced = self.refreshable = 0.0
         self.dirty, self.stopping, self.withdrawing = True, False, False
         self.farewells: list[Callable[[Any], None]] = []  # those who wait for our end
@@ -111,12 +116,16 @@ class Core:
 
     def note(self, kind: str, text: str, level: str = "info") -> None:
         """Record an event, and log it."""
-        self.record.add(self.now(), kind, text, level)
+        self.record.add(self.wall(), kind, text, level)
 
     @staticmethod
-    def now() -> datetime:
-        """Give the moment, in UTC."""
+    def wall() -> datetime:
+        """Give the time of day, in UTC: for those who read."""
         return datetime.now(timezone.utc)
+
+    def now(self) -> datetime:
+        """Give a clock that nobody sets while we run: for all that lasts some time."""
+        return self.started + timedelta(seconds=time.monotonic() - self.began)
 
     # The loop.
 
@@ -154,13 +163,25 @@ class Core:
 
     def _take(self, event: tuple[Any, ...]) -> None:
         kind, *details = event
-        getattr(self, f"_on_{kind}")(*details)
+        with self._surviving(f"taking {kind} in"):
+            getattr(self, f"_on_{kind}")(*details)
+
+    @contextlib.contextmanager
+    def _surviving(self, what: str) -> Iterator[None]:
+        """Let a bug of ours cost one event or round, not the daemon: the next begins anew."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - as above
+            LOG.debug("a bug while %s", what, exc_info=True)
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            said = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
+            self.rounds.fails((f"a bug of ours while {what}, please report it: {said}",))
 
     def _on_result(self, result: Result) -> None:
         self.dirty |= self.checking.take(result, self.rounds.marks(), self.now())
 
     def _on_trouble(self, text: str) -> None:
-        if text not in self.troubles:
+        if text not in self.troubles and len(self.troubles) < MOST_TROUBLES:
             self.troubles[text] = None
             self.note("trouble", text, "error")
 
@@ -215,6 +236,20 @@ class Core:
     def _round(self) -> None:
         start = time.monotonic()
         self.dirty, self.due = False, start + self.spec.resync_s
+        if self.source.touched():
+            self.reload()
+            self.dirty = False
+        with self._surviving("making a round"):
+            self._converge()
+        self.checks.set_targets(self.checking.targets(self.spec, self.marks, self._own_address()))
+        if not self.rounds.made:
+            self.notify.say("READY=1", f"STATUS=director of {self.spec.name}")
+        self.rounds.made += 1
+        self.last_round_s = time.monotonic() - start
+        self.latest = self._picture()
+        self._answer()
+
+    def _converge(self) -> None:
         try:
             self.facts = self.here.look(self._question())
             outcome = self.rounds.converge(self._desired(), self.facts, self.drained_by_hand)
@@ -223,13 +258,8 @@ class Core:
                 self.facts = replace(self.facts, services=self.here.services())
         except (PlaceError, Refused) as error:
             self.rounds.fails((str(error),))
-        self.checks.set_targets(self.checking.targets(self.spec, self.marks, self._own_address()))
-        if not self.rounds.made:
-            self.notify.say("READY=1", f"STATUS=director of {self.spec.name}")
-        self.rounds.made += 1
-        self.last_round_s = time.monotonic() - start
-        self.latest = self._picture()
-        self._answer()
+        except OSError as error:
+            self.rounds.fails((str(translate(error, "making a round")),))
 
     def _own_address(self) -> Address:
         return next(d.address for d in self.spec.directors if d.name == self.host)
@@ -246,7 +276,7 @@ class Core:
         healths = self.checking.healths(self.spec)
         scene = Scene(self.spec, self.facts, now, healths, self.drains, isolated)
         before, self.rotation = self.rotation, decide(self.rotation, scene)
-        self.record.follow(before, self.rotation, now)
+        self.record.follow(before, self.rotation, self.wall())
         watch = Watch(self.rotation, self.drains, self.marks)
         return desire(self.spec, {self.host: self.facts}, now, watch=watch)[self.host]
 
@@ -265,8 +295,10 @@ class Core:
         self._answer()
 
     def _drains(self) -> bool:
+        """Say whether somebody drains: by hand, or because the spec names it no more."""
         decisions = self.rotation.decisions.values()
-        return any(v.state == DRAINING for d in decisions for v in d.verdicts.values())
+        by_hand = any(v.state == DRAINING for d in decisions for v in d.verdicts.values())
+        return by_hand or bool(draining(self.spec, {self.host: self.facts}, self.now()))
 
     def _refresh(self) -> None:
         """Read the figures anew for those who look on."""
@@ -309,7 +341,7 @@ class Core:
         return Snapshot(
             name=self.spec.name,
             host=self.host,
-            at=self.now().isoformat(),
+            at=self.wall().isoformat(),
             started=self.started.isoformat(),
             spec_path=str(self.source.path),
             spec_digest=self.source.digest,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,12 @@ class Ears:
 
     def _hear_events(self) -> None:
         while True:
-            for what in self._events.wait():
-                self._tell((what,))
+            try:
+                for what in self._events.wait():
+                    self._tell((what,))
+            except OSError as error:  # the resync goes on, and finds what was missed
+                self._tell(("trouble", f"events of the kernel: {error.strerror or error}"))
+                time.sleep(WAIT_S)
 
     def _guard(self) -> None:
         idle = threading.Event()

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from onearm.checks import Target
+from onearm.errors import PlaceError
 from onearm.facts import HostFacts
-from onearm.model import Address, CheckMark, Key
+from onearm.model import PROBE_PORTS, Address, CheckMark, Key
 from onearm.rotation import Slot
 from onearm.spec import Check, Host, Spec, VirtualService
 
@@ -15,8 +16,7 @@ MARK_BASE = 0x6F610000  # "oa": marks of ours are this plus a number
 MARKS = 0x10000
 # Entries of IPVS are keyed by source address and port, not by mark: what a failed probe leaves
 # behind would send a probe of another server, from the same port, to the first one for a minute.
-# So each server probes from its own block; all lie below the usual ephemeral ports.
-PORTS = range(16384, 32768)
+# So each server probes from its own block.
 LARGEST_BLOCK = 256
 SHADOWED = {"tcp", "http", "https", "tls", "dns", "udp"}  # kinds that can ask the host itself too
 
@@ -38,7 +38,10 @@ def _free(taken: set[int], rules: list[tuple[int, int]]) -> Iterator[int]:
     for mark in range(MARK_BASE + 1, MARK_BASE + MARKS):
         if mark not in taken and not any(mark & mask == wanted for wanted, mask in rules):
             yield mark
-    raise ValueError(f"all {MARKS} marks from {MARK_BASE:#x} are taken by routing rules")
+    raise PlaceError(
+        f"all {MARKS} marks from {MARK_BASE:#x} are taken by routing rules, so nobody can be"
+        " checked through the VIP: look at `ip rule`, or say `through: host` in the checks"
+    )
 
 
 def through_vip(check: Check | None) -> bool:
@@ -109,8 +112,8 @@ def _blocks(spec: Spec) -> dict[Key, range]:
             groups.setdefault((vip, port), {})[server] = None
     found = {}
     for (vip, port), servers in groups.items():
-        size = min(LARGEST_BLOCK, max(1, len(PORTS) // len(servers)))
+        size = min(LARGEST_BLOCK, max(1, len(PROBE_PORTS) // len(servers)))
         for n, server in enumerate(sorted(servers, key=int)):
-            start = PORTS.start + n * size
+            start = PROBE_PORTS.start + n * size
             found[vip, port, server] = range(start, start + size)
     return found

@@ -27,8 +27,24 @@ class Source:
         """Name the text that is carried out."""
         return digest(self.spec.text)
 
+    def __post_init__(self) -> None:
+        """Note which file was read."""
+        self._read = self._signature()
+
+    def touched(self) -> bool:
+        """Say whether the file is another one than that which was read last."""
+        return self._signature() != self._read
+
+    def _signature(self) -> tuple[int, ...]:
+        try:
+            found = self.path.stat()
+        except OSError as error:
+            return (error.errno or 0,)
+        return (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
+
     def reload(self) -> bool:
         """Take the file as it is now; a bad one changes nothing. Say whether there is news."""
+        self._read = self._signature()
         try:
             spec = spec_module.load(self.path)
             self._fits(spec)

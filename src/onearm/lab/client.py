@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +37,7 @@ class LabInfo(NamedTuple):
     boot_s: float
     pid: int  # of its controller
     directory: str
+    hosts: tuple[str, ...]
     already: bool = False  # it ran before
 
 
@@ -59,20 +61,28 @@ def info(name: str | None = None) -> LabInfo:
     return _ask(paths.lab_name(name), b"info")
 
 
-def up(name: str | None = None) -> LabInfo:
-    """Start a lab and return when it is ready; a running one is left as it is (`already`)."""
+def up(name: str | None = None, extra: Sequence[str] = ()) -> LabInfo:
+    """Start a lab and return when it is ready; a running one is left as it is (`already`).
+
+    `extra`: hosts that not every lab has.
+    """
     name = paths.lab_name(name)
-    if _running(name):
-        return info(name)._replace(already=True)
-    said = spawn("controller", name)
-    return info(name)._replace(already=True) if said.get("already") else _info(said)
+    said = {"already": True} if _running(name) else spawn("controller", name, *extra)
+    found = info(name)._replace(already=True) if said.get("already") else _info(said)
+    lacking = [host for host in extra if host not in found.hosts]
+    if lacking:
+        raise UsageError(
+            f"lab {name} runs already, without {' and '.join(lacking)}; end it first with: "
+            f"onearm lab down --name {name}"
+        )
+    return found
 
 
-def spawn(module: str, name: str) -> dict[str, Any]:
+def spawn(module: str, *words: str) -> dict[str, Any]:
     """Run a module of the lab that detaches; return its one line, raise what it complains of."""
     import subprocess
 
-    command = [sys.executable, "-ISsB", str(START), module, name]
+    command = [sys.executable, "-ISsB", str(START), module, *words]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         check=False,
@@ -101,7 +111,8 @@ def _kind(name: str) -> type[OnearmError]:
 
 
 def _info(said: dict[str, Any]) -> LabInfo:
-    return LabInfo(*(said[field] for field in LabInfo._fields[:-1]))
+    fields = {field: said[field] for field in LabInfo._fields if field in said}
+    return LabInfo(**{**fields, "hosts": tuple(said["hosts"])})
 
 
 def down(name: str | None = None) -> bool:
