@@ -147,7 +147,7 @@ LAYERS = (
     Layer("log", ""),
     Layer("figures", "", **PURE),
     Layer("screen", "alerts figures snapshot", **PURE),
-    Layer("watching", "figures screen snapshot", **PURE),
+    Layer("watching", "alerts figures screen snapshot", **PURE),
     Layer("watch", "errors render serve.ends snapshot watching"),
     Layer(
         "status",
