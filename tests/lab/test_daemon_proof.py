@@ -98,6 +98,23 @@ def test_a_drained_server_is_a_note_and_not_expected(lab, path, healthy):
         lab.onearm("undrain", "server-3", "--spec", path, code=0)
 
 
+def test_a_ramping_server_may_have_any_share(lab, path, healthy):
+    slow = SPEC.replace("scheduler: rr", "scheduler: wrr\n    slow_start: 10m")
+    lab.onearm("apply", lab.spec(slow, "slow.yaml"), "--yes", code=0)
+    try:
+        lab.on("server-2", "ip", "address", "del", VIP, "dev", "eth-vip")
+        healthy.becomes(server_2="down")
+        lab.on("server-2", "ip", "address", "add", VIP, "dev", "eth-vip")
+        healthy.becomes(server_2="ramping", server_3="up")
+        slow = lab.folder / "slow.yaml"
+        out, rest = verified(lab, slow, "--strict")
+        assert [(h, one["in_part"]) for h, one in out.items()] == [("server-2", True)]
+        assert rest == {}
+        assert doctor(lab, slow, 0) == []
+    finally:
+        lab.onearm("apply", path, "--yes", code=0)
+
+
 def test_a_check_that_cannot_succeed_is_quoted_and_nobody_left_fails(lab, path, healthy):
     """The servers are well, so that nothing but the check's own reason can be said."""
     wrong = lab.spec(SPEC.replace("fall: 2", "fall: 2, port: 81"), "wrong.yaml")
