@@ -127,7 +127,8 @@ LAYERS = (
     Layer("ladder", "spec evidence flows kernel.frames"),
     Layer(
         "trace",
-        "spec errors wire planfile finding flows ladder render report resting session verify doctor.*",
+        "spec errors wire planfile finding flows ladder render report resting session verify"
+        " doctor.*",
     ),
     Layer("lab.*", "errors model lab.*", kernel=True),
     Layer("planfile", "model facts cloud_facts spec errors diff wire words commands finding"),
