@@ -127,7 +127,7 @@ LAYERS = (
     Layer("ladder", "spec evidence flows kernel.frames"),
     Layer(
         "trace",
-        "spec errors wire planfile finding flows ladder render report session verify doctor.*",
+        "spec errors wire planfile finding flows ladder render report resting session verify doctor.*",
     ),
     Layer("lab.*", "errors model lab.*", kernel=True),
     Layer("planfile", "model facts cloud_facts spec errors diff wire words commands finding"),
@@ -146,7 +146,7 @@ LAYERS = (
     Layer("log", ""),
     Layer("figures", "", **PURE),
     Layer("screen", "alerts figures snapshot", **PURE),
-    Layer("watching", "figures screen snapshot", **PURE),
+    Layer("watching", "alerts figures screen snapshot", **PURE),
     Layer("watch", "errors render serve.ends snapshot watching"),
     Layer(
         "status",
