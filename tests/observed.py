@@ -24,7 +24,8 @@ from onearm.model import (
     Mark,
     Service,
 )
-from onearm.vitals import BackFact, Listener, Vitals
+from onearm.spec import Check
+from onearm.vitals import BackFact, Listener, RulesFact, Vitals
 
 VIP, CLIENT, ROUTER = worlds.VIP, ip_address("198.51.100.10"), ip_address("203.0.113.1")
 ADDRESSES = {"d": ip_address("203.0.113.3"), "r1": ip_address("203.0.113.4")} | {
@@ -32,6 +33,13 @@ ADDRESSES = {"d": ip_address("203.0.113.3"), "r1": ip_address("203.0.113.4")} | 
 }
 DUMMY = LinkFact(7, "eth-vip", kind="dummy", mac="02:00:00:00:07:07", mtu=1500, up=True)
 SILENT = {"net/ipv4/conf/eth0/arp_ignore": "1", "net/ipv4/conf/eth0/arp_announce": "2"}
+
+STATEFUL = RulesFact(
+    "iptables-legacy",
+    "*filter\n:INPUT DROP [0:0]\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n"
+    "-A INPUT -d 203.0.113.2/32 -p tcp -m tcp --dport 80 -j ACCEPT\n-A INPUT -p icmp -j ACCEPT\n"
+    "COMMIT",
+)
 
 
 def healthy():
@@ -86,6 +94,12 @@ def with_service(**changed):
     """Change the director's table as it was read."""
     (table,) = healthy().facts["d"].services
     return with_facts("d", services=(replace(table, **changed),))
+
+
+def checking(o, **how):
+    """Let the spec have a check."""
+    service = replace(worlds.SERVICE, check=Check(**how))
+    return replace(o, spec=replace(o.spec, services=(service,)))
 
 
 def with_link(name, link, **changed):

@@ -71,7 +71,10 @@ def without(service: VirtualService, hosts: Iterable[str]) -> VirtualService:
 
 def words(found: Resting) -> str:
     """Say who rests and why: `server-2 (down: connection refused)`."""
-    return ", ".join(
-        f"{host} ({fact.state}{f': {fact.reason}' if fact.reason else ''})"
-        for host, fact in sorted(found.items())
-    )
+    return ", ".join(f"{host} ({_why(fact)})" for host, fact in sorted(found.items()))
+
+
+def _why(fact: OutFact) -> str:
+    if fact.reason.startswith(fact.state):
+        return fact.reason
+    return f"{fact.state}: {fact.reason}" if fact.reason else fact.state

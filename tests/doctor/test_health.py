@@ -9,7 +9,9 @@ from observed import (
     ADDRESSES,
     DOWN,
     MARK,
+    STATEFUL,
     VIP,
+    checking,
     daemon,
     healthy,
     ids,
@@ -22,7 +24,7 @@ from onearm.facts import DestinationFact, ServiceFact
 from onearm.finding import ERROR, NOTE
 from onearm.preflight import preflight
 from onearm.spec import Check, Member, Policy
-from onearm.vitals import BackFact
+from onearm.vitals import BackFact, Vitals
 
 BOTH = (DOWN, replace(DOWN, host="r2", reason="no answer within 1 s"))
 RAMPING = replace(DOWN, state="ramping", reason="34 of 100", weight=34)
@@ -169,3 +171,18 @@ def test_a_director_that_forwards_hides_what_checks_should_show():
     (one,) = diagnose(replace(observed, preflight=warned)).named
     assert one.finding.id == "forward.accept_local"
     assert [effect.id for effect in one.because] == ["director.forwards"]
+
+
+def test_a_firewall_that_drops_answers_to_checks_explains_who_is_down():
+    rules = Vitals(rules=(STATEFUL,))
+
+    def named(o, **how):
+        found = diagnose(checking(replace(o, vitals={**o.vitals, "d": rules}), **how)).named
+        return [(one.finding.id, [effect.id for effect in one.because]) for one in found]
+
+    out = daemon(*BOTH, gone=["r1", "r2"])
+    assert named(out) == [("fw.d.checks", ["health.down", "health.down", "health.none"])]
+    assert "fw.d.checks" not in dict(named(out, through="host"))
+    assert "fw.d.checks" not in dict(named(out, kind="icmp"))
+    tracked = replace(out.facts["d"], sysctls={"net/ipv4/vs/conntrack": "1"})
+    assert "fw.d.checks" not in dict(named(replace(out, facts={**out.facts, "d": tracked})))

@@ -75,7 +75,7 @@ def drained(o: Observations) -> Iterator[Clue]:
             fact.host,
             f"{fact.host} gets no new connections of {about(service)}: it is {fact.state} by hand",
             "",
-            fact.reason,
+            fact.reason if fact.state == DRAINING else "",
             f"{first}`onearm undrain {fact.host} --spec SPEC`, when it may serve again",
             about=about(service),
             touches=(fact.host,),
