@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from onearm import wire
+from onearm.daemon.rounds import bounded
 from onearm.errors import UsageError
 from onearm.facts import OutFact
 from onearm.model import Drain
@@ -89,7 +90,7 @@ def _left(core: Core, _request: dict[str, Any], _reply: Reply) -> dict[str, Any]
     plan = core.rounds.plan()
     left = [describe(action) for action in plan] + list(plan.refusals)
     out = [wire.encode(fact) for fact in _out(core)]
-    return {**core.state(), "left": list(dict.fromkeys([*left, *core.rounds.left])), "out": out}
+    return {**core.state(), "left": bounded(dict.fromkeys([*left, *core.rounds.left])), "out": out}
 
 
 def _out(core: Core) -> Iterator[OutFact]:

@@ -62,8 +62,8 @@ class Checking:
         return True
 
     def _way_stands(self, key: Key, marks: Iterable[CheckMark]) -> bool:
-        vip, server, _, _ = key
-        if vip is None:
+        _, server, _, check = key
+        if check.through == "host":
             return True
         wanted = [mark for mark in marks if mark.server == server]
         try:
@@ -75,7 +75,7 @@ class Checking:
         """Count no bad result that was got while its way did not stand."""
         mended = {action.after.server for action in done if isinstance(action.after, CheckMark)}
         for key, tally in self.tallies.items():
-            if key[0] is not None and key[1] in mended:
+            if key[3].through == "vip" and key[1] in mended:
                 tally.health = replace(tally.health, streak=0)
 
     def healths(self, spec: Spec) -> dict[Slot, Health]:

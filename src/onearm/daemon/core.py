@@ -22,7 +22,7 @@ from onearm.daemon.notify import Notify
 from onearm.daemon.picture import Scenery, services, vips
 from onearm.daemon.probes import allocate
 from onearm.daemon.record import LOG, Record
-from onearm.daemon.rounds import Rounds
+from onearm.daemon.rounds import Rounds, bounded
 from onearm.daemon.source import Source
 from onearm.desire import Watch, desire, director_link
 from onearm.drain import draining
@@ -74,7 +74,8 @@ class Core:
         self.here = self.place or LocalPlace(self.spec.name, self.adopt)
         self.rounds = Rounds(self.spec.name, self.host, self.here, self.record, self.adopt)
         self.checks = self.checks_made(
-            lambda result: self.tell(("result", result)), lambda text: self.tell(("trouble", text))
+            lambda result: self.tell(("result", result)),
+            lambda trouble: self.tell(("trouble", trouble.text)),
         )
         self.drains: dict[str, Drain] | None = None  # None: not read from the marks yet
         self.rotation, self.facts = Rotation(), HostFacts()
@@ -373,7 +374,7 @@ class Core:
             reloads=self.source.taken,
             reloads_failed=self.source.refused,
             converged=self.rounds.converged,
-            left=self.rounds.left,
+            left=tuple(bounded(self.rounds.left)),
             spec_error=self.source.error,
             troubles=tuple(self.troubles),
         )
@@ -398,7 +399,7 @@ class Core:
         return {
             "converged": self.rounds.converged,
             "digest": self.source.digest,
-            "left": list(self.rounds.left),
+            "left": bounded(self.rounds.left),
             "spec_error": self.source.error,
             "path": str(self.source.path),
         }

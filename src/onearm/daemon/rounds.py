@@ -15,6 +15,15 @@ from onearm.model import Action, CheckMark, Destination, Service, State, state_k
 from onearm.reconcile import Outcome, Run
 from onearm.words import describe
 
+MOST_TEXTS, LONGEST_TEXT = 200, 1000
+
+
+def bounded(texts: Iterable[str]) -> list[str]:
+    """Give so many texts of such a length that they fit one line of the wire."""
+    found = [text[:LONGEST_TEXT] for text in texts]
+    more = len(found) - MOST_TEXTS
+    return [*found[:MOST_TEXTS], f"and {more} more"] if more > 0 else found
+
 
 @dataclass
 class Rounds:
