@@ -93,20 +93,24 @@ LAYERS = (
         " reconcile reach foresight"
         " places.look places.remote*",
     ),
+    Layer("resting", "facts rotation snapshot spec", **PURE),
     Layer("schedule", "model spec", **PURE),
     Layer("evidence", "model facts spec errors traffic kernel.frames"),
-    Layer("flows", "facts spec evidence kernel.frames traffic"),
-    Layer("verify", "model facts spec desire preflight schedule evidence flows"),
+    Layer("flows", "model facts spec evidence kernel.frames traffic"),
+    Layer("verify", "model facts spec desire preflight resting schedule evidence flows"),
     Layer(
         "probe",
-        "model facts spec errors each preflight reach schedule session evidence traffic"
+        "model facts spec errors each preflight reach resting schedule session evidence traffic"
         " kernel.frames places.look places.remote*",
     ),
     Layer(
         "proof",
         "spec errors cloud cloud_check_groups flows schedule session evidence probe verify",
     ),
-    Layer("report", "spec errors wire planfile silence render session evidence probe verify reach"),
+    Layer(
+        "report",
+        "spec errors wire planfile silence render resting session evidence probe verify reach",
+    ),
     Layer(
         "doctor.gather",
         "model facts spec errors finding each preflight cloud_checks reach session silence evidence"
@@ -119,14 +123,15 @@ LAYERS = (
     ),
     Layer(
         "doctor*",
-        "model facts spec finding silence desire preflight evidence flows verify vitals words"
-        " doctor.*",
+        "model facts spec finding silence desire preflight resting snapshot evidence flows verify"
+        " vitals words doctor.*",
         **PURE,
     ),
     Layer("ladder", "spec evidence flows kernel.frames"),
     Layer(
         "trace",
-        "spec errors wire planfile finding flows ladder render report session verify doctor.*",
+        "spec errors wire planfile finding flows ladder render report resting session verify"
+        " doctor.*",
     ),
     Layer("lab.*", "errors model lab.*", kernel=True),
     Layer("planfile", "model facts cloud_facts spec errors diff wire words commands finding"),
@@ -145,7 +150,7 @@ LAYERS = (
     Layer("log", ""),
     Layer("figures", "", **PURE),
     Layer("screen", "alerts figures snapshot", **PURE),
-    Layer("watching", "figures screen snapshot", **PURE),
+    Layer("watching", "alerts figures screen snapshot", **PURE),
     Layer("watch", "errors render serve.ends snapshot watching"),
     Layer(
         "status",

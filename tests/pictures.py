@@ -135,7 +135,7 @@ def large(now=NOW):
                 now,
                 rate=0,
                 active=41,
-                reason="drained by operator",
+                reason="41 connections may end",
                 drain_deadline=until,
                 weight=0,
                 history=((7000, "up", ""), (146, "draining", "")),
@@ -171,28 +171,29 @@ def large(now=NOW):
                 now,
                 rate=0,
                 active=0,
-                reason="drained by operator",
+                reason="drained by hand; undrain brings it back",
                 history=((9000, "up", ""), (5400, "drained", "")),
             )
         if number == 20 and port == 53:
             return server(20, "unknown", 3, now, rate=0, weight=10, history=((3, "unknown", ""),))
         return server(number, now=now, rate=rate, weight=10, wanted=10)
 
+    every = lambda port: [replace(one(n, port), wanted=10) for n in range(2, 22)]
     services = [
-        service([one(n, 80) for n in range(2, 22)], 80),
-        service([one(n, 443) for n in range(2, 22)], 443),
-        service(
-            [one(n, 53) for n in range(2, 22)], 53, "203.0.113.30", protocol="udp", scheduler="sh"
-        ),
+        service(every(80), 80),
+        service(every(443), 443),
+        service(every(53), 53, "203.0.113.30", protocol="udp", scheduler="sh"),
     ]
     events = tuple(
-        Event(at(9000 - 450 * n, now), "health", f"server-{n + 2}: unknown -> up")
+        Event(at(9000 - 450 * n, now), "health", f"server-{n + 2} of 203.0.113.2:80/tcp is up")
         for n in range(18)
     )
     events += (
-        Event(at(265, now), "health", f"server-8: up -> down: {refused}", "warning"),
-        Event(at(146, now), "drain", "server-7 drains, until 15:12:00 at the latest"),
-        Event(at(18, now), "health", "server-12: down -> ramping up"),
+        Event(
+            at(265, now), "health", f"server-8 of 203.0.113.2:443/tcp is down: {refused}", "warning"
+        ),
+        Event(at(146, now), "drain", "server-7 is drained by hand"),
+        Event(at(18, now), "health", "server-12 of 203.0.113.2:80/tcp is ramping: 3 of 10"),
     )
     return snapshot(services, now, events=events, vips=(vip(), vip("203.0.113.30")), drift_healed=3)
 

@@ -94,36 +94,29 @@ def test_a_look_needs_no_role_and_no_rights(here):
     assert all(isinstance(rows, list) for part in parts for rows in part.values())
 
 
+FAKE_DAEMON = """
+import os, signal, socket, sys
+os.makedirs("/run/onearm")
+door = socket.socket(socket.AF_UNIX)
+door.bind("/run/onearm/web.sock")
+door.listen(5)
+if not os.fork():
+    signal.alarm(60)
+    sock = door.accept()[0]
+    sock.recv(1000)
+    sock.sendall(b'{"part": [1]}\\n{"part": [2]}\\n{"ok": {"name": "web"}}\\n')
+"""
+
+
 @private
 def test_a_request_goes_on_to_the_daemon_of_that_name_and_its_answer_comes_back(tmp_path):
-    lines = (
-        {"part": [1]},
-        {"part": [2]},
-        {"ok": {"name": "web"}},
-    )
-    code = f"""if 1:
-        import os, socket
-        os.makedirs("/run/onearm")
-        door = socket.socket(socket.AF_UNIX)
-        door.bind("/run/onearm/web.sock")
-        door.listen(5)
-        if not os.fork():
-            while True:
-                sock = door.accept()[0]
-                with open("/run/onearm/asked", "ab") as file:
-                    file.write(sock.recv(1000))
-                sock.sendall({b"".join(map(wire.line, lines))!r})
-                sock.close()
-    """
-    door = ("sh", "-c", f'"$0" -c "$CODE"; {SETUP.rpartition("&& ")[2]} "$@"', sys.executable)
-    os.environ["CODE"] = code
-    try:
-        with node(tmp_path, *PRIVATE, "sh", "-c", SETUP + ' "$@"', "sh", *door) as running:
-            asked = {"do": "daemon", "name": "web", "request": {"do": "snapshot"}}
-            assert running.ask(asked) == ([[1], [2]], {"ok": {"name": "web"}})
-            assert "other" in running.error({**asked, "name": "other"})
-    finally:
-        del os.environ["CODE"]
+    file = tmp_path / "daemon.py"
+    file.write_text(FAKE_DAEMON)
+    started = f"{SETUP.removesuffix(' exec')} {sys.executable} {file} && exec"
+    with node(tmp_path, *PRIVATE, "sh", "-c", started + ' "$@"', "sh") as running:
+        asked = {"do": "daemon", "name": "web", "request": {"do": "snapshot"}}
+        assert "named other" in running.error({**asked, "name": "other"})
+        assert running.ask(asked) == ([[1], [2]], {"ok": {"name": "web"}})
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,8 @@ def test_it_fits_every_width(open_page, make):
         page.wait(f"document.querySelector('.lines').clientWidth <= {width}")
         assert page.run("document.documentElement.scrollWidth") <= width, width
         assert page.run(MEET) is False, f"at {width} two boxes of the picture lie on each other"
+        narrow = width < 980
+        assert ("kB" in rows(page)[-1]) != narrow, f"at {width}: what has no room is left out"
 
 
 def test_thousands_are_cut_short_the_worst_kept(open_page):

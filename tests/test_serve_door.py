@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import pictures
 from onearm import wire
-from onearm.errors import Busy, Missing, Refused, Unreachable, UsageError
+from onearm.errors import Busy, Missing, PlaceError, Refused, Unreachable, UsageError
 from onearm.serve import client, crowd, door
 from onearm.serve.ends import Here, here
 
@@ -315,3 +315,9 @@ def test_a_liar_behind_the_socket_ends_in_an_error(tmp_path, answer):
     with listener, pytest.raises((wire.WireError, Unreachable)):
         client.ask(tmp_path / "web.sock", {"do": "left"}, deadline_s=10)
     thread.join()
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_one_sentence(tmp_path, owner):
+    made = door.Door(tmp_path / "gone" / "web.sock", lambda: owner.snapshot, owner.ask)
+    with pytest.raises(PlaceError, match=r"nothing can listen at .*web.sock \(No such file"):
+        made.open()

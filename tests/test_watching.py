@@ -108,6 +108,18 @@ def test_a_deadline_that_is_none_is_told_and_asks_nothing():
     assert plain(view)[-1] == "'5' is no deadline: give it as 30s, 5m or 1h"
 
 
+def test_n_goes_round_those_that_are_not_up():
+    view, seen = view_of(LARGE), []
+    for _ in range(11):
+        view, _ = pressed(view, "n")
+        seen.append(view.selected)
+    wanted = {80: "7 12 17", 443: "7 8 12 17", 53: "7 17 20"}
+    names = [(s.port, f"server-{n}") for s in LARGE.services for n in wanted[s.port].split()]
+    assert [(int(slot[0].split(":")[1].split("/")[0]), slot[1]) for slot in seen[:10]] == names
+    assert seen[10] == seen[0]
+    assert pressed(view_of(SMALL), "n")[0] == view_of(SMALL)
+
+
 def test_the_question_is_shown_and_q_leaves():
     view, _ = typed(view_of(SMALL), "d", "5", "m")
     assert plain(view)[-1].startswith("Drain server-2?") and "5m" in plain(view)[-1]

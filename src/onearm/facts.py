@@ -155,7 +155,10 @@ class ArpRuleFact:
 
 @dataclass(frozen=True)
 class OutFact:
-    """A destination to which a daemon sends nothing new, or less than the spec's weight."""
+    """A destination that a daemon serves otherwise than the spec alone would, or that fails.
+
+    `weight` is the one that the kernel should have; None: it should not be in the table.
+    """
 
     protocol: str
     vip: Address
@@ -163,6 +166,7 @@ class OutFact:
     host: str
     state: str
     reason: str = ""
+    weight: Optional[int] = None
 
 
 @dataclass(frozen=True)

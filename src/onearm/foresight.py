@@ -26,7 +26,7 @@ class Foresight:
 
     def plan(self, name: str, seen: Mapping[Key, object]) -> Plan:
         """Say what changes from what was seen there."""
-        observed: Observed = {self.place: dict(seen)}  # type: ignore[arg-type] # as observe gives it
+        observed: Observed = {self.place: dict(seen)}
         return diff(name, {self.place: self.wanted}, observed)
 
 

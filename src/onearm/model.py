@@ -112,6 +112,9 @@ class Service:
         return (self.protocol, self.vip, self.port)
 
 
+PROBE_PORTS = range(16384, 32768)  # the source ports of checks: below the usual ephemeral ones
+
+
 @dataclass(frozen=True)
 class CheckMark:
     """The way of health checks to one real server: a firewall-mark service of IPVS with exactly

@@ -49,7 +49,6 @@ class Node:
             "apply": (self._apply, "name adopt daemon"),
             "lock": (self._take_lock, "name wait_s"),
             "hosts": (self._hosts, "name hosts daemon"),
-            "services": (self._services, ""),
             "forget": (self._forget, "addresses"),
             "who_has": (self._who_has, "link address sender seconds"),
             "capture": (self._capture, "name vips"),
@@ -139,9 +138,6 @@ class Node:
         if through:
             return daemons.remember_hosts(through, hosts)
         return _place(request).remember_hosts(hosts)
-
-    def _services(self, _request: dict[str, Any], _rows: Rows) -> Any:
-        self._parts(split(look.services()))
 
     def _forget(self, request: dict[str, Any], _rows: Rows) -> Any:
         """Delete learned neighbour entries, so that the kernel must ask again; say which."""

@@ -272,6 +272,22 @@ def _daemon(spec: Spec, facts: Facts) -> Iterator[Finding]:
             )
 
 
+def _forwards(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    """Warn where what checks through a VIP need would hide replies that go the wrong way."""
+    through = any(service.check and service.check.through == "vip" for service in spec.services)
+    for director, seen in _directors(spec, facts):
+        if through and seen.sysctls.get("net/ipv4/ip_forward") == "1":
+            yield Finding(
+                "director.forwards",
+                WARNING,
+                director.name,
+                "ip_forward is 1, and checks through the VIP set accept_local on its NIC: replies"
+                " that a real server wrongly sends to the director are then forwarded, so that"
+                " everything seems to work and every reply crosses the director",
+                "sysctl -w net.ipv4.ip_forward=0; or `through: host` in the spec's checks",
+            )
+
+
 RULES: tuple[Rule, ...] = (
     _features,
     _right_machine,
@@ -285,5 +301,6 @@ RULES: tuple[Rule, ...] = (
     _silence_possible,
     _no_silence,
     _shared_director,
+    _forwards,
     _daemon,
 )

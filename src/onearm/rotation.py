@@ -230,8 +230,13 @@ class _Deciding:
 
     def _sorry(self, verdicts: Mapping[str, Verdict]) -> dict[str, Verdict]:
         """Let the sorry server serve alone; connections of the others may go on."""
+        why = f"{self.service.policy.sorry} serves alone"
         alone = {
-            h: replace(v, weight=0 if v.weight is not None and h in self.standing else None)
+            h: replace(
+                v,
+                weight=0 if v.weight is not None and h in self.standing else None,
+                reason=v.reason or why,
+            )
             for h, v in verdicts.items()
         }
         host = self.service.policy.sorry or ""

@@ -194,7 +194,7 @@ def causes(snapshot: Snapshot, width: int) -> list[Text]:
     return lines
 
 
-def window(lines: Sequence[Line], selected: Slot | None, height: int) -> list[Text]:
+def window(lines: Sequence[Line], selected: Slot | None, width: int, height: int) -> list[Text]:
     """Cut the lines to a height around the selected one, and mark it."""
     shown = list(range(len(lines)))
     at = next((turn for turn, line in enumerate(lines) if selected and line.slot == selected), 0)
@@ -202,7 +202,7 @@ def window(lines: Sequence[Line], selected: Slot | None, height: int) -> list[Te
         room = max(1, height - 1)
         top = min(max(0, at - room // 2), len(lines) - room)
         shown = list(range(top, top + room))
-    found = [_marked(lines[turn], chosen=bool(selected) and turn == at) for turn in shown]
+    found = [_marked(lines[n], width, chosen=bool(selected) and n == at) for n in shown]
     if len(lines) > height:
         above, below = shown[0], len(lines) - 1 - shown[-1]
         where = f"{selected[0]}  " if selected else ""
@@ -210,12 +210,10 @@ def window(lines: Sequence[Line], selected: Slot | None, height: int) -> list[Te
     return found
 
 
-def _marked(line: Line, *, chosen: bool) -> Text:
+def _marked(line: Line, width: int, *, chosen: bool) -> Text:
     if not chosen or line.slot is None:
         return line.text
-    text = Text.assemble(("▸", "bold"), line.text[1:])
-    text.stylize("reverse")
-    return text
+    return Text(f"▸{line.text.plain[1:]:<{width - 1}}", "bold reverse")
 
 
 def _short(text: str, width: int) -> str:

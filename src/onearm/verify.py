@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from onearm import schedule
 from onearm.desire import director_link
 from onearm.evidence import Evidence, Trial
-from onearm.facts import ServiceFact
+from onearm.facts import Facts, OutFact, ServiceFact
 from onearm.flows import Flow, Names, Way, follow
 from onearm.model import Address
 from onearm.preflight import vips_of
+from onearm.resting import held, of_service, partly, resting, without, words
 from onearm.spec import Spec, VirtualService
 
 PASS, FAIL, UNPROVED = "pass", "fail", "unproved"
@@ -101,7 +102,11 @@ def _service(
 
 @dataclass
 class Case:
-    """One service with all that was seen of it. `strange`: flows there that are none of ours."""
+    """One service with all that was seen of it. `strange`: flows there that are none of ours.
+
+    `held`: real servers that were out of rotation all the time; `partly`: those that took a part
+    that no scheduler promises, because their weight grew, or because they went out or came back.
+    """
 
     spec: Spec
     evidence: Evidence
@@ -110,9 +115,12 @@ class Case:
     trials: list[Trial]
     ways: list[Way] = field(init=False)
     strange: set[Flow] = field(init=False)
+    held: dict[str, OutFact] = field(init=False)
+    partly: dict[str, OutFact] = field(init=False)
 
     def __post_init__(self) -> None:
         self.ways, self.strange = follow(self.spec, self.evidence, self.trials, self.names)
+        self.held, self.partly = at_rest(self.spec, self.evidence, self.service)
 
     @property
     def total(self) -> int:
@@ -120,9 +128,14 @@ class Case:
         return len(self.ways)
 
     @property
+    def served(self) -> VirtualService:
+        """The service without those that are out of rotation, or not wholly in it."""
+        return without(self.service, {**self.held, **self.partly})
+
+    @property
     def wanted(self) -> dict[str, int]:
         """The weight of each real server that should take connections."""
-        return schedule.weights(self.service)
+        return schedule.weights(self.served)
 
     @property
     def blind(self) -> list[str]:
@@ -161,9 +174,10 @@ class Case:
         """Give the service as the kernel counted it before and after."""
         return self._standing(self.evidence.before), self._standing(self.evidence.after)
 
-    def _standing(self, tables: Mapping[str, Sequence[ServiceFact]]) -> list[ServiceFact]:
+    def _standing(self, directors: Facts) -> list[ServiceFact]:
         key = (self.service.protocol, self.service.vip, self.service.port)
-        return [s for table in tables.values() for s in table if (s.protocol, s.vip, s.port) == key]
+        tables = (facts.services for facts in directors.values())
+        return [s for table in tables for s in table if (s.protocol, s.vip, s.port) == key]
 
     def others(self) -> int | None:
         """Count other people's connections; None: not known.
@@ -190,6 +204,18 @@ class Case:
         return +found
 
 
+def at_rest(
+    spec: Spec, evidence: Evidence, service: VirtualService
+) -> tuple[dict[str, OutFact], dict[str, OutFact]]:
+    """Say who was out of rotation all the time, and who was in it by a part or for a while."""
+    before = of_service(service, resting(spec, evidence.before))
+    after = of_service(service, resting(spec, evidence.after))
+    out, later = held(service, before), held(service, after)
+    both = {host: fact for host, fact in later.items() if host in out}
+    some = {**out, **later, **partly(service, before), **partly(service, after)}
+    return both, {host: fact for host, fact in some.items() if host not in both}
+
+
 Judgement = tuple[str, ...]
 STATELESS_KNOWN = ("ovn", "iptables_hybrid")  # the drivers that know stateless groups
 NO_CONNECTION = "no connection could be tried"
@@ -211,7 +237,7 @@ def _every_destination(case: Case) -> Judgement:
     if missing:
         return (UNPROVED, *missing)
     shown = ", ".join(f"{host} {case.handed[host]}" for host in case.wanted)
-    reached = len(case.wanted)
+    reached = f"{len(case.wanted)}{' in rotation' if case.held or case.partly else ''}"
     return PASS, f"{case.total} connections reached all {reached} through the director: {shown}"
 
 
@@ -221,7 +247,7 @@ def _unknown(case: Case) -> str:
         return NO_CONNECTION
     if case.director_blind:
         return _unwatched(case.blind)
-    if not case.wanted and not case.handed:
+    if not schedule.weights(case.service) and not case.handed:
         return "the spec gives weight to none of its real servers"
     if case.disguised:
         text = f"{len(case.disguised)} of {case.total} were answered, but came to the director, if"
@@ -271,6 +297,8 @@ def _own_words(ways: list[Way]) -> str:
 def _why_own(case: Case) -> str:
     """Say what the director's own table explains of connections that it did not hand on."""
     before, _ = case.tables()
+    if case.held and not case.wanted and not case.partly:
+        return f"all its real servers are out of rotation: {words(case.held)}"
     if not case.evidence.before:
         return "no service took them"
     if not before:
@@ -419,7 +447,7 @@ def _distribution(case: Case) -> Judgement:
 
 def _unwanted(case: Case, counts: Counter[str], shown: str) -> Judgement:
     """Name those that got connections and should not; a MAC may be a server that was not seen."""
-    unwanted = sorted(counts.keys() - case.wanted.keys())
+    unwanted = sorted(counts.keys() - case.wanted.keys() - case.partly.keys())
     unknown = [host for host in unwanted if ":" in host]
     if unknown and [host for host in case.blind if not counts[host]]:
         return UNPROVED, f"{shown}; {_unwatched(case.blind)}, so {', '.join(unknown)} may be one"
@@ -429,6 +457,9 @@ def _unwanted(case: Case, counts: Counter[str], shown: str) -> Judgement:
 
 
 def _fits(case: Case, counts: Counter[str], shown: str) -> Judgement:
+    if case.partly:
+        hosts = ", ".join(sorted(case.partly))
+        return PASS, f"{shown}; no exact shares are promised with {hosts} in part"
     if schedule.sticks(case.service):
         return _sticky(case, shown)
     if case.service.scheduler in schedule.EXACT:
@@ -437,7 +468,7 @@ def _fits(case: Case, counts: Counter[str], shown: str) -> Judgement:
 
 
 def _exact(case: Case, counts: Counter[str], shown: str) -> Judgement:
-    wanted = schedule.expected(case.service, sum(counts.values()))
+    wanted = schedule.expected(case.served, sum(counts.values()))
     if wanted is None:
         return UNPROVED, f"{shown}; not a whole number of turns"
     if dict(counts) == wanted:

@@ -6,16 +6,17 @@ from dataclasses import dataclass, replace
 
 from rich.text import Text
 
+from onearm.alerts import title
 from onearm.figures import duration, span
 from onearm.screen import Slot, body, events, head, window
-from onearm.snapshot import Snapshot
+from onearm.snapshot import UNCHECKED, UP, Snapshot
 
 EVENTS_FROM = 20  # rows of the terminal
 EVENTS_SHOWN = 3
 UP_KEYS, DOWN_KEYS = ("k", "\x1b[A", "\x1bOA"), ("j", "\x1b[B", "\x1bOB")
 FAR = {"\x1b[5~": -10, "\x1b[6~": 10, "g": -100000, "G": 100000}
 ESCAPE, ENTER, BACK = "\x1b", ("\r", "\n"), ("\x7f", "\x08")
-HELP = "↑↓ select  d drain  u undrain  q quit"
+HELP = "↑↓ select  n next that is not up  d drain  u undrain  q quit"
 LONGEST_ANSWER = 12
 
 
@@ -80,6 +81,8 @@ def pressed(view: View, key: str) -> tuple[View, Ask | None]:
     step = -1 if key in UP_KEYS else 1 if key in DOWN_KEYS else FAR.get(key, 0)
     if step:
         return _moved(view, step), None
+    if key == "n":
+        return _next_trouble(view), None
     verb = {"d": "drain", "u": "undrain"}.get(key)
     if verb and view.selected:
         return replace(view, question=Question(verb, view.selected[1])), None
@@ -92,6 +95,19 @@ def _moved(view: View, step: int) -> View:
         return view
     at = there.index(view.selected) if view.selected in there else 0
     return replace(view, selected=there[min(max(0, at + step), len(there) - 1)])
+
+
+def _next_trouble(view: View) -> View:
+    """Select the next server that is not up, round and round."""
+    states = {
+        (title(service), server.host): server.state
+        for service in view.snapshot.services
+        for server in service.servers
+    }
+    there = slots(view.snapshot)
+    at = there.index(view.selected) + 1 if view.selected in there else 0
+    found = [slot for slot in there[at:] + there[:at] if states[slot] not in (UP, UNCHECKED)]
+    return replace(view, selected=found[0]) if found else view
 
 
 def _answered(view: View, question: Question, key: str) -> tuple[View, Ask | None]:
@@ -123,7 +139,7 @@ def frame(view: View, width: int, height: int) -> list[Text]:
     last = events(view.snapshot, width, EVENTS_SHOWN) if height >= EVENTS_FROM else []
     bottom = [*([Text("─" * width, "dim")] if last else []), *last, _foot(view)]
     room = max(1, height - len(top) - len(bottom))
-    middle = window(body(view.snapshot, width, ordered=True), view.selected, room)
+    middle = window(body(view.snapshot, width, ordered=True), view.selected, width, room)
     middle += [Text()] * (room - len(middle))
     lines = [*top, *middle, *bottom][:height]
     for line in lines:

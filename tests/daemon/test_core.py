@@ -1,5 +1,8 @@
 """The daemon's owner over a host made of dicts: one event after the other, no kernel."""
 
+import os
+import socket
+import time
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -8,7 +11,9 @@ import pytest
 from fakes import FakeHost
 from onearm.checks import Result
 from onearm.daemon.core import Core
+from onearm.daemon.notify import Notify
 from onearm.daemon.source import Source
+from onearm.facts import DestinationFact, ServiceFact
 from onearm.model import AnnouncedVip, CheckMark, Destination, HeldVip, Service, Sysctl
 from onearm.snapshot import DOWN, DRAINED, DRAINING, UNKNOWN, UP
 from onearm.spec import parse
@@ -41,10 +46,34 @@ class Host(FakeHost):
         return replace(found, sysctls={**found.sysctls, **more})
 
     def services(self):
-        return self.facts().services
+        to = {m.mark: DestinationFact(m.server, 0, 1, "direct") for m in self.kinds(CheckMark)}
+        marks = [
+            ServiceFact("0", None, 0, mark, "rr", destinations=(there,))
+            for mark, there in to.items()
+        ]
+        return (*self.facts().services, *marks)
 
     def kinds(self, kind):
         return [thing for thing in self.things.values() if isinstance(thing, kind)]
+
+
+class FakeNotify:
+    """Keeps what systemd would be told."""
+
+    every_s = None
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, *lines):
+        self.said.append(lines)
+
+    def reloading(self):
+        self.said.append("reloading")
+
+    def heard(self):
+        said, self.said = self.said, []
+        return said
 
 
 class Daemon:
@@ -55,7 +84,9 @@ class Daemon:
         self.path.write_text(text)
         self.host = host or Host("d", "203.0.113.3")
         source = Source(self.path, "d", parse(text, "web.yaml"))
-        self.core = Core(source, place=self.host, rules=list, checks_made=FakeChecks)
+        self.notify = FakeNotify()
+        parts = {"place": self.host, "rules": list, "checks_made": FakeChecks}
+        self.core = Core(source, notify=self.notify, **parts)
         self.core.checking.standing = lambda wanted: [
             m for m in wanted if m in self.host.kinds(CheckMark)
         ]
@@ -132,6 +163,17 @@ def test_drift_is_healed_and_counted(daemon):
     assert daemon.weights() == {"4": 1, "5": 1}
     assert daemon.core.latest.drift_healed == 1
     assert [e for e in daemon.core.latest.events if e.kind == "drift"]
+
+
+@pytest.mark.parametrize("kind", [Service, Destination, CheckMark])
+def test_drift_of_the_table_shows_in_the_figures_before_a_round_is_due(daemon, kind):
+    daemon.good("r1", "r2")
+    daemon.core._refresh()
+    assert not daemon.core.dirty
+    gone = daemon.host.kinds(kind)[0]
+    daemon.host.things.pop((kind.__name__, *gone.key))
+    daemon.core._refresh()
+    assert daemon.core.dirty
 
 
 def test_what_it_does_itself_is_no_drift(daemon):
@@ -247,3 +289,58 @@ def test_a_file_that_no_event_told_of_is_seen_at_the_next_round(daemon):
     daemon.path.with_suffix(".new").replace(daemon.path)
     daemon.round()
     assert daemon.host.kinds(Service)[0].scheduler == "rr"
+
+
+STANDS = "STATUS=director d of the spec default: all stands as wanted"
+
+
+def test_systemd_is_told_what_is_news_and_when_a_start_and_a_reload_are_done(daemon):
+    assert daemon.notify.heard() == [("READY=1", STANDS)]
+    daemon.good("r1", "r2")
+    assert daemon.notify.heard() == []
+    daemon.path.write_text("nonsense")
+    daemon.core._take(("hup",))
+    assert daemon.notify.heard() == ["reloading"]
+    daemon.round()
+    ((ready, status),) = daemon.notify.heard()
+    assert ready == "READY=1"
+    assert status.startswith(f"{STANDS}; the spec in the file is not taken: ")
+    daemon.path.write_text(TEXT)
+    daemon.core._take(("file",))
+    daemon.host.fails_after = 0
+    daemon.round()
+    daemon.round()
+    lost = "STATUS=director d of the spec default: not done: d: no answer"
+    assert daemon.notify.heard() == [(lost,)]
+    daemon.core._end()
+    assert daemon.notify.heard() == [("STOPPING=1",)]
+
+
+def test_a_word_to_systemd_is_one_datagram_and_costs_nothing_where_nobody_listens(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "notify"
+    monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+    monkeypatch.setenv("WATCHDOG_USEC", "4000000")
+    notify = Notify()
+    assert notify.every_s == 2
+    assert "NOTIFY_SOCKET" not in os.environ
+    notify.say("READY=1")  # nobody is there
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(path))
+        before = time.monotonic_ns() // 1000
+        notify.reloading()
+        first, second = systemd.recv(1000).decode().splitlines()
+        assert first == "RELOADING=1"
+        assert before <= int(second.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
+        notify.alive()
+        notify.alive()  # too early
+        assert systemd.recv(1000) == b"WATCHDOG=1"
+        with pytest.raises(BlockingIOError):
+            systemd.recv(1000, socket.MSG_DONTWAIT)
+
+
+def test_the_watchdog_of_somebody_else_is_not_fed(monkeypatch):
+    monkeypatch.setenv("WATCHDOG_USEC", "4000000")
+    monkeypatch.setenv("WATCHDOG_PID", "1")
+    assert Notify().every_s is None

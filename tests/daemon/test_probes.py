@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from onearm.daemon.probes import (
     MARK_BASE,
-    PORTS,
+    PROBE_PORTS,
     allocate,
     probes_by_slot,
     shadow,
@@ -101,7 +101,7 @@ def test_no_two_servers_probe_one_vip_and_port_from_the_same_source_port(servers
     for target in targets(made, marks, SOURCE):
         block = set(target.source_ports)
         assert block
-        assert block <= set(PORTS)
+        assert block <= set(PROBE_PORTS)
         taken = used.setdefault((target.address, target.port), set())
         assert not block & taken
         taken |= block

@@ -16,8 +16,10 @@ cat /proc/net/ip_vs
 printf 'link\\naddress\\nroute\\n' | ip -d -o -batch -
 grep -r . /proc/sys/net/ipv4
 arptables-legacy -S
-grep -h ' 0A ' /proc/net/tcp | cut -d' ' -f2-5 | sort
+cat /proc/net/tcp
 """
+SOCKET = re.compile(r"^ +\d+: (\S+ \S+ (\S+)).*\n", re.MULTILINE)
+LISTENS = "0A"
 FAILED = pytest.StashKey[bool]()
 
 
@@ -40,8 +42,7 @@ class Labs:
 
     def _state(self):
         everyone = (*HOSTS, "router", "neighbour")
-        shown = {host: self.lab.sh(host, STATE, check=False) for host in everyone}
-        return {host: text.replace(" tentative", "") for host, text in shown.items()}
+        return {host: _plain(self.lab.sh(host, STATE, check=False)) for host in everyone}
 
     def give_back(self):
         """Keep it for the next only if nothing in it is different now."""
@@ -53,6 +54,12 @@ class Labs:
             self.lab.nodes.end()
             client.down(self.lab.name)
             self.lab = None
+
+
+def _plain(shown):
+    """Leave out what comes and goes: every socket but those that listen, with their inodes."""
+    listen = sorted(ends for ends, state in SOCKET.findall(shown) if state == LISTENS)
+    return SOCKET.sub("", shown).replace(" tentative", ""), listen
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The lab's load while a test breaks things: what it counted so far, and in the end."""
 
 import contextlib
+import itertools
 import json
 import signal
 import subprocess
@@ -8,12 +9,14 @@ from datetime import datetime
 
 from runs import wait_for
 
+NUMBERS = itertools.count()
+
 
 class Load:
     """`onearm lab load --json --live`, running."""
 
     def __init__(self, lab, *words):
-        self.file = lab.folder / "load.jsonl"
+        self.file = lab.folder / f"load-{next(NUMBERS)}.jsonl"
         with self.file.open("wb") as out:
             self.process = lab.start(
                 "lab", "load", "--json", "--live", *words, stdout=out, stderr=subprocess.STDOUT

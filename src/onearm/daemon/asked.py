@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from onearm import wire
+from onearm.daemon.rounds import bounded
 from onearm.errors import UsageError
 from onearm.facts import OutFact
 from onearm.model import Drain
-from onearm.snapshot import DRAINED, RAMPING
+from onearm.rotation import full_weight
+from onearm.snapshot import DOWN, DRAINED, RAMPING
 from onearm.words import describe
 
 if TYPE_CHECKING:
@@ -88,15 +90,18 @@ def _left(core: Core, _request: dict[str, Any], _reply: Reply) -> dict[str, Any]
     plan = core.rounds.plan()
     left = [describe(action) for action in plan] + list(plan.refusals)
     out = [wire.encode(fact) for fact in _out(core)]
-    return {**core.state(), "left": list(dict.fromkeys([*left, *core.rounds.left])), "out": out}
+    return {**core.state(), "left": bounded(dict.fromkeys([*left, *core.rounds.left])), "out": out}
 
 
 def _out(core: Core) -> Iterator[OutFact]:
-    """List the destinations that get nothing new, and those whose weight still grows."""
-    for (protocol, vip, port), decision in core.rotation.decisions.items():
-        for host, verdict in decision.verdicts.items():
-            if not verdict.weight or verdict.state == RAMPING:
-                yield OutFact(protocol, vip, port, host, verdict.state, verdict.reason)
+    """List the destinations whose weight is not the spec's, and those that fail."""
+    for service in core.spec.services:
+        at = (service.protocol, service.vip, service.port)
+        decision = core.rotation.decisions.get(at)
+        full = {m.host: full_weight(service, m) for m in service.members}
+        for host, seen in decision.verdicts.items() if decision else ():
+            if seen.weight != full.get(host) or seen.state in {DOWN, RAMPING}:
+                yield OutFact(*at, host, seen.state, seen.reason, seen.weight)
 
 
 def _hosts(core: Core, request: dict[str, Any], _reply: Reply) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from onearm.health import Health
 from onearm.model import Action, Address, CheckMark, Key
 from onearm.places import check_marks
 from onearm.rotation import Slot
-from onearm.snapshot import DOWN, UNKNOWN
 from onearm.spec import Spec
 
 
@@ -39,8 +38,10 @@ class Checking:
             del self.tallies[key]
 
     def _failing(self, keys: Iterable[Key]) -> set[Key]:
-        known = {key: self.tallies[key].health for key in keys if key in self.tallies}
-        return {k for k, h in known.items() if h.reason and h.status in {DOWN, UNKNOWN}}
+        """Choose those whose last result was bad, also before that turns the health: then the
+        reason can say from the start what their shadows tell.
+        """
+        return {key for key in keys if key in self.tallies and self.tallies[key].health.reason}
 
     def take(self, result: Result, marks: Iterable[CheckMark], now: datetime) -> bool:
         """Take a result in; say whether it asks for a round.
@@ -61,8 +62,8 @@ class Checking:
         return True
 
     def _way_stands(self, key: Key, marks: Iterable[CheckMark]) -> bool:
-        vip, server, _, _ = key
-        if vip is None:
+        _, server, _, check = key
+        if check.through == "host":
             return True
         wanted = [mark for mark in marks if mark.server == server]
         try:
@@ -74,7 +75,7 @@ class Checking:
         """Count no bad result that was got while its way did not stand."""
         mended = {action.after.server for action in done if isinstance(action.after, CheckMark)}
         for key, tally in self.tallies.items():
-            if key[0] is not None and key[1] in mended:
+            if key[3].through == "vip" and key[1] in mended:
                 tally.health = replace(tally.health, streak=0)
 
     def healths(self, spec: Spec) -> dict[Slot, Health]:

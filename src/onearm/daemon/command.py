@@ -95,8 +95,9 @@ def _drop_rights(options: Options) -> None:
     except OSError as error:
         if error.errno == errno.EPERM:
             raise Denied(
-                "the daemon needs CAP_NET_ADMIN and CAP_NET_RAW, and must be able to drop the rest:"
-                " run it as root, or by the systemd unit"
+                "the daemon needs CAP_NET_ADMIN and CAP_NET_RAW (and CAP_NET_BIND_SERVICE for a"
+                f" --listen below {PRIVILEGED_PORTS}), and CAP_SETPCAP to give up the rest unless"
+                " SECBIT_NOROOT is set: run it as root, or by the systemd unit"
             ) from error
         raise translate(error, "giving up capabilities") from error
 

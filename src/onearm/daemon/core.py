@@ -22,7 +22,7 @@ from onearm.daemon.notify import Notify
 from onearm.daemon.picture import Scenery, services, vips
 from onearm.daemon.probes import allocate
 from onearm.daemon.record import LOG, Record
-from onearm.daemon.rounds import Rounds
+from onearm.daemon.rounds import Rounds, bounded
 from onearm.daemon.source import Source
 from onearm.desire import Watch, desire, director_link
 from onearm.drain import draining
@@ -74,17 +74,19 @@ class Core:
         self.here = self.place or LocalPlace(self.spec.name, self.adopt)
         self.rounds = Rounds(self.spec.name, self.host, self.here, self.record, self.adopt)
         self.checks = self.checks_made(
-            lambda result: self.tell(("result", result)), lambda text: self.tell(("trouble", text))
+            lambda result: self.tell(("result", result)),
+            lambda trouble: self.tell(("trouble", trouble.text)),
         )
         self.drains: dict[str, Drain] | None = None  # None: not read from the marks yet
         self.rotation, self.facts = Rotation(), HostFacts()
         self.marks: dict[str, int] = {}
         self.waiting: list[Waiting] = []
         self.troubles: dict[str, None] = {}
-        self.deaf = ""
+        self.deaf = self.status = ""
         self.started, self.began = self.wall(), time.monotonic()
         self.last_round_s = self.due = self.ticked = self.announced = self.refreshable = 0.0
         self.dirty, self.stopping, self.withdrawing = True, False, False
+        self.ready = False  # systemd was told so since the start, or since it asked for a reload
         self.farewells: list[Callable[[Any], None]] = []  # those who wait for our end
         self.latest = self._picture()
 
@@ -205,8 +207,9 @@ class Core:
         self.reload()
 
     def _on_hup(self) -> None:
+        self.notify.reloading()
         self.reload()
-        self.dirty = True
+        self.dirty, self.ready = True, False
 
     def _on_stop(self, withdraw: object) -> None:
         self.stopping, self.withdrawing = True, self.withdrawing or bool(withdraw)
@@ -242,12 +245,11 @@ class Core:
         with self._surviving("making a round"):
             self._converge()
         self.checks.set_targets(self.checking.targets(self.spec, self.marks, self._own_address()))
-        if not self.rounds.made:
-            self.notify.say("READY=1", f"STATUS=director of {self.spec.name}")
         self.rounds.made += 1
         self.last_round_s = time.monotonic() - start
         self.latest = self._picture()
         self._answer()
+        self._tell_systemd()
 
     def _converge(self) -> None:
         try:
@@ -260,6 +262,19 @@ class Core:
             self.rounds.fails((str(error),))
         except OSError as error:
             self.rounds.fails((str(translate(error, "making a round")),))
+
+    def _tell_systemd(self) -> None:
+        """Say how it goes where that is news, and after a start or a reload that it is done."""
+        spec = f"; the spec in the file is not taken: {self.source.error}"
+        how = f"director {self.host} of the spec {self.spec.name}: " + (
+            "all stands as wanted" if self.rounds.converged else f"not done: {self.rounds.left[0]}"
+        )
+        status = " | ".join((how + (spec if self.source.error else "")).splitlines())
+        if not self.ready:
+            self.notify.say("READY=1", f"STATUS={status}")
+        elif status != self.status:
+            self.notify.say(f"STATUS={status}")
+        self.ready, self.status = True, status
 
     def _own_address(self) -> Address:
         return next(d.address for d in self.spec.directors if d.name == self.host)
@@ -301,9 +316,10 @@ class Core:
         return by_hand or bool(draining(self.spec, {self.host: self.facts}, self.now()))
 
     def _refresh(self) -> None:
-        """Read the figures anew for those who look on."""
+        """Read the figures anew for those who look on; they show it when the table was changed."""
         try:
             self.facts = replace(self.facts, services=self.here.services())
+            self.dirty |= not self.rounds.looks_right(self.facts.services)
         except PlaceError as error:
             self._on_trouble(str(error))
         self.latest = self._picture()
@@ -358,7 +374,7 @@ class Core:
             reloads=self.source.taken,
             reloads_failed=self.source.refused,
             converged=self.rounds.converged,
-            left=self.rounds.left,
+            left=tuple(bounded(self.rounds.left)),
             spec_error=self.source.error,
             troubles=tuple(self.troubles),
         )
@@ -383,7 +399,7 @@ class Core:
         return {
             "converged": self.rounds.converged,
             "digest": self.source.digest,
-            "left": list(self.rounds.left),
+            "left": bounded(self.rounds.left),
             "spec_error": self.source.error,
             "path": str(self.source.path),
         }

@@ -27,6 +27,11 @@ class Notify:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
             s.sendto("\n".join(lines).encode(), address)
 
+    def reloading(self) -> None:
+        """Say that a reload begins, and when; `say("READY=1")` ends it."""
+        now_usec = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self.say("RELOADING=1", f"MONOTONIC_USEC={now_usec}")
+
     def alive(self) -> None:
         """Feed the watchdog, when it is time."""
         if self.every_s is not None and time.monotonic() - self._last >= self.every_s:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from onearm.checks import Target
 from onearm.errors import PlaceError
 from onearm.facts import HostFacts
-from onearm.model import Address, CheckMark, Key
+from onearm.model import PROBE_PORTS, Address, CheckMark, Key
 from onearm.rotation import Slot
 from onearm.spec import Check, Host, Spec, VirtualService
 
@@ -16,8 +16,7 @@ MARK_BASE = 0x6F610000  # "oa": marks of ours are this plus a number
 MARKS = 0x10000
 # Entries of IPVS are keyed by source address and port, not by mark: what a failed probe leaves
 # behind would send a probe of another server, from the same port, to the first one for a minute.
-# So each server probes from its own block; all lie below the usual ephemeral ports.
-PORTS = range(16384, 32768)
+# So each server probes from its own block.
 LARGEST_BLOCK = 256
 SHADOWED = {"tcp", "http", "https", "tls", "dns", "udp"}  # kinds that can ask the host itself too
 
@@ -56,9 +55,10 @@ def _checked(service: VirtualService) -> list[str]:
 
 def probe_key(spec_host: Host, service: VirtualService, check: Check) -> Key:
     """Name a probe: services that would probe the same share it; only the host's own path is shared
-    by all VIPs.
+    by all VIPs, and not by scripts, which are told theirs.
     """
-    vip: Address | None = service.vip if check.through == "vip" else None
+    own = check.through == "vip" or check.kind == "script"
+    vip: Address | None = service.vip if own else None
     return (vip, spec_host.address, check.port or service.port, check)
 
 
@@ -82,11 +82,12 @@ def targets(
     found: dict[Key, Target] = {}
     blocks = _blocks(spec)
     names = {host.address: host.name for host in spec.real_servers}
-    for key in probes_by_slot(spec).values():
+    for slot, key in probes_by_slot(spec).items():
         vip, server, port, check = key
-        name = names[server]
-        if vip is None:
-            found[key] = Target(key, check, check.address or server, port, name)
+        name, protocol = names[server], slot[0]
+        if check.through == "host":
+            address = check.address or server
+            found[key] = Target(key, check, address, port, name, vip=vip, protocol=protocol)
         elif name in marks:
             block = blocks[vip, port, server]
             found[key] = Target(key, check, vip, port, name, marks[name], source, block)
@@ -100,7 +101,7 @@ def targets(
 def shadow(key: Key) -> Key | None:
     """Name the same probe on the server's own path; None for one that has no other."""
     vip, server, port, check = key
-    if vip is None or check.kind not in SHADOWED:
+    if check.through == "host" or check.kind not in SHADOWED:
         return None
     return (None, server, port, replace(check, through="host", host=check.host or str(vip)))
 
@@ -108,13 +109,13 @@ def shadow(key: Key) -> Key | None:
 def _blocks(spec: Spec) -> dict[Key, range]:
     """Share the ports out: a block for each (VIP, port, real server)."""
     groups: dict[Key, dict[Address, None]] = {}
-    for vip, server, port, _ in probes_by_slot(spec).values():
-        if vip is not None:
+    for vip, server, port, check in probes_by_slot(spec).values():
+        if check.through == "vip":
             groups.setdefault((vip, port), {})[server] = None
     found = {}
     for (vip, port), servers in groups.items():
-        size = min(LARGEST_BLOCK, max(1, len(PORTS) // len(servers)))
+        size = min(LARGEST_BLOCK, max(1, len(PROBE_PORTS) // len(servers)))
         for n, server in enumerate(sorted(servers, key=int)):
-            start = PORTS.start + n * size
+            start = PROBE_PORTS.start + n * size
             found[vip, port, server] = range(start, start + size)
     return found

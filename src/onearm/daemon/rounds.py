@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
@@ -10,10 +10,19 @@ from onearm.daemon.local import LocalPlace
 from onearm.daemon.record import Record
 from onearm.diff import Plan, diff
 from onearm.drain import connections_cut
-from onearm.facts import HostFacts
-from onearm.model import Action, CheckMark, Destination, State, state_key
+from onearm.facts import HostFacts, ServiceFact
+from onearm.model import Action, CheckMark, Destination, Service, State, state_key
 from onearm.reconcile import Outcome, Run
 from onearm.words import describe
+
+MOST_TEXTS, LONGEST_TEXT = 200, 1000
+
+
+def bounded(texts: Iterable[str]) -> list[str]:
+    """Give so many texts of such a length that they fit one line of the wire."""
+    found = [text[:LONGEST_TEXT] for text in texts]
+    more = len(found) - MOST_TEXTS
+    return [*found[:MOST_TEXTS], f"and {more} more"] if more > 0 else found
 
 
 @dataclass
@@ -94,12 +103,45 @@ class Rounds:
         self.left, self.converged = why, False
         self.failed += 1
 
+    def looks_right(self, services: Iterable[ServiceFact]) -> bool:
+        """Compare figures that were read for their own sake with what is wanted: drift shows so
+        before the next round is due. What could not be made so is no news.
+        """
+        return not self.converged or _wanted_table(self.desired) <= _table(services)
+
     def marks(self) -> list[CheckMark]:
         """List the marks that should stand."""
         return [resource for resource in self.desired.values() if isinstance(resource, CheckMark)]
 
     def _say(self, kind: str, text: str, level: str = "info") -> None:
         self.record.add(datetime.now(timezone.utc), kind, text, level)
+
+
+Row = tuple[object, ...]
+
+
+def _table(services: Iterable[ServiceFact]) -> set[Row]:
+    found: set[Row] = set()
+    for service in services:
+        key = (service.protocol, service.vip, service.port)
+        if service.fwmark:
+            found |= {(service.fwmark, fact.server) for fact in service.destinations}
+            continue
+        found.add((*key, service.scheduler))
+        found |= {(*key, f.server, f.port, f.weight, f.forwarding) for f in service.destinations}
+    return found
+
+
+def _wanted_table(desired: State) -> set[Row]:
+    found: set[Row] = set()
+    for r in desired.values():
+        if isinstance(r, Service):
+            found.add((*r.key, r.scheduler))
+        elif isinstance(r, Destination):
+            found.add((*r.service_key, r.server, r.port, r.weight, r.forwarding))
+        elif isinstance(r, CheckMark):
+            found.add((r.mark, r.server))
+    return found
 
 
 def _cut(connections: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from onearm import wire
 from onearm.errors import PlaceError
-from onearm.facts import HostFacts, NeighbourFact, ServiceFact, joined
+from onearm.facts import HostFacts, NeighbourFact, joined
 from onearm.kernel.frames import Frame
 from onearm.model import Action, Address, Key, Resource, Seen, SpecFile, State, Sysctl, state_key
 from onearm.places.conversation import Conversation
@@ -108,12 +108,6 @@ class RemotePlace:
     def remember_hosts(self, hosts: Iterable[str]) -> None:
         """Let the host's ledger keep the names of all hosts of this apply."""
         self._ask("hosts", hosts=sorted(hosts), **self._ours())
-
-    def services(self) -> tuple[ServiceFact, ...]:
-        """Read the IPVS table with its figures."""
-        found: list[ServiceFact] = []
-        self._ask("services", _collect(tuple[ServiceFact, ...], found))
-        return joined(found)
 
     def forget(self, addresses: Iterable[Address]) -> list[NeighbourFact]:
         """Delete learned neighbour entries of these addresses; list those that were there."""

@@ -49,16 +49,27 @@ class Door:
         self._crowd: Crowd | None = None
 
     def open(self) -> None:
-        """Listen. The name changes hands in one step: a reader never finds it missing."""
+        """Listen; raises PlaceError."""
         listener = socket.socket(socket.AF_UNIX)
+        try:
+            self._bind(listener)
+        except OSError as error:
+            listener.close()
+            raise PlaceError(
+                f"nothing can listen at {self._path} ({error.strerror}): its folder must be there,"
+                " root's, and not full"
+            ) from error
+        self._crowd = Crowd(listener, self._serve, lambda sock: _peer(sock)[1], MOST)
+        self._crowd.start()
+
+    def _bind(self, listener: socket.socket) -> None:
+        """The name changes hands in one step: a reader never finds it missing."""
         fresh = self._path.with_suffix(".new")
         fresh.unlink(missing_ok=True)
         listener.bind(str(fresh))
         fresh.chmod(0o666)
         listener.listen(MOST)
         fresh.replace(self._path)
-        self._crowd = Crowd(listener, self._serve, lambda sock: _peer(sock)[1], MOST)
-        self._crowd.start()
 
     def close(self) -> None:
         """Listen no more."""

@@ -72,7 +72,9 @@ function tally(servers) {
   const counted = STATES.map((state) =>
     [servers.filter((one) => known(one.state) === state).length, state]);
   const told = counted.filter(([number, state]) => number && state !== "up");
-  return told.map(([number, state]) => `${number} ${state}`).join(", ") || "all up";
+  const words = told.slice(0, 2).map(([number, state]) => `${number} ${state}`);
+  const more = sum(told.slice(2), ([number]) => number);
+  return [...words, ...(more ? [`${more} more`] : [])].join(", ") || "all up";
 }
 
 function newFigure(figure) {
@@ -144,7 +146,7 @@ function showService(node, service, snapshot, past) {
   say(node.rate, `${count(service.counters.connections_per_s)}/s new · `
     + `${bytes(service.counters.bytes_in_per_s)}/s in`);
   line(node.spark, past.get(`${service.vip} ${service.port} ${service.protocol}`) ?? []);
-  say(node.window, `last ${span(reach(snapshot))}`);
+  say(node.window, `last ${span(reach(snapshot)).replace("1 h", "hour")}`);
   const sorted = [...service.servers].sort((a, b) => rank(a.state) - rank(b.state));
   set(node, { class: `card service ${all > 6 ? "dense" : ""}` });
   const most = Math.max(1, ...sorted.map((s) => s.counters.connections_per_s));

@@ -211,7 +211,7 @@ function showLine(node, model, { host }) {
   });
   const so = model.services.filter((_, turn) => host.states[turn] === host.state);
   const held = host.states.filter(Boolean).length;
-  const where = so.length < held ? `${so.map((one) => `:${one.port}`).join(" ")} ` : "";
+  const where = so.length === 1 && held > 1 ? `:${so[0].port} ` : "";
   say(node.state, state === "up" ? "" : where + state);
   say(node.rate, `${count(host.rate)}/s`);
 }

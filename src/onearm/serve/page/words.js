@@ -27,12 +27,17 @@ export function seconds(value) {
   return `${value.toFixed(1)} s`;
 }
 
+function two(s, [size, unit], [part, less]) {
+  const rest = Math.floor((s % size) / part);
+  return `${Math.floor(s / size)} ${unit}${rest ? ` ${rest} ${less}` : ""}`;
+}
+
 export function span(value) {
   const s = Math.max(0, Math.floor(value));
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min`;
-  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
-  return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+  if (s < 86400) return two(s, [3600, "h"], [60, "min"]);
+  return two(s, [86400, "d"], [3600, "h"]);
 }
 
 export const moment = (text) => Date.parse(text) / 1000;
