@@ -145,7 +145,7 @@ LAYERS = (
     Layer(
         "daemon.*",
         "model facts spec errors wire checks* desire diff drain health rotation snapshot reconcile"
-        " words kernel.* places.look places.host places.check_marks daemon.*",
+        " words kernel.* places.look places.host places.director daemon.*",
     ),
     Layer("log", ""),
     Layer("figures", "", **PURE),

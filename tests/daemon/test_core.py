@@ -88,7 +88,7 @@ class Daemon:
         parts = {"place": self.host, "rules": list, "checks_made": FakeChecks}
         self.core = Core(source, notify=self.notify, **parts)
         self.core.checking.standing = lambda wanted: [
-            m for m in wanted if m in self.host.kinds(CheckMark)
+            r for r in wanted if r in self.host.things.values()
         ]
         self.round()
 

@@ -10,7 +10,8 @@ from onearm.daemon.guard import FRESH, MOST, Guard
 from onearm.daemon.probes import probes_by_slot, shadow
 from onearm.daemon.source import Source, digest
 from onearm.facts import HostFacts, NeighbourFact
-from onearm.model import CheckMark
+from onearm.health import Health
+from onearm.model import Action, CheckMark, Sysctl
 from onearm.snapshot import DOWN, UP
 from onearm.spec import Check, parse
 from worlds import SERVICE, SPEC
@@ -19,7 +20,8 @@ NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 CHECKED = replace(SPEC, services=(replace(SERVICE, check=Check(fall=2)),))
 KEYS = probes_by_slot(CHECKED)
 KEY = KEYS["tcp", SERVICE.vip, 80, "r1"]
-MARKS = [CheckMark(7, KEY[1], "r1")]
+LET_IN = Sysctl("net/ipv4/conf/eth0/accept_local", "1")
+MARKS = [CheckMark(7, KEY[1], "r1"), LET_IN]
 TEXT = """
 directors: {d: 203.0.113.3}
 real_servers: {r1: 203.0.113.4}
@@ -59,6 +61,15 @@ def test_a_turn_counts_only_if_its_way_stands():
     made.standing = list
     take(made, result(ok=False), result(ok=False))
     assert made.tallies[KEY].health.status == DOWN
+
+
+def test_no_server_is_taken_out_because_replies_are_not_let_in():
+    made = checking(standing=[MARKS[0], replace(LET_IN, value="0")])
+    made.tallies[KEY].health = Health(UP, NOW)
+    take(made, *[result(ok=False)] * 9)
+    assert made.tallies[KEY].health.status == UP
+    made.forgive([Action("d", replace(LET_IN, value="0"), LET_IN)])
+    assert made.tallies[KEY].health.streak == 0
 
 
 def test_the_reason_tells_a_dead_server_from_one_without_the_vip():

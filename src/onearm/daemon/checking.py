@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from onearm.checks import Result, Target
 from onearm.daemon.probes import probes_by_slot, shadow, targets
+from onearm.daemon.rounds import is_way_in
 from onearm.daemon.tally import Tally
 from onearm.errors import PlaceError
 from onearm.health import Health
-from onearm.model import Action, Address, CheckMark, Key
-from onearm.places import check_marks
+from onearm.model import Action, Address, CheckMark, Key, Resource, Sysctl
+from onearm.places import director
 from onearm.rotation import Slot
 from onearm.spec import Spec
 
 
-def _standing(marks: Iterable[CheckMark]) -> list[CheckMark]:
-    return check_marks.read(marks)
+def _standing(wanted: Sequence[Resource]) -> list[Resource]:
+    return list(director.read(wanted).values())
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Checking:
     """The records of all probes of the spec, and of none other."""
 
     tallies: dict[Key, Tally] = field(default_factory=dict)
-    standing: Callable[[Iterable[CheckMark]], list[CheckMark]] = _standing
+    standing: Callable[[Sequence[Resource]], list[Resource]] = _standing
 
     def keep(self, spec: Spec) -> None:
         """Keep a record for each probe of the spec, and for the shadows of those that fail."""
@@ -43,12 +44,12 @@ class Checking:
         """
         return {key for key in keys if key in self.tallies and self.tallies[key].health.reason}
 
-    def take(self, result: Result, marks: Iterable[CheckMark], now: datetime) -> bool:
+    def take(self, result: Result, way: Iterable[Resource], now: datetime) -> bool:
         """Take a result in; say whether it asks for a round.
 
-        One that turns the health counts only if its way stands: without its mark's service a probe
-        of the VIP ends on this very host, and says nothing of the real server. Somebody's
-        `ipvsadm -C` must not take every server out.
+        One that turns the health counts only if its way stands (`way`): without its mark's service
+        a probe of the VIP ends on this very host, and with accept_local off no reply comes in.
+        Neither says anything of the real server: somebody's `ipvsadm -C` must not take all out.
         """
         key: Key = tuple(result.key)  # type: ignore[arg-type] # ours come back as they went
         tally = self.tallies.get(key)
@@ -57,25 +58,29 @@ class Checking:
         before = tally.health
         if not tally.take(result.ok, result.reason, result.latency_s, now):
             return not before.reason and bool(tally.health.reason)  # its shadow may begin
-        if not self._way_stands(key, marks):
+        if not self._way_stands(key, way):
             tally.health = replace(before, streak=0)
         return True
 
-    def _way_stands(self, key: Key, marks: Iterable[CheckMark]) -> bool:
+    def _way_stands(self, key: Key, way: Iterable[Resource]) -> bool:
         _, server, _, check = key
         if check.through == "host":
             return True
-        wanted = [mark for mark in marks if mark.server == server]
+        wanted = [r for r in way if not isinstance(r, CheckMark) or r.server == server]
+        marked = any(isinstance(resource, CheckMark) for resource in wanted)
         try:
-            return bool(wanted) and self.standing(wanted) == wanted
+            standing = self.standing(wanted)
         except PlaceError:
             return False
+        return marked and all(resource in standing for resource in wanted)
 
     def forgive(self, done: Iterable[Action]) -> None:
         """Count no bad result that was got while its way did not stand."""
-        mended = {action.after.server for action in done if isinstance(action.after, CheckMark)}
+        mended = [action.after for action in done]
+        servers = {r.server for r in mended if isinstance(r, CheckMark)}
+        let_in = any(isinstance(r, Sysctl) and is_way_in(r) for r in mended)
         for key, tally in self.tallies.items():
-            if key[3].through == "vip" and key[1] in mended:
+            if key[3].through == "vip" and (let_in or key[1] in servers):
                 tally.health = replace(tally.health, streak=0)
 
     def healths(self, spec: Spec) -> dict[Slot, Health]:

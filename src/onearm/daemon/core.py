@@ -180,7 +180,7 @@ class Core:
             self.rounds.fails((f"a bug of ours while {what}, please report it: {said}",))
 
     def _on_result(self, result: Result) -> None:
-        self.dirty |= self.checking.take(result, self.rounds.marks(), self.now())
+        self.dirty |= self.checking.take(result, self.rounds.way(), self.now())
 
     def _on_trouble(self, text: str) -> None:
         if text not in self.troubles and len(self.troubles) < MOST_TROUBLES:

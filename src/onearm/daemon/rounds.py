@@ -11,7 +11,7 @@ from onearm.daemon.record import Record
 from onearm.diff import Plan, diff
 from onearm.drain import connections_cut
 from onearm.facts import HostFacts, ServiceFact
-from onearm.model import Action, CheckMark, Destination, Service, State, state_key
+from onearm.model import Action, CheckMark, Destination, Resource, Service, State, Sysctl, state_key
 from onearm.reconcile import Outcome, Run
 from onearm.words import describe
 
@@ -109,12 +109,21 @@ class Rounds:
         """
         return not self.converged or _wanted_table(self.desired) <= _table(services)
 
-    def marks(self) -> list[CheckMark]:
-        """List the marks that should stand."""
-        return [resource for resource in self.desired.values() if isinstance(resource, CheckMark)]
+    def way(self) -> list[Resource]:
+        """List what every probe through a VIP leans on here: the marks, and replies let in."""
+        return [
+            r
+            for r in self.desired.values()
+            if isinstance(r, CheckMark) or (isinstance(r, Sysctl) and is_way_in(r))
+        ]
 
     def _say(self, kind: str, text: str, level: str = "info") -> None:
         self.record.add(datetime.now(timezone.utc), kind, text, level)
+
+
+def is_way_in(sysctl: Sysctl) -> bool:
+    """Say whether this one lets the replies to probes in."""
+    return sysctl.name.endswith("/accept_local")
 
 
 Row = tuple[object, ...]
