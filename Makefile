@@ -42,7 +42,8 @@ lint: setup
 	$(BIN)/vermin --quiet --no-tips --violations --target=3.9- $$($(BIN)/python tests/layers.py)
 	@if [ -e scripts/docs ]; then $(BIN)/python scripts/docs --check; fi
 
-bench: setup
+bench:
+	@scripts/setup bench
 	$(BIN)/python scripts/bench $(ARGS)
 
 soak: setup

@@ -282,6 +282,39 @@ def trace(
     )
 
 
+@main.command(name="import")
+@click.argument("tool", type=click.Choice(("ipvsadm", "keepalived", "ldirectord")))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-o", "output", type=click.Path(path_type=Path), help="Write it there, a new file.")
+@click.option(
+    "--director",
+    metavar="NAME=ADDRESS",
+    help="The director's name and own address; default: this host's name, and a place to fill in.",
+)
+@click.option(
+    "--names",
+    type=click.Path(path_type=Path),
+    metavar="HOSTS",
+    help="A file like /etc/hosts, for the real servers' names; default: made of addresses.",
+)
+@click.option(
+    "--config-id",
+    "identity",
+    metavar="ID",
+    help="What keepalived's @conditions mean (its -i); default: the director's name.",
+)
+def import_(*, tool: str, file: Path, **options: Any) -> int:
+    """Write a spec of what another load balancer's FILE says (`ipvsadm -Sn`, keepalived.conf,
+    ldirectord.cf).
+
+    What a spec cannot say becomes a comment where it would stand, with the reason. Exit code 5 if
+    clients would not be served as before.
+    """
+    from onearm.imports.command import Options, import_command
+
+    return import_command(tool, file, Options(**options))
+
+
 @main.group(cls=Lines)
 def lab() -> None:
     """The reference network, with real IPVS, on this machine."""

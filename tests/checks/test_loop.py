@@ -7,6 +7,7 @@ import queue
 import resource
 import socket
 import threading
+import time
 from dataclasses import replace
 from ipaddress import IPv4Address
 
@@ -193,18 +194,6 @@ def test_a_taken_port_is_passed_over_and_a_taken_block_is_no_result():
     assert f"no free source port for server-2 among {ports[0]}-{ports[2]}" in trouble.text
 
 
-def test_the_same_pair_of_ports_in_use_is_passed_over():
-    ports = block(2)
-    source = IPv4Address("127.0.0.9")
-    with Tcp(until_closed) as server, socket.socket() as busy:
-        busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        busy.bind((str(source), ports[1]))
-        busy.connect(("127.0.0.1", server.port))
-        with Heard(target(check("tcp"), server.port, source=source, source_ports=ports)) as heard:
-            assert all(result.ok for result in rounds(heard, "one", 4))
-            assert heard.troubles.empty()
-
-
 def test_the_mark_is_set_or_that_it_may_not_be_is_trouble(monkeypatch):
     marks = []
     close = Probe.close
@@ -299,6 +288,37 @@ def test_a_stall_of_ours_is_no_timeout_of_theirs():
     assert wheel.wait_s(109.0) == pytest.approx(2 * TICK_S)
     assert wheel.take().begins == ["next"]
     assert wheel.wait_s(109.0) is None and wheel.late_s(109.0) is None
+
+
+def test_the_loop_makes_up_for_a_stall_by_being_late_with_all_that_follows():
+    with Heard() as heard:  # without targets its thread sleeps
+        checks = heard.checks
+        checks._wheel = Wheel(100.0)
+        checks._wheel.slot(1.0).begins.append("first")
+        checks._wheel.slot(1.0 + 3 * TICK_S).begins.append("second")
+        for now in (100.9, 109.0, 109.0, 109.0 + 2 * TICK_S):
+            checks._tick(now)
+        assert list(checks._due) == ["first"]
+        assert checks.counts.paused_s == checks.counts.late_most_s == pytest.approx(8.0)
+        checks._tick(109.0 + 3.5 * TICK_S)
+        assert list(checks._due) == ["first", "second"]
+        assert checks.counts.paused_s == pytest.approx(8.0), "what is late by less than a tick"
+        checks._due.clear()
+
+
+def test_a_stall_of_the_thread_is_counted():
+    stalls = iter([1.0])
+    with Tcp(says(http(b"200 OK"))) as server:
+        heard = Heard(target(check("http", timeout_s=2, interval_s=0.1), server.port))
+
+        def tell(result):
+            time.sleep(next(stalls, 0))
+            heard.results.put(result)
+
+        heard.checks._tell = tell
+        with heard:
+            assert all(result.ok for result in rounds(heard, "one", 5))
+            assert heard.checks.counts.paused_s > 0
 
 
 def test_what_is_due_never_comes_early():

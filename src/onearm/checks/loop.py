@@ -176,7 +176,7 @@ class Checks:
     def _step(self, probe: Probe, mask: int | None, now: float) -> None:
         """Let a probe begin or go on. What goes wrong with one is no reason to leave the others."""
         try:
-            verdict = probe.begin(self) if mask is None else probe.ready(mask)
+            verdict = probe.begin(self) if mask is None else probe.ready(mask, self)
         except Down as down:
             verdict = down.verdict
         except Ours as trouble:

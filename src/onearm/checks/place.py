@@ -99,10 +99,11 @@ class Place:
         return sock
 
     def _bound(self, kind: int) -> SocketType:
-        """Try the source ports in turn until one is free both here and towards the target."""
+        """Try the source ports in turn until one is free."""
         for port in self._turns():
             sock = self._made(kind, 0)
-            if self._bind(sock, port) and self._begun(sock, sock.connect_ex(self.where), port):
+            if self._bind(sock, port):
+                self._begun(sock, sock.connect_ex(self.where))
                 return sock
             sock.close()
         ports = self.ports or range(0)
@@ -133,11 +134,8 @@ class Place:
             raise ours(error.errno or 0, text) from None
         return True
 
-    def _begun(self, sock: SocketType, code: int, port: int = 0) -> bool:
-        """Judge what connect() said; False when just this pair of ports is taken."""
-        if code in {0, errno.EINPROGRESS}:
-            return True
-        if port and code == errno.EADDRNOTAVAIL:
-            return False
-        sock.close()
-        raise Down(early(code, f"the probe of {self.target.host} at {self.address}").reason)
+    def _begun(self, sock: SocketType, code: int) -> None:
+        """Judge what connect() said."""
+        if code not in {0, errno.EINPROGRESS}:
+            sock.close()
+            raise Down(early(code, f"the probe of {self.target.host} at {self.address}").reason)

@@ -35,7 +35,7 @@ class Probe:
         """Open what is needed."""
         raise NotImplementedError
 
-    def ready(self, events: int, /) -> Verdict | None:
+    def ready(self, events: int, watch: Watch, /) -> Verdict | None:
         """Go on; None while there is no verdict."""
         raise NotImplementedError
 

@@ -35,13 +35,12 @@ def environment(target: Target) -> dict[str, str]:
 class Script(Probe):
     """Its end is seen by a pidfd; its words are read as they come, so that it is never stuck."""
 
-    __slots__ = ("child", "pidfd", "said", "spoken", "stderr", "watch")
+    __slots__ = ("child", "pidfd", "said", "spoken", "stderr")
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         self.child: subprocess.Popen[bytes] | None = None
         self.pidfd = self.stderr = -1
-        self.watch: Watch | None = None
         self.said = b""
         self.spoken = 0
 
@@ -51,7 +50,6 @@ class Script(Probe):
             self._start(list(argv))
         except OSError as error:
             raise ours(error.errno or 0, f"{argv[0]} cannot be started") from None
-        self.watch = watch
         watch.watch(self.pidfd, EPOLLIN, self)
         watch.watch(self.stderr, EPOLLIN, self)
         return None
@@ -73,11 +71,11 @@ class Script(Probe):
             os.close(words)
         self.pidfd = os.pidfd_open(self.child.pid)
 
-    def ready(self, events: int, /) -> Verdict | None:
+    def ready(self, events: int, watch: Watch, /) -> Verdict | None:
         if self.child is None or not events:
             return None
         if self.stderr >= 0:
-            self._read()
+            self._read(watch)
         if os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return None
         kill(self.child)  # what it left behind; its number is its own until it is waited for
@@ -100,12 +98,12 @@ class Script(Probe):
             return
         kill(self.child)
         if self.child.poll() is None and self.pidfd >= 0:
-            watch.watch(self.pidfd, EPOLLIN, Remains(self, watch))
+            watch.watch(self.pidfd, EPOLLIN, Remains(self))
         else:
             bury(self.child, self.pidfd)
         self.child, self.pidfd = None, -1
 
-    def _read(self) -> None:
+    def _read(self, watch: Watch) -> None:
         """Keep the beginning of what it says; the rest is read so that it is not stuck."""
         try:
             data = os.read(self.stderr, PIECE)
@@ -113,8 +111,8 @@ class Script(Probe):
             return
         self.spoken += len(data)
         self.said += data[: KEPT - len(self.said)]
-        if (not data or self.spoken > STDERR_MOST) and self.watch is not None:
-            self._hang_up(self.watch)
+        if not data or self.spoken > STDERR_MOST:
+            self._hang_up(watch)
 
     def _hang_up(self, watch: Watch) -> None:
         watch.unwatch(self.stderr)
@@ -125,17 +123,17 @@ class Script(Probe):
 class Remains(Probe):
     """A child that was killed and is not gone yet: nobody waits for it, it is buried when it is."""
 
-    __slots__ = ("child", "pidfd", "watch")
+    __slots__ = ("child", "pidfd")
 
-    def __init__(self, script: Script, watch: Watch) -> None:
+    def __init__(self, script: Script) -> None:
         super().__init__(script.place)
         if script.child is None:
             raise ValueError("a script without a child leaves none behind")
-        self.child, self.pidfd, self.watch = script.child, script.pidfd, watch
+        self.child, self.pidfd = script.child, script.pidfd
 
-    def ready(self, events: int, /) -> Verdict | None:
+    def ready(self, events: int, watch: Watch, /) -> Verdict | None:
         if events:
-            self.close(self.watch)
+            self.close(watch)
         return None
 
     def close(self, watch: Watch) -> None:

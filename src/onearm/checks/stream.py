@@ -46,7 +46,7 @@ class Conversation(Probe):
         watch.watch(self.sock.fileno(), EVENTS, self)
         return None
 
-    def ready(self, events: int, /) -> Verdict | None:
+    def ready(self, events: int, _watch: Watch, /) -> Verdict | None:
         if self.sock is None:
             return None
         if not self.connected:

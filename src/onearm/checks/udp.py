@@ -38,7 +38,7 @@ class Asking(Probe):
             return early(error.errno or 0, f"the probe of {self.place.target.host}")
         return None
 
-    def ready(self, events: int, /) -> Verdict | None:
+    def ready(self, events: int, _watch: Watch, /) -> Verdict | None:
         if self.sock is None:
             return None
         if events & BROKEN:

@@ -13,7 +13,7 @@ Begin = TypeVar("Begin")
 Expiry = TypeVar("Expiry")
 
 
-@dataclass
+@dataclass(slots=True)
 class Slot(Generic[Begin, Expiry]):
     """What is due at one tick; expiries come first."""
 

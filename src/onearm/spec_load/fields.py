@@ -118,13 +118,14 @@ def address(node: yaml.Node, what: str) -> IPv4Address:
         raise Wrong(
             f"{what} {shown(node)} is no IPv4 address: write one like 203.0.113.2"
         ) from None
-    for bad, why in _unusable(value):
+    for bad, why in unusable(value):
         if bad:
             raise Wrong(f"{what} {found} is {why}: one host's own unicast address belongs here")
     return value
 
 
-def _unusable(value: IPv4Address) -> Iterable[tuple[bool, str]]:
+def unusable(value: IPv4Address) -> Iterable[tuple[bool, str]]:
+    """Say of each kind of address that no host can have whether this is one."""
     yield value.packed[0] == 0, "an unspecified address (0.0.0.0/8)"
     yield value.is_loopback, "a loopback address (127.0.0.0/8)"
     yield value.is_link_local, "a link-local address (169.254.0.0/16)"
