@@ -97,7 +97,8 @@ LAYERS = (
     Layer("schedule", "model spec", **PURE),
     Layer("evidence", "model facts spec errors traffic kernel.frames"),
     Layer("flows", "model facts spec evidence kernel.frames traffic"),
-    Layer("verify", "model facts spec desire preflight resting schedule evidence flows"),
+    Layer("case", "facts spec resting schedule evidence flows"),
+    Layer("verify", "model facts spec case desire preflight resting schedule evidence flows"),
     Layer(
         "probe",
         "model facts spec errors each preflight reach resting schedule session evidence traffic"
@@ -105,11 +106,11 @@ LAYERS = (
     ),
     Layer(
         "proof",
-        "spec errors cloud cloud_check_groups flows schedule session evidence probe verify",
+        "spec errors case cloud cloud_check_groups flows schedule session evidence probe verify",
     ),
     Layer(
         "report",
-        "spec errors wire planfile silence render resting session evidence probe verify reach",
+        "spec errors wire case planfile silence render resting session evidence probe verify reach",
     ),
     Layer(
         "doctor.gather",
@@ -123,8 +124,8 @@ LAYERS = (
     ),
     Layer(
         "doctor*",
-        "model facts spec finding silence desire preflight resting snapshot evidence flows verify"
-        " vitals words doctor.*",
+        "model facts spec case finding silence desire preflight resting snapshot evidence flows"
+        " verify vitals words doctor.*",
         **PURE,
     ),
     Layer("ladder", "spec evidence flows kernel.frames"),

@@ -6,16 +6,17 @@ from ipaddress import ip_address
 import pytest
 
 from onearm import resting
+from onearm.case import Case
 from onearm.evidence import Evidence, Trial
 from onearm.facts import DaemonFact, DestinationFact, OutFact, ServiceFact
-from onearm.flows import PROBE_PORTS
+from onearm.flows import PROBE_PORTS, Names
 from onearm.kernel.frames import Frame
 from onearm.model import Drain, Mark, Service
 from onearm.probe import Probe
 from onearm.session import Session
 from onearm.spec import Member, Policy
 from onearm.traffic import Attempt
-from onearm.verify import FAIL, PASS, UNPROVED, Case, Names, judge
+from onearm.verify import FAIL, PASS, UNPROVED, judge
 from worlds import DIRECTOR, SERVERS, SERVICE, SPEC, VIP, host
 
 CLIENT, PORT, SYN, ACK = "198.51.100.10", 40000, 0x02, 0x10

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from onearm import planfile, wire
 from onearm import spec as spec_module
+from onearm.case import at_rest
 from onearm.errors import PlaceError, Refused, UsageError
 from onearm.evidence import Evidence
 from onearm.probe import LAB_ROUTER, Client, Probe, bystand, default_clients, meet
@@ -24,7 +25,7 @@ from onearm.resting import words
 from onearm.session import Session
 from onearm.silence import in_l2, speaks_arp
 from onearm.spec import Spec, VirtualService
-from onearm.verify import FAIL, PASS, UNPROVED, Property, about, at_rest, judge
+from onearm.verify import FAIL, PASS, UNPROVED, Property, about, judge
 
 STYLES = {PASS: "bold green", FAIL: "bold red", UNPROVED: "bold yellow"}
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from onearm.case import Case
 from onearm.desire import director_link
 from onearm.evidence import Evidence
 from onearm.facts import Facts, HostFacts, LinkFact, NeighbourFact, OutFact, ServiceFact
@@ -15,7 +16,7 @@ from onearm.model import Action, Address, ArpSilence
 from onearm.preflight import vips_of
 from onearm.resting import of_service, resting
 from onearm.spec import Host, Spec, VirtualService
-from onearm.verify import Case, Property
+from onearm.verify import Property
 from onearm.vitals import Vitals
 
 STALE = 0x01 | 0x20  # NUD_INCOMPLETE | NUD_FAILED (include/uapi/linux/neighbour.h)
