@@ -121,6 +121,24 @@ def test_a_ramping_server_may_have_any_share(lab, path, healthy):
         lab.onearm("apply", path, "--yes", code=0)
 
 
+def test_an_isolated_server_is_so_for_its_answers_in_arp(lab, path, healthy):
+    lab.onearm("apply", lab.spec(f"isolate: true\n{SPEC}", "isolate.yaml"), "--yes", code=0)
+    before = lab.on(
+        "server-2", "sysctl", "net.ipv4.conf.all.arp_ignore", "net.ipv4.conf.eth0.arp_ignore"
+    )
+    try:
+        lab.sh(
+            "server-2", "sysctl -w net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.eth0.arp_ignore=0"
+        )
+        becomes(healthy, server_2="down", server_3="up")
+        found = doctor(lab, lab.folder / "isolate.yaml", 5)
+        assert [(f["id"], f["party"]) for f in found] == [("arp.answers", "server-2")]
+        assert "health.isolated" in {effect["id"] for effect in found[0]["explains"]}
+    finally:
+        lab.on("server-2", "sysctl", "-p", "/dev/stdin", stdin=before.encode())
+        lab.onearm("apply", path, "--yes", code=0)
+
+
 def test_a_check_that_cannot_succeed_is_quoted_and_nobody_left_fails(lab, path, healthy):
     """The servers are well, so that nothing but the check's own reason can be said."""
     wrong = lab.spec(SPEC.replace("fall: 2", "fall: 2, port: 81"), "wrong.yaml")

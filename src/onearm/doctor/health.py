@@ -9,7 +9,7 @@ from onearm.doctor.observations import Observations
 from onearm.facts import HostFacts, OutFact
 from onearm.model import CheckMark
 from onearm.resting import held, partly, words
-from onearm.snapshot import DOWN, DRAINED, DRAINING, UNKNOWN
+from onearm.snapshot import DOWN, DRAINED, DRAINING, ISOLATED, UNKNOWN
 from onearm.spec import Host, VirtualService
 from onearm.verify import about
 
@@ -32,6 +32,8 @@ def _runs(o: Observations, facts: HostFacts) -> bool:
 def down(o: Observations) -> Iterator[Clue]:
     """Find real servers that fail their checks."""
     for director, service, fact in _told(o, DOWN):
+        if fact.reason.startswith(ISOLATED):
+            continue
         served = "is served all the same" if fact.weight else "is out of rotation"
         until = "" if fact.weight else "; no new connection goes there until checks end well again"
         yield Clue(
@@ -45,6 +47,21 @@ def down(o: Observations) -> Iterator[Clue]:
             about=about(service),
             touches=(fact.host,),
         )
+
+
+def isolated(o: Observations) -> Iterator[Clue]:
+    """Find real servers that are out because they answer for a VIP."""
+    for director, service, fact in _told(o, DOWN):
+        if fact.reason.startswith(ISOLATED):
+            yield Clue(
+                fact.host,
+                f"{fact.host} is out of rotation in {about(service)}, by `isolate` in the spec",
+                "silence in ARP for every VIP",
+                f"the daemon says: {fact.reason}",
+                f"silence it there; it comes back when {director.name} hears it no more",
+                about=about(service),
+                touches=(fact.host,),
+            )
 
 
 def none_left(o: Observations) -> Iterator[Clue]:
