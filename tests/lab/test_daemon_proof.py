@@ -1,7 +1,7 @@
 """verify, trace and doctor beside a real daemon: what it holds out, why, and its own end."""
 
 import pytest
-from directors import HOST, director, rotation
+from directors import HOME, HOST, director, rotation
 from labs import reference
 
 pytestmark = pytest.mark.lab
@@ -184,6 +184,22 @@ def test_forwarding_on_a_director_that_checks_through_the_vip_is_warned_of(lab, 
         assert "director.forwards" in lab.onearm("plan", path).out
     finally:
         lab.on(HOST, "sysctl", "-w", "net.ipv4.ip_forward=0")
+
+
+def test_a_file_that_the_daemon_refuses_is_named(lab, path, healthy):
+    lab.sh(HOST, f"echo 'resink: 1s' >>{HOME}")
+    try:
+        healthy.wait(lambda: "is not taken" in healthy.log())
+        assert verified(lab, path, "--strict") == ({}, {})
+        first = doctor(lab, path, 5)[0]
+        assert (first["id"], first["party"], first["severity"]) == (
+            "daemon.behind",
+            HOST,
+            "warning",
+        )
+        assert "resink" in first["observed"]
+    finally:
+        lab.onearm("apply", path, "--yes", code=0)
 
 
 def test_a_killed_daemon_is_named_and_what_it_left_undone_with_it(lab, path, healthy):

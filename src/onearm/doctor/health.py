@@ -20,7 +20,7 @@ def _told(o: Observations, *states: str) -> Iterator[Found]:
     """List the destinations in some states, each with the director that says so."""
     for director, _ in o.directors:
         for service in o.spec.services:
-            for _, fact in sorted(o.resting(service, director.name).items()):
+            for _, fact in sorted(o.resting(service).items()):
                 if fact.state in states:
                     yield director, service, fact
 
@@ -68,7 +68,7 @@ def none_left(o: Observations) -> Iterator[Clue]:
     """Find services all of whose real servers are out of rotation."""
     for director, _ in o.directors:
         for service in o.spec.services:
-            found = o.resting(service, director.name)
+            found = o.resting(service)
             out = held(service, found)
             wanted = {member.host for member in service.members if member.weight}
             if out and wanted == out.keys() and not partly(service, found):
