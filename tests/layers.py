@@ -93,7 +93,7 @@ LAYERS = (
         " reconcile reach foresight"
         " places.look places.remote*",
     ),
-    Layer("resting", "facts rotation snapshot spec", **PURE),
+    Layer("resting", "model facts rotation snapshot spec", **PURE),
     Layer("schedule", "model spec", **PURE),
     Layer("evidence", "model facts spec errors traffic kernel.frames"),
     Layer("flows", "model facts spec evidence kernel.frames traffic"),

@@ -124,6 +124,7 @@ def pending(*resources, place=NEUTRON):
 
 
 DOWN = OutFact("tcp", VIP, 80, "r1", "down", "connection refused")
+ISOLATED = replace(DOWN, reason=f"isolated: it answers ARP for the VIP {VIP}")
 MARK = Mark(CheckMark(0x6F610001, ADDRESSES["r1"], "r1"), ("default",))
 
 

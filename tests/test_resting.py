@@ -50,6 +50,9 @@ def seen(*servers, before, after=None, service=SERVICE):
     """Give the evidence of connections that these servers got and answered; None: reset here."""
     found = Evidence(machines=MACHINES, frames={name: [] for name in MACHINES})
     found.before, found.after = before, before if after is None else after
+    known = replace(SPEC, services=(service,))
+    found.rest_before = resting.resting(known, found.before)
+    found.rest_after = resting.resting(known, found.after)
     attempts = []
     for port, name in enumerate(servers, PORT):
         result = "connected" if name else "refused"
@@ -143,11 +146,11 @@ def test_a_drain_by_hand_stands_in_the_mark_where_no_daemon_runs():
     drained = Service("tcp", VIP, 80, drains=(Drain("r2", "2026-01-01T00:00:00+00:00"),))
     marks = (Mark(drained, ("default",)),)
     moment = director(name="", marks=marks, weights=(1, 0))
-    (fact,) = resting.resting(SPEC, moment)
+    fact = resting.of_service(SERVICE, resting.resting(SPEC, moment))["r2"]
     assert (fact.host, fact.state) == ("r2", "drained")
     assert statuses(judged(*["r1"] * 8, before=moment)) == {}
-    assert resting.resting(SPEC, director(name="", marks=(Mark(drained, ("other",)),))) == ()
-    assert resting.resting(SPEC, director(marks=marks)) == ()  # a daemon speaks for itself
+    assert resting.resting(SPEC, director(name="", marks=(Mark(drained, ("other",)),))) == {}
+    assert resting.resting(SPEC, director(marks=marks)) == {}  # a daemon speaks for itself
 
 
 def test_whole_turns_are_tried_of_those_in_rotation():
@@ -156,7 +159,7 @@ def test_whole_turns_are_tried_of_those_in_rotation():
     client = type("Client", (), {"sources": (ip_address(CLIENT),)})
     probe = Probe(Session(known), [], cold=False)
     assert len(probe._sources(service, client)) == 10
-    probe.evidence.before = director(DOWN)
+    probe.evidence.rest_before = resting.resting(known, director(DOWN))
     assert len(probe._sources(service, client)) == 8
 
 

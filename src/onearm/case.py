@@ -9,7 +9,7 @@ from onearm import schedule
 from onearm.evidence import Evidence, Trial
 from onearm.facts import Facts, OutFact, ServiceFact
 from onearm.flows import Flow, Names, Way, follow
-from onearm.resting import held, of_service, partly, resting, without
+from onearm.resting import held, of_service, partly, without
 from onearm.spec import Spec, VirtualService
 
 
@@ -33,7 +33,7 @@ class Case:
 
     def __post_init__(self) -> None:
         self.ways, self.strange = follow(self.spec, self.evidence, self.trials, self.names)
-        self.held, self.partly = at_rest(self.spec, self.evidence, self.service)
+        self.held, self.partly = at_rest(self.evidence, self.service)
 
     @property
     def total(self) -> int:
@@ -118,11 +118,11 @@ class Case:
 
 
 def at_rest(
-    spec: Spec, evidence: Evidence, service: VirtualService
+    evidence: Evidence, service: VirtualService
 ) -> tuple[dict[str, OutFact], dict[str, OutFact]]:
     """Say who was out of rotation all the time, and who was in it by a part or for a while."""
-    before = of_service(service, resting(spec, evidence.before))
-    after = of_service(service, resting(spec, evidence.after))
+    before = of_service(service, evidence.rest_before)
+    after = of_service(service, evidence.rest_after)
     out, later = held(service, before), held(service, after)
     both = {host: fact for host, fact in later.items() if host in out}
     some = {**out, **later, **partly(service, before), **partly(service, after)}

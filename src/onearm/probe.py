@@ -96,10 +96,12 @@ class Probe:
         if self.cold:
             self._flush()
         found.before = self._directors()
+        found.rest_before = resting(self._spec, found.before)
         for service in self._spec.services if self.services is None else self.services:
             self._try(service)
         time.sleep(SETTLE_S)
         found.after = self._directors()
+        found.rest_after = resting(self._spec, found.after)
         ports = {attempt.source_port for trial in found.trials for attempt in trial.attempts}
         for name, (frames, lost) in self._each(
             self._watched, lambda place: place.captured(CAPTURE, ports)
@@ -210,7 +212,7 @@ class Probe:
     def _sources(self, service: VirtualService, client: Client) -> tuple[Address, ...]:
         if self.limit:
             return tuple(islice(cycle(client.sources), self.limit))
-        told = of_service(service, resting(self._spec, self.evidence.before))
+        told = of_service(service, self.evidence.rest_before)
         return sources_for(without(service, held(service, told)), client.sources)
 
 

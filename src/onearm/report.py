@@ -116,7 +116,7 @@ def _show(
     cold: bool,
 ) -> None:
     last = ""
-    rest = {about(service): _rest(spec, evidence, service) for service in spec.services}
+    rest = {about(service): _rest(evidence, service) for service in spec.services}
     for found in properties:
         if found.about != last:
             last = found.about
@@ -129,9 +129,9 @@ def _show(
     console.print(_summary(properties, evidence, cold=cold))
 
 
-def _rest(spec: Spec, evidence: Evidence, service: VirtualService) -> str:
+def _rest(evidence: Evidence, service: VirtualService) -> str:
     """Say who is out of rotation, and why; empty when all take their share."""
-    out, some = at_rest(spec, evidence, service)
+    out, some = at_rest(evidence, service)
     parts = [("out of rotation", out), ("in rotation in part", some)]
     return "; ".join(f"{label}: {words(found)}" for label, found in parts if found)
 
@@ -176,7 +176,7 @@ def _data(
             {"service": about(service), "host": host, "state": fact.state, "reason": fact.reason}
             | {"in_part": found is some}
             for service in spec.services
-            for out, some in [at_rest(spec, evidence, service)]
+            for out, some in [at_rest(evidence, service)]
             for found in (out, some)
             for host, fact in sorted(found.items())
         ],

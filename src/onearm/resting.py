@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from onearm.facts import Facts, HostFacts, OutFact
+from onearm.model import Key
 from onearm.rotation import drains_in, full_weight
 from onearm.snapshot import DRAINED
 from onearm.spec import Member, Spec, VirtualService
@@ -13,14 +14,17 @@ from onearm.spec import Member, Spec, VirtualService
 Resting = Mapping[str, OutFact]  # by host
 
 
-def resting(spec: Spec, facts: Facts) -> tuple[OutFact, ...]:
-    """List the destinations that are out of rotation, or not fully in it.
+def resting(spec: Spec, facts: Facts) -> dict[Key, Resting]:
+    """Give the destinations that are out of rotation, or not fully in it, by service.
 
     The directors of which there are facts say so: a daemon itself, and where none runs the marks
     of those that are drained by hand. Another spec's daemon has no say.
     """
-    told = (facts[d.name] for d in spec.directors if d.name in facts)
-    return tuple(fact for host in told for fact in _said(spec, host))
+    found: dict[Key, dict[str, OutFact]] = {}
+    for host in (facts[d.name] for d in spec.directors if d.name in facts):
+        for fact in _said(spec, host):
+            found.setdefault((fact.protocol, fact.vip, fact.port), {})[fact.host] = fact
+    return dict(found)
 
 
 def _said(spec: Spec, host: HostFacts) -> Iterable[OutFact]:
@@ -38,10 +42,9 @@ def _by_hand(spec: Spec, host: HostFacts) -> Iterator[OutFact]:
                 yield OutFact(*at, DRAINED, "drained by hand; undrain brings it back")
 
 
-def of_service(service: VirtualService, told: Iterable[OutFact]) -> dict[str, OutFact]:
-    """Pick those of one service, by host."""
-    key = (service.protocol, service.vip, service.port)
-    return {fact.host: fact for fact in told if (fact.protocol, fact.vip, fact.port) == key}
+def of_service(service: VirtualService, told: Mapping[Key, Resting]) -> Resting:
+    """Pick those of one service."""
+    return told.get((service.protocol, service.vip, service.port), {})
 
 
 def held(service: VirtualService, found: Resting) -> dict[str, OutFact]:

@@ -12,6 +12,7 @@ from onearm.model import Address
 # The states of a real server.
 UP, DOWN, UNKNOWN = "up", "down", "unknown"
 DRAINING, DRAINED, RAMPING, UNCHECKED = "draining", "drained", "ramping", "unchecked"
+ISOLATED = "isolated"  # how the reason of one that is down begins where it answers for a VIP
 
 
 @dataclass(frozen=True)

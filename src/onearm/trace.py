@@ -151,7 +151,8 @@ def _show(console: Console, traced: Trace, via: str | None) -> None:
 def _rest(traced: Trace, via: str | None) -> str:
     """Say so where the wanted server is not in rotation: then it cannot be hit."""
     told = traced.observed.resting(traced.service)
-    return f": out of rotation: {words({via: told[via]})}" if via in told else ""
+    found = {host: fact for host, fact in told.items() if host == via}
+    return f": out of rotation: {words(found)}" if found else ""
 
 
 def _rung(console: Console, o: Observations, rung: Rung) -> None:

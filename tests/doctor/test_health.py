@@ -8,6 +8,7 @@ import worlds
 from observed import (
     ADDRESSES,
     DOWN,
+    ISOLATED,
     MARK,
     STATEFUL,
     VIP,
@@ -58,6 +59,15 @@ def test_the_cause_on_the_real_server_is_named_and_explains_it(cause, observed):
     (one,) = diagnose(daemon(DOWN, o=observed, gone=["r1"])).named
     assert one.finding.id == cause
     assert [effect.id for effect in one.because] == ["health.down"]
+
+
+def test_one_that_is_isolated_is_so_for_its_answers_in_arp():
+    loud = with_facts("r1", sysctls={"net/ipv4/conf/eth0/arp_announce": "2"})
+    (one,) = diagnose(daemon(ISOLATED, o=loud, gone=["r1"])).named
+    assert one.finding.id == "arp.answers"
+    assert [effect.id for effect in one.because] == ["health.isolated"]
+    named = diagnose(daemon(DOWN, o=loud, gone=["r1"])).named
+    assert {one.finding.id for one in named} == {"arp.answers", "health.down"}
 
 
 OTHERS = [

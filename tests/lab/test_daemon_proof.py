@@ -1,7 +1,7 @@
 """verify, trace and doctor beside a real daemon: what it holds out, why, and its own end."""
 
 import pytest
-from directing import HOST, Daemon
+from directors import HOME, HOST, director, rotation
 from labs import reference
 
 pytestmark = pytest.mark.lab
@@ -17,28 +17,34 @@ iptables-legacy -A INPUT -i eth0 -p tcp -j DROP
 
 
 @pytest.fixture(scope="module")
-def path(lab):
-    path = lab.spec(SPEC)
-    lab.onearm("apply", path, "--yes", code=0)
-    lab.nodes.end()  # the lock that they hold is the daemon's now
-    yield path
-    lab.onearm("destroy", path, "--yes", code=0)
+def daemon(lab):
+    with director(lab, SPEC) as daemon:
+        yield daemon
 
 
-@pytest.fixture(scope="module")
-def daemon(lab, path):
-    made = Daemon(lab, path)
-    made.start()
-    yield made
-    made.end()
+@pytest.fixture
+def path(daemon):
+    return daemon.spec
+
+
+def becomes(daemon, **states):
+    """Wait until it shows these states."""
+    wanted = {name.replace("_", "-"): state for name, state in states.items()}
+
+    def shown():
+        status = daemon.lab.onearm("status", daemon.spec, "--json").json()
+        services = status["directors"][HOST]["daemon"]["services"]
+        return {s["host"]: s["state"] for one in services for s in one.get("servers", ())}
+
+    daemon.wait(lambda: wanted.items() <= shown().items())
 
 
 @pytest.fixture
 def healthy(daemon):
     """A daemon under which all is well, before and after."""
-    daemon.becomes(server_2="up", server_3="up")
+    becomes(daemon, server_2="up", server_3="up")
     yield daemon
-    daemon.becomes(server_2="up", server_3="up")
+    becomes(daemon, server_2="up", server_3="up")
 
 
 def doctor(lab, path, code):
@@ -65,7 +71,7 @@ def test_beside_a_healthy_daemon_all_is_proved_and_nothing_found(lab, path, heal
 def test_a_server_without_the_vip_is_out_and_the_missing_vip_is_named_first(lab, path, healthy):
     lab.on("server-2", "ip", "address", "del", VIP, "dev", "eth-vip")
     try:
-        healthy.becomes(server_2="down", server_3="up")
+        becomes(healthy, server_2="down", server_3="up")
         out, rest = verified(lab, path, "--cold", "--strict")
         assert (out.keys(), out["server-2"]["state"], rest) == ({"server-2"}, "down", {})
         told = lab.onearm("verify", path, code=0).out
@@ -83,7 +89,7 @@ def test_a_missing_destination_that_the_daemon_did_not_take_is_healed_not_excuse
     lab, path, healthy
 ):
     lab.on(HOST, "ipvsadm", "-d", "-t", "203.0.113.2:80", "-r", "203.0.113.4")
-    healthy.until(lambda _: "203.0.113.4" in lab.on(HOST, "ipvsadm", "-Ln"))
+    healthy.wait(lambda: rotation(lab) == {"server-2": 1, "server-3": 1})
     assert verified(lab, path, "--strict") == ({}, {})
 
 
@@ -103,9 +109,9 @@ def test_a_ramping_server_may_have_any_share(lab, path, healthy):
     lab.onearm("apply", lab.spec(slow, "slow.yaml"), "--yes", code=0)
     try:
         lab.on("server-2", "ip", "address", "del", VIP, "dev", "eth-vip")
-        healthy.becomes(server_2="down")
+        becomes(healthy, server_2="down")
         lab.on("server-2", "ip", "address", "add", VIP, "dev", "eth-vip")
-        healthy.becomes(server_2="ramping", server_3="up")
+        becomes(healthy, server_2="ramping", server_3="up")
         slow = lab.folder / "slow.yaml"
         out, rest = verified(lab, slow, "--strict")
         assert [(h, one["in_part"]) for h, one in out.items()] == [("server-2", True)]
@@ -115,12 +121,30 @@ def test_a_ramping_server_may_have_any_share(lab, path, healthy):
         lab.onearm("apply", path, "--yes", code=0)
 
 
+def test_an_isolated_server_is_so_for_its_answers_in_arp(lab, path, healthy):
+    lab.onearm("apply", lab.spec(f"isolate: true\n{SPEC}", "isolate.yaml"), "--yes", code=0)
+    before = lab.on(
+        "server-2", "sysctl", "net.ipv4.conf.all.arp_ignore", "net.ipv4.conf.eth0.arp_ignore"
+    )
+    try:
+        lab.sh(
+            "server-2", "sysctl -w net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.eth0.arp_ignore=0"
+        )
+        becomes(healthy, server_2="down", server_3="up")
+        found = doctor(lab, lab.folder / "isolate.yaml", 5)
+        assert [(f["id"], f["party"]) for f in found] == [("arp.answers", "server-2")]
+        assert "health.isolated" in {effect["id"] for effect in found[0]["explains"]}
+    finally:
+        lab.on("server-2", "sysctl", "-p", "/dev/stdin", stdin=before.encode())
+        lab.onearm("apply", path, "--yes", code=0)
+
+
 def test_a_check_that_cannot_succeed_is_quoted_and_nobody_left_fails(lab, path, healthy):
     """The servers are well, so that nothing but the check's own reason can be said."""
     wrong = lab.spec(SPEC.replace("fall: 2", "fall: 2, port: 81"), "wrong.yaml")
     lab.onearm("apply", wrong, "--yes", code=0)
     try:
-        healthy.becomes(server_2="down", server_3="down")
+        becomes(healthy, server_2="down", server_3="down")
         out, rest = verified(lab, wrong, code=5)
         assert out.keys() == {"server-2", "server-3"}
         said = rest["path.every_destination"]
@@ -140,12 +164,12 @@ def test_a_check_that_cannot_succeed_is_quoted_and_nobody_left_fails(lab, path, 
 def test_a_firewall_that_takes_answers_to_checks_is_named_before_the_servers(lab, path, healthy):
     lab.sh(HOST, STATEFUL)
     try:
-        healthy.becomes(server_2="down", server_3="down")
+        becomes(healthy, server_2="down", server_3="down")
         first = doctor(lab, path, 5)
         assert [(f["id"], f["party"]) for f in first] == [("fw.d.checks", HOST)]
         tool, *words = first[0]["cure"].split()
         lab.on(HOST, tool, *words)
-        healthy.becomes(server_2="up", server_3="up")
+        becomes(healthy, server_2="up", server_3="up")
         assert doctor(lab, path, 0) == []
     finally:
         lab.on(HOST, "iptables-legacy", "-F", "INPUT")
@@ -162,10 +186,26 @@ def test_forwarding_on_a_director_that_checks_through_the_vip_is_warned_of(lab, 
         lab.on(HOST, "sysctl", "-w", "net.ipv4.ip_forward=0")
 
 
+def test_a_file_that_the_daemon_refuses_is_named(lab, path, healthy):
+    lab.sh(HOST, f"echo 'resink: 1s' >>{HOME}")
+    try:
+        healthy.wait(lambda: "is not taken" in healthy.log())
+        assert verified(lab, path, "--strict") == ({}, {})
+        first = doctor(lab, path, 5)[0]
+        assert (first["id"], first["party"], first["severity"]) == (
+            "daemon.behind",
+            HOST,
+            "warning",
+        )
+        assert "resink" in first["observed"]
+    finally:
+        lab.onearm("apply", path, "--yes", code=0)
+
+
 def test_a_killed_daemon_is_named_and_what_it_left_undone_with_it(lab, path, healthy):
     lab.on("server-2", "ip", "address", "del", VIP, "dev", "eth-vip")
-    healthy.becomes(server_2="down")
-    healthy.end("KILL")
+    becomes(healthy, server_2="down")
+    healthy.kill()
     try:
         lab.on("server-2", "ip", "address", "add", VIP, "dev", "eth-vip")
         out, rest = verified(lab, path, "--strict", code=5)

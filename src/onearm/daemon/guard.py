@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from onearm.facts import HostFacts
 from onearm.model import Address
-from onearm.snapshot import Claimant
+from onearm.snapshot import ISOLATED, Claimant
 from onearm.spec import Spec
 
 FRESH = timedelta(seconds=5)  # asked twice a second, one that falls silent has stopped
@@ -53,7 +53,7 @@ class Guard:
         self.forget(now)
         servers = {host.name for host in spec.real_servers}
         return {
-            claimant.host: f"isolated: it answers ARP for the VIP {vip}"
+            claimant.host: f"{ISOLATED}: it answers ARP for the VIP {vip}"
             for vip, known in self.claimants.items()
             for claimant in known.values()
             if claimant.host in servers

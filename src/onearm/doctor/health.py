@@ -9,7 +9,7 @@ from onearm.doctor.observations import Observations
 from onearm.facts import HostFacts, OutFact
 from onearm.model import CheckMark
 from onearm.resting import held, partly, words
-from onearm.snapshot import DOWN, DRAINED, DRAINING, UNKNOWN
+from onearm.snapshot import DOWN, DRAINED, DRAINING, ISOLATED, UNKNOWN
 from onearm.spec import Host, VirtualService
 from onearm.verify import about
 
@@ -20,7 +20,7 @@ def _told(o: Observations, *states: str) -> Iterator[Found]:
     """List the destinations in some states, each with the director that says so."""
     for director, _ in o.directors:
         for service in o.spec.services:
-            for _, fact in sorted(o.resting(service, director.name).items()):
+            for _, fact in sorted(o.resting(service).items()):
                 if fact.state in states:
                     yield director, service, fact
 
@@ -32,6 +32,8 @@ def _runs(o: Observations, facts: HostFacts) -> bool:
 def down(o: Observations) -> Iterator[Clue]:
     """Find real servers that fail their checks."""
     for director, service, fact in _told(o, DOWN):
+        if fact.reason.startswith(ISOLATED):
+            continue
         served = "is served all the same" if fact.weight else "is out of rotation"
         until = "" if fact.weight else "; no new connection goes there until checks end well again"
         yield Clue(
@@ -47,11 +49,26 @@ def down(o: Observations) -> Iterator[Clue]:
         )
 
 
+def isolated(o: Observations) -> Iterator[Clue]:
+    """Find real servers that are out because they answer for a VIP."""
+    for director, service, fact in _told(o, DOWN):
+        if fact.reason.startswith(ISOLATED):
+            yield Clue(
+                fact.host,
+                f"{fact.host} is out of rotation in {about(service)}, by `isolate` in the spec",
+                "silence in ARP for every VIP",
+                f"the daemon says: {fact.reason}",
+                f"silence it there; it comes back when {director.name} hears it no more",
+                about=about(service),
+                touches=(fact.host,),
+            )
+
+
 def none_left(o: Observations) -> Iterator[Clue]:
     """Find services all of whose real servers are out of rotation."""
     for director, _ in o.directors:
         for service in o.spec.services:
-            found = o.resting(service, director.name)
+            found = o.resting(service)
             out = held(service, found)
             wanted = {member.host for member in service.members if member.weight}
             if out and wanted == out.keys() and not partly(service, found):

@@ -36,7 +36,7 @@ def _destinations(
     """
     servers = {server.name: server for server in o.spec.real_servers}
     for director, service, standing in _standing(o):
-        found = o.resting(service, director.name)
+        found = o.resting(service)
         for member in service.members:
             server = servers[member.host]
             held = [d for d in standing.destinations if d.server == server.address]
@@ -118,7 +118,7 @@ def port(o: Observations) -> Iterator[Clue]:
 def weights(o: Observations) -> Iterator[Clue]:
     """Find services none of whose destinations has a weight though the spec gives some."""
     for director, service, standing in _standing(o):
-        found = o.resting(service, director.name)
+        found = o.resting(service)
         wanted = any(resting.weight(service, member, found) for member in service.members)
         if not wanted or not standing.destinations:
             continue
@@ -140,7 +140,7 @@ def weight(o: Observations) -> Iterator[Clue]:
     for director, service, server, wanted, standing in _destinations(o):
         if standing is None or about(service) in empty or standing.weight == wanted:
             continue
-        told = o.resting(service, director.name).get(server.name)
+        told = o.resting(service).get(server.name)
         if told is not None and told.state == RAMPING:
             continue  # it grows from second to second
         yield Clue(
@@ -178,7 +178,7 @@ def unwanted(o: Observations) -> Iterator[Clue]:
     names = {server.address: server.name for server in o.spec.real_servers}
     for director, service, standing in _standing(o):
         wanted = {member.host for member in service.members}
-        wanted |= {host for host, told in o.resting(service, director.name).items() if told.weight}
+        wanted |= {host for host, told in o.resting(service).items() if told.weight}
         for held in standing.destinations:
             if held.weight and names.get(held.server) not in wanted:
                 yield Clue(

@@ -43,7 +43,8 @@ class Row(NamedTuple):
 
 
 ANY = ("hop.*", "path.*", "ipvs.synrecv")
-BYPASS = ("hop.around", "vip.duplicate", "arp.stale", "path.*", "hop.client_to_director")
+ISOLATED = "health.isolated"
+BYPASS = ("hop.around", "vip.duplicate", "arp.stale", "path.*", "hop.client_to_director", ISOLATED)
 SICK = "health.down"  # of what keeps a check, which comes from the director's own address, away
 AT_SERVER = ("hop.server_*", "hop.large_reply", "hop.crossed", "path.*", "ipvs.synrecv")
 
@@ -69,7 +70,7 @@ TABLE: tuple[Row, ...] = (
     Row("arp.off", ERROR, "a host's NIC takes no part in ARP", arp.switched_off,
         ("arp.*", "neigh.*", "hop.*", "path.*", "ipvs.synrecv", "vip.wrong_link", SICK)),
     Row("vip.duplicate", ERROR, "another machine answers for the VIP, or speaks in its name",
-        arp.duplicate, ("hop.*", "path.*", "arp.stale")),
+        arp.duplicate, ("hop.*", "path.*", "arp.stale", ISOLATED)),
     Row("arp.stale", ERROR, "a machine's neighbour entry for the VIP is not the director's MAC",
         arp.stale, ("hop.*", "path.*")),
     Row("director.second_address", ERROR, "the director's NIC has no address besides the VIP",
@@ -179,6 +180,8 @@ TABLE: tuple[Row, ...] = (
         way_back.udp_source, (*AT_SERVER, SICK)),
     Row(SICK, ERROR, "a real server fails the checks of the director's daemon", health.down,
         ("health.none", "ipvs.synrecv"), tested=RECORDED),
+    Row(ISOLATED, ERROR, "a real server is out of rotation since it answers for a VIP",
+        health.isolated, ("health.none",), tested=RECORDED),
     Row("health.none", ERROR, "every real server of a service is out of rotation",
         health.none_left, ("hop.director*", "path.*"), tested=RECORDED),
     Row("hop.crossed", ERROR, "replies come to the director", path.crossed,
