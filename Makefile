@@ -14,6 +14,7 @@ help:
 	@echo "make ovn     the whole of it with real ML2/OVN between the lab's hosts, two minutes"
 	@echo "make lint    ruff, mypy, and the hosts' Python 3.9"
 	@echo "make bench   what it costs, measured in one run"
+	@echo "make soak    a daemon under load while something breaks every few seconds; SECONDS=180 SEED=N"
 	@echo "make docs    the generated parts of docs/reference"
 
 setup:
@@ -22,7 +23,8 @@ setup:
 demo: setup
 	@scripts/demo
 
-test: setup
+test:
+	@scripts/setup test
 	$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --reruns=3 -rR $(ARGS)
 
 doctor-matrix: setup
@@ -44,8 +46,11 @@ bench:
 	@scripts/setup bench
 	$(BIN)/python scripts/bench $(ARGS)
 
+soak: setup
+	@$(BIN)/python scripts/soak
+
 docs: setup
 	@if [ -e scripts/docs ]; then $(BIN)/python scripts/docs; fi
 	$(BIN)/pytest tests/test_spec_published.py
 
-.PHONY: help setup demo test doctor-matrix ovn lint bench docs
+.PHONY: help setup demo test doctor-matrix ovn lint bench soak docs

@@ -50,17 +50,36 @@ LAYERS = (
         "places.remote*",
         "places.conversation places.look kernel.frames traffic errors wire model facts vitals",
     ),
+    Layer("serve", "", **NODE),
+    Layer("serve.client", "wire errors", **NODE),
+    Layer("alerts", "snapshot", **PURE),
+    Layer("serve.answer", "wire alerts snapshot serve.client"),
+    Layer("serve.ends", "errors snapshot serve.client serve.answer"),
+    Layer("serve.metrics", "__init__ alerts errors snapshot"),
+    Layer("serve.*", "wire errors snapshot serve.*"),
+    Layer("places.daemons", "errors facts model wire serve.client places.spec_file", **NODE),
     Layer("places.*", "kernel.* ledger model facts vitals errors wire places.*", **NODE),
     Layer("traffic", "kernel.* wire errors model facts", **NODE),
-    Layer("node", "traffic places.* kernel.* wire ledger errors model facts vitals", **NODE),
+    Layer(
+        "node",
+        "serve.client traffic places.* kernel.* wire ledger errors model facts vitals",
+        **NODE,
+    ),
     Layer("pattern*", "pattern_parse", **PURE),
     Layer("spec", "model errors spec_load.*", **PURE),
     Layer("spec_load.*", "model errors pattern spec spec_load.*"),
+    Layer("imports.command", "errors spec imports.*"),
+    Layer("imports.files", "errors imports.keepalived_text"),
+    Layer("imports*", "errors model pattern spec spec_load.* imports.*", **PURE),
     Layer("checks.icmp", "pattern model spec checks.*", kernel=True),
     Layer("checks.*", "pattern model spec checks.*"),
     Layer("silence", "model facts spec", **PURE),
     Layer("drain", "model facts spec", **PURE),
-    Layer("desire", "model facts cloud_facts cloud spec silence drain", **PURE),
+    Layer("snapshot", "model facts", **PURE),
+    Layer("health", "snapshot", **PURE),
+    Layer("rotation", "model facts spec drain health snapshot", **PURE),
+    Layer("desire", "model facts cloud_facts cloud spec silence drain rotation", **PURE),
+    Layer("foresight", "model facts spec desire diff health rotation snapshot", **PURE),
     Layer("preflight", "model facts cloud_facts cloud_checks finding spec silence desire", **PURE),
     Layer("commands*", "model cloud_facts commands_cloud", **PURE),
     Layer("diff", "model errors", **PURE),
@@ -71,23 +90,28 @@ LAYERS = (
     Layer(
         "session",
         "model facts cloud_facts cloud_checks finding spec errors each drain desire preflight diff"
-        " reconcile reach"
+        " reconcile reach foresight"
         " places.look places.remote*",
     ),
+    Layer("resting", "model facts rotation snapshot spec", **PURE),
     Layer("schedule", "model spec", **PURE),
     Layer("evidence", "model facts spec errors traffic kernel.frames"),
-    Layer("flows", "facts spec evidence kernel.frames traffic"),
-    Layer("verify", "model facts spec desire preflight schedule evidence flows"),
+    Layer("flows", "model facts spec evidence kernel.frames traffic"),
+    Layer("case", "facts spec resting schedule evidence flows"),
+    Layer("verify", "model facts spec case desire preflight resting schedule evidence flows"),
     Layer(
         "probe",
-        "model facts spec errors each preflight reach schedule session evidence traffic"
+        "model facts spec errors each preflight reach resting schedule session evidence traffic"
         " kernel.frames places.look places.remote*",
     ),
     Layer(
         "proof",
-        "spec errors cloud cloud_check_groups flows schedule session evidence probe verify",
+        "spec errors case cloud cloud_check_groups flows schedule session evidence probe verify",
     ),
-    Layer("report", "spec errors wire planfile silence render session evidence probe verify reach"),
+    Layer(
+        "report",
+        "spec errors wire case planfile silence render resting session evidence probe verify reach",
+    ),
     Layer(
         "doctor.gather",
         "model facts spec errors finding each preflight cloud_checks reach session silence evidence"
@@ -100,14 +124,15 @@ LAYERS = (
     ),
     Layer(
         "doctor*",
-        "model facts spec finding silence desire preflight evidence flows verify vitals words"
-        " doctor.*",
+        "model facts spec case finding silence desire preflight resting snapshot evidence flows"
+        " verify vitals words doctor.*",
         **PURE,
     ),
     Layer("ladder", "spec evidence flows kernel.frames"),
     Layer(
         "trace",
-        "spec errors wire planfile finding flows ladder render report session verify doctor.*",
+        "spec errors wire planfile finding flows ladder render report resting session verify"
+        " doctor.*",
     ),
     Layer("lab.*", "errors model lab.*", kernel=True),
     Layer("planfile", "model facts cloud_facts spec errors diff wire words commands finding"),
@@ -117,6 +142,23 @@ LAYERS = (
         "model facts cloud_facts cloud_checks spec errors diff wire words finding reconcile session"
         " planfile render proof report verify",
     ),
+    Layer("daemon.command", "errors spec kernel.* places.lock serve.shows daemon.*", kernel=False),
+    Layer(
+        "daemon.*",
+        "model facts spec errors wire checks* desire diff drain health rotation snapshot reconcile"
+        " words kernel.* places.look places.host places.director daemon.*",
+    ),
+    Layer("log", ""),
+    Layer("figures", "", **PURE),
+    Layer("screen", "alerts figures snapshot", **PURE),
+    Layer("watching", "alerts figures screen snapshot", **PURE),
+    Layer("watch", "errors render serve.ends snapshot watching"),
+    Layer(
+        "status",
+        "each errors planfile render screen serve.answer serve.ends session snapshot spec watch"
+        " wire",
+    ),
+    Layer("draining", "errors figures render serve.ends session spec"),
     Layer("cli*", "*"),
     Layer("__main__", "*"),
 )

@@ -62,6 +62,10 @@ VARIABLE = (
     (re.compile(r"\b(uml|native), kernel K.*"), "BACKEND"),
     (re.compile(r"(conns?|conn/s| ) +\d+$"), r"\1 N"),
     (re.compile(r"\b\d+ (frames|replies)"), r"N \1"),
+    (re.compile(r"^ +\d+ s  \d+ answered: .*"), "a second of a load"),
+    (re.compile(r"\d+ connections, \d+ answered$"), "N connections, N answered"),
+    (re.compile(r"^  by server-2 \d+, server-3 \d+; slowest"), "  by both; slowest"),
+    (re.compile(r"open: \d+\.\d MB"), "open: N MB"),
     (re.compile(r"server-[23](?= \S+ 203\.0\.113\.2$)"), "server-N"),  # whose turn it is
 )
 

@@ -168,6 +168,26 @@ def test_a_reader_that_goes_away_changes_no_exit_code(monkeypatch, tmp_path):
     assert (process.returncode, err) == (5, "done\n")
 
 
+def test_ctrl_c_in_the_middle_of_a_written_line_is_noted():
+    program = (
+        "import io, os, signal, sys\n"
+        "from onearm.operate import Watcher\n"
+        "class Raw(io.RawIOBase):\n"
+        "    def writable(self):\n"
+        "        return True\n"
+        "    def write(self, data):\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "        return os.write(2, data)\n"
+        "sys.stderr = io.TextIOWrapper(io.BufferedWriter(Raw()), line_buffering=True)\n"
+        "with Watcher(1, {}) as watcher:\n"
+        "    sys.stderr.write('draining\\n')\n"
+        "print(watcher.interrupted)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    assert done.stderr == "interrupted: ending after the batch in hand\ndraining\n"
+
+
 def test_what_was_printed_before_the_reader_went_is_there():
     done = onearm("--version")
     assert (done.returncode, done.stderr) == (0, "")

@@ -21,7 +21,7 @@ from onearm.model import (
     SecurityGroup,
     VipPort,
 )
-from onearm.spec import Member, VirtualService
+from onearm.spec import Check, Member, VirtualService
 from worlds import SERVICE
 
 REPLACE = {"director_groups": "replace"}
@@ -62,6 +62,19 @@ def test_the_director_owns_the_vip_and_speaks_for_its_clients():
         ("203.0.113.2/32", True),
         ("198.51.100.0/24", False),
         ("192.0.2.7/32", False),
+    }
+
+
+def test_checks_on_a_port_of_their_own_are_admitted_from_the_director_alone():
+    checked = (
+        replace(SERVICE, check=Check(port=8081)),
+        replace(SERVICE, port=53, protocol="udp", check=Check("icmp", "host")),
+    )
+    rules = of(GroupRule, made(replace(spec(), services=checked), cloud()), group=SERVER_GROUP)
+    of_checks = {row for row in said(rules) if row[3] == "203.0.113.3/32"}
+    assert of_checks == {
+        ("ingress", "tcp", 8081, "203.0.113.3/32"),
+        ("ingress", "icmp", 8, "203.0.113.3/32"),
     }
 
 

@@ -185,7 +185,7 @@ if sys.argv[1] == "install":
     open(state, "wb").write(data)
     assert sys.argv[2:6] == ["-D", "-m", "0700", "/dev/stdin"], sys.argv
     sys.exit()
-assert sys.argv[1:3] == ["python3", "-I"]
+assert sys.argv[1:3] == ["python3", "-IS"]
 if not os.path.exists(state):
     print("python3: can't open file", file=sys.stderr)
     sys.exit(CODE)

@@ -11,9 +11,9 @@ CLOUDS = {"pyroute2", "openstack", "keystoneauth1", "neutronclient", "requests",
 HEAVY = CLOUDS | {"click", "rich", "yaml"}
 
 
-def loaded(*argv):
+def loaded(*argv, isolated="-I"):
     """List the packages that a Python process loaded, all but its own standard library's."""
-    command = [sys.executable, "-I", "-X", "importtime", *map(str, argv)]
+    command = [sys.executable, isolated, "-X", "importtime", *map(str, argv)]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [line.split("|") for line in done.stderr.splitlines() if line.startswith("import time:")]
@@ -37,7 +37,7 @@ def test_help_loads_no_cloud_no_pyroute2_and_nothing_that_acts():
 
 def test_a_lab_command_loads_next_to_nothing():
     modules = loaded("-m", "onearm", "lab", "exec", "--help")
-    assert tops(modules) & HEAVY == set()
+    assert tops(modules) & (HEAVY | {"shutil", "subprocess", "json"}) == set()
     assert not any(name.startswith(("onearm.places", "onearm.kernel")) for name in modules)
 
 
@@ -49,8 +49,15 @@ def node(tmp_path):
 
 
 def test_the_node_says_hello_with_the_standard_library_alone(node):
-    modules = tops(loaded(node)) - tops(loaded("-c", "pass"))
+    modules = tops(loaded(node, isolated="-IS")) - tops(loaded("-c", "pass"))
     assert "onearm" in modules
     assert modules & HEAVY == set()
     tried = {"org"}  # pickle's own search for Jython
     assert modules - tried - {"onearm"} <= {*sys.stdlib_module_names}
+
+
+def test_the_node_starts_without_what_few_requests_need(node):
+    modules = loaded(node, isolated="-IS")
+    assert modules & {"ctypes", "threading", "subprocess", "onearm.places.examine"} == set()
+    if sys.version_info < (3, 13):  # from then on every dataclass asks `inspect`
+        assert "inspect" not in modules

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -72,6 +73,18 @@ def test_what_is_known_already_is_not_written_again(path):
     before = path.stat()
     Ledger(path).remember_hosts("web", ["a"])
     assert path.stat() == before
+
+
+def test_a_disk_that_is_full_refuses_only_what_is_news(path, monkeypatch):
+    ledger = Ledger(path)
+    ledger.mark("web", [DRAINS, LINK], {})
+    monkeypatch.setattr(ledger, "_write", full)
+    ledger.mark("web", [LINK, DRAINS], {})
+    ledger.unmark("mail", [state_key(LINK)])
+    for news in (replace(DRAINS, draining_since=None), CONNTRACK):
+        with pytest.raises(Denied, match=r"cannot be written \(No space left.*make room"):
+            ledger.mark("web", [news], {})
+    assert set(ledger.marks) == {state_key(DRAINS), state_key(LINK)}
 
 
 def test_nobody_else_may_read_it(path):
@@ -159,13 +172,13 @@ def full(*_args, **_options):
 @pytest.mark.parametrize("where", ["open", "fsync", "replace"])
 def test_a_full_disk_changes_neither_file_nor_memory(path, monkeypatch, where):
     ledger = Ledger(path)
-    ledger.mark("web", [LINK], {})
+    ledger.mark("web", [LINK, DRAINS], {})
     before = path.read_text()
     with monkeypatch.context() as patch:
         patch.setattr(f"os.{where}" if where != "replace" else "pathlib.Path.replace", full)
         for change in (
             lambda: ledger.mark("web", [CONNTRACK], {}),
-            lambda: ledger.unmark("web", [state_key(LINK)][:0]),
+            lambda: ledger.unmark("web", [state_key(LINK)]),
             lambda: ledger.remember_hosts("web", ["a"]),
         ):
             with pytest.raises(Denied, match=r"cannot be written .No space left on device"):
@@ -175,4 +188,4 @@ def test_a_full_disk_changes_neither_file_nor_memory(path, monkeypatch, where):
         assert ledger.hosts == {}
     assert path.read_text() == before
     ledger.mark("web", [CONNTRACK], {})
-    assert len(Ledger(path).marks) == 2
+    assert len(Ledger(path).marks) == 3

@@ -59,7 +59,7 @@ class Running:
 def node(folder, *prefix):
     file = folder / "node.pyz"
     file.write_bytes(DATA)
-    argv = [*prefix, sys.executable, "-I", str(file)]
+    argv = [*prefix, sys.executable, "-IS", str(file)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             yield Running(process)
@@ -92,6 +92,44 @@ def test_a_look_needs_no_role_and_no_rights(here):
     parts, reply = here.ask({"do": "look"})
     assert reply["ok"]["hostname"]
     assert all(isinstance(rows, list) for part in parts for rows in part.values())
+
+
+FAKE_DAEMON = """
+import os, signal, socket, sys
+os.makedirs("/run/onearm")
+door = socket.socket(socket.AF_UNIX)
+door.bind("/run/onearm/web.sock")
+door.listen(5)
+if not os.fork():
+    signal.alarm(60)
+    sock = door.accept()[0]
+    sock.recv(1000)
+    sock.sendall(b'{"part": [1]}\\n{"part": [2]}\\n{"ok": {"name": "web"}}\\n')
+"""
+
+
+@private
+def test_a_request_goes_on_to_the_daemon_of_that_name_and_its_answer_comes_back(tmp_path):
+    file = tmp_path / "daemon.py"
+    file.write_text(FAKE_DAEMON)
+    started = f"{SETUP.removesuffix(' exec')} {sys.executable} {file} && exec"
+    with node(tmp_path, *PRIVATE, "sh", "-c", started + ' "$@"', "sh") as running:
+        asked = {"do": "daemon", "name": "web", "request": {"do": "snapshot"}}
+        assert "named other" in running.error({**asked, "name": "other"})
+        assert running.ask(asked) == ([[1], [2]], {"ok": {"name": "web"}})
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"name": "nobody-s", "request": {"do": "left"}}, "onearm director SPEC"),
+        ({"name": "../../tmp/x", "request": {"do": "left"}}, "the name of one"),
+        ({"name": "web", "request": "left"}, "a request for it"),
+        ({"request": {"do": "left"}}, "expected text"),
+    ],
+)
+def test_a_daemon_that_is_not_there_is_told(here, request_, said):
+    assert said in here.error({"do": "daemon", **request_})
 
 
 NO_RIGHTS = ["setpriv", "--bounding-set", "-all"]
@@ -156,7 +194,7 @@ def test_what_may_not_be_looked_at_is_said_and_the_rest_is_told(tmp_path):
         ({"do": "who_has"}, "expected an address"),
         ({"do": "forget", "addresses": ["x"]}, "expected an address"),
         ({"do": "hosts", "name": "web", "hosts": "ab"}, "expected a list"),
-        ({"do": "lock", "wait_s": "long"}, "expected a number"),
+        ({"do": "lock", "name": "web", "wait_s": "long"}, "expected a number"),
         ({"do": "vitals", "vips": ["x"]}, "expected an address"),
         ({"do": "vitals", "back": [["203.0.113.2"]]}, "expected a client and a VIP, got 1"),
         ({"do": "vitals", "back": ["203.0.113.2"]}, "expected a list"),
@@ -221,7 +259,7 @@ def test_an_unread_reply_ends_it(here):
 def test_one_run_holds_the_lock(tmp_path):
     with alone(tmp_path) as first:
         for _ in range(2):  # the second time it has it
-            assert first.ask({"do": "lock"})[1] == {"ok": None}
+            assert first.ask({"do": "lock", "name": "web"})[1] == {"ok": None}
         argv = [
             "nsenter",
             *(["--user", "--preserve-credentials"] if USER else []),
@@ -231,10 +269,12 @@ def test_one_run_holds_the_lock(tmp_path):
             "--",
         ]
         with node(tmp_path, *argv) as second:
-            assert "another run holds the lock" in second.error({"do": "lock", "wait_s": 0.1})
+            assert "a run of onearm, process" in second.error(
+                {"do": "lock", "name": "web", "wait_s": 0.1}
+            )
             assert "apply without the lock" in second.error({"do": "apply", "name": "web"})
             first.ended()
-            assert second.ask({"do": "lock"})[1] == {"ok": None}
+            assert second.ask({"do": "lock", "name": "web"})[1] == {"ok": None}
 
 
 @private
@@ -250,7 +290,7 @@ def test_apply_marks_what_it_makes(tmp_path):
     ]
     look = [{"rows": [vip]}, {"do": "observe", "name": "web"}]
     with alone(tmp_path) as running:
-        running.ask({"do": "lock"})
+        running.ask({"do": "lock", "name": "web"})
         for _ in range(2):  # twice is as once
             assert running.ask(*make) == ([{"done": 0}], {"ok": None})
             (((seen,),), _) = running.ask(*look)
@@ -268,7 +308,7 @@ def test_what_the_kernel_refuses_is_told_and_not_marked(tmp_path):
         {"do": "apply", "name": "web"},
     ]
     with alone(tmp_path) as running:
-        running.ask({"do": "lock"})
+        running.ask({"do": "lock", "name": "web"})
         ((said,), reply) = running.ask(*make)
         assert (said["refused"], reply) == (0, {"ok": None})
         assert "no such link" in said["error"]["text"]

@@ -49,7 +49,6 @@ VERBS = {
     "look": lambda p: p.look(Question()),
     "observe": lambda p: p.observe(state([LINK])),
     "apply": lambda p: p.apply((MAKE,), lambda _: None),
-    "services": lambda p: p.services(),
     "forget": lambda p: p.forget([VIP]),
     "who_has": lambda p: p.who_has("eth0", VIP, VIP, 1),
     "captured": lambda p: p.captured("x"),

@@ -4,6 +4,8 @@ import contextlib
 import json
 import re
 import time
+from dataclasses import asdict
+from dataclasses import fields as dataclass_fields
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -13,9 +15,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onearm import planfile, spec, spec_load
+from onearm import spec, spec_load
 from onearm.errors import SpecError
-from onearm.spec_load import checks, cloud, fields, hosts, probes, services
+from onearm.spec_load import checks, cloud, fields, hosts, policy, probes, services
 from spec_cases import GOOD, HOSTS, complaints
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs/reference/spec.schema.json").read_text())
@@ -184,6 +186,7 @@ def specs(draw):
                 weighed,
                 drain,
                 draw(checked(port, protocol)),
+                draw(policies_of(scheduler, weighed, real)),
             )
         )
     return spec.Spec(
@@ -197,6 +200,21 @@ def specs(draw):
         ),
         shared_director=draw(st.booleans()),
         openstack=draw(st.none() | clouds(names)),
+        resync_s=draw(st.integers(1, 3600)),
+        isolate=draw(st.booleans()),
+    )
+
+
+@st.composite
+def policies_of(draw, scheduler, members, servers):
+    """Draw what health does to the weights of a service."""
+    spare = [name for name in servers if name not in {member.host for member in members}]
+    return spec.Policy(
+        draw(st.sampled_from(policy.ON_FAILURE)),
+        draw(st.integers(0, 100)),
+        draw(st.integers(1, len(members))),
+        draw(st.sampled_from([None, *spare])),
+        draw(st.integers(0, 3600)) if scheduler in policy.WEIGHING else 0,
     )
 
 
@@ -262,8 +280,10 @@ def clouds(hosts):
 
 
 def written(value):
-    part = {"openstack": planfile._plain_cloud(value.openstack)} if value.openstack else {}
+    part = {"openstack": written_cloud(value.openstack)} if value.openstack else {}
     return part | {
+        "resync": f"{value.resync_s:.0f}s",
+        "isolate": value.isolate,
         "name": value.name,
         "directors": {host.name: str(host.address) for host in value.directors},
         "real_servers": {
@@ -278,7 +298,8 @@ def written(value):
                 "flags": list(one.flags),
                 "real_servers": {m.host: {"weight": m.weight} for m in one.members},
                 "drain": f"{one.drain_s}s",
-                "check": planfile._plain_check(one.check) if one.check else "none",
+                "check": written_check(one.check) if one.check else "none",
+                **written_policy(one.policy),
             }
             for one in value.services
         ],
@@ -290,6 +311,41 @@ def written(value):
         },
         "shared_director": value.shared_director,
     }
+
+
+def written_cloud(part):
+    return {name: value for name, value in asdict(part).items() if value not in (None, {})}
+
+
+def written_policy(policy):
+    sorry = {"sorry_server": policy.sorry} if policy.sorry else {}
+    return sorry | {
+        "on_failure": policy.on_failure,
+        "panic": policy.panic,
+        "quorum": policy.quorum,
+        "slow_start": f"{policy.slow_start_s:.0f}s",
+    }
+
+
+def written_check(check):
+    """Write what a check says beside the defaults, in the spec's own form."""
+    said = {
+        f.name: getattr(check, f.name)
+        for f in dataclass_fields(check)
+        if f.name == "timeout_s" or getattr(check, f.name) != f.default
+    }
+    found = {**said, "kind": check.kind, "through": check.through}
+    for key in {"interval_s", "timeout_s"} & said.keys():
+        found[key.removesuffix("_s")] = f"{round(found.pop(key) * 1000)}ms"
+    if "address" in said:
+        found["address"] = str(check.address)
+    if "codes" in said:
+        found["codes"] = [f"{low}-{high}" for low, high in check.codes]
+    if "send" in said:
+        found["send"] = check.send.decode("latin-1")
+    if "argv" in said:
+        found["argv"] = list(check.argv)
+    return found
 
 
 def plain(value):

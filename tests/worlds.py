@@ -1,7 +1,15 @@
 """Sane worlds that tests bend: a spec, the facts of its hosts, and any of our values."""
 
+import functools
 from dataclasses import fields, is_dataclass, replace
-from ipaddress import ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from typing import Union, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
@@ -47,11 +55,21 @@ def facts(spec=SPEC):
 
 
 TEXTS = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=12)
-ADDRESSES = st.ip_addresses().filter(lambda a: getattr(a, "scope_id", None) is None)
-NETWORKS = st.tuples(ADDRESSES, st.integers(0, 128)).map(
-    lambda p: ip_network((p[0], p[1] % (p[0].max_prefixlen + 1)), strict=False)
-)
+
+
+def _networks(addresses):
+    return st.tuples(addresses, st.integers(0, 128)).map(
+        lambda p: ip_network((p[0], p[1] % (p[0].max_prefixlen + 1)), strict=False)
+    )
+
+
+IPV4 = st.ip_addresses(v=4)
+IPV6 = st.ip_addresses(v=6).filter(lambda a: a.scope_id is None)
 SCALARS = {
+    IPv4Address: IPV4,
+    IPv6Address: IPV6,
+    IPv4Network: _networks(IPV4),
+    IPv6Network: _networks(IPV6),
     str: TEXTS,
     int: st.integers(),
     bool: st.booleans(),
@@ -60,13 +78,11 @@ SCALARS = {
 }
 
 
+@functools.cache
 def values(hint):
     """Give any values of a type that the wire can carry."""
     if hint in SCALARS:
         return SCALARS[hint]
-    name = getattr(hint, "__name__", "")
-    if name.startswith("IPv"):
-        return (ADDRESSES | NETWORKS).filter(lambda a: type(a).__name__ == name)
     if is_dataclass(hint):
         hints = get_type_hints(hint)
         return st.builds(

@@ -130,13 +130,93 @@ def destroy(*, spec: Path, yes: bool, as_json: bool) -> int:
 
 @main.command()
 @SPEC
-@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
-@JSON
-def status(*, spec: Path, watch: bool, as_json: bool) -> int:
-    """Show services, destinations, weights, connections, rates, and who holds the VIP."""
-    from onearm.operate import status_command
+@click.option("--host", metavar="NAME", help="Which director this host is; default: by its name.")
+@click.option("--adopt", is_flag=True, help="Take over what stands there and is not ours.")
+@click.option("--withdraw", is_flag=True, help="Give the VIP up when told to end.")
+@click.option("--listen", metavar="ADDRESS:PORT", help="Serve the page and /metrics there.")
+@click.option(
+    "--web-name",
+    "web_names",
+    multiple=True,
+    metavar="NAME",
+    help="A name by which browsers may ask for the page, beside addresses.",
+)
+@click.option(
+    "--metrics-file", type=click.Path(path_type=Path), help="Write the metrics there, too."
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="One line per event on stderr.",
+)
+@click.pass_context
+def director(context: click.Context, /, *, spec: Path, log_format: str, **options: Any) -> int:
+    """Run on a director for years: keep its kernel as SPEC says, with those that are healthy."""
+    import signal
 
-    return status_command(spec, watch=watch, as_json=as_json)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it reads the spec anyway, as soon as it is up
+    from onearm import log
+    from onearm.daemon.command import Options, director_command
+
+    log.begin(log_format, verbose=context.find_root().params["verbose"])
+    return director_command(spec, Options(**options))
+
+
+NAME = click.option("--name", metavar="N", help="The daemon of this host that has that name.")
+
+
+@main.command()
+@click.argument("spec", type=click.Path(path_type=Path), required=False)
+@click.option("--watch", is_flag=True, help="Show it live, with keys to drain; q ends it.")
+@NAME
+@JSON
+def status(*, spec: Path | None, watch: bool, name: str | None, as_json: bool) -> int:
+    """Show services, real servers, health, weights, connections, rates, and who holds the VIP.
+
+    Without SPEC: what the director's daemon on this host shows, which anybody may see.
+    """
+    from onearm.status import status_command
+
+    return status_command(spec, name=name, watching=watch, as_json=as_json)
+
+
+AT = click.option(
+    "--spec",
+    type=click.Path(path_type=Path),
+    metavar="SPEC",
+    help="The daemons on this spec's directors; default: the daemon of this host.",
+)
+
+
+@main.command()
+@click.argument("host")
+@click.option("--deadline", metavar="TIME", help="When what is left is cut (30s, 5m, 1h).")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the end of its connections.")
+@NAME
+@AT
+def drain(
+    *, host: str, deadline: str | None, no_wait: bool, name: str | None, spec: Path | None
+) -> int:
+    """Take a real server out of rotation: no new connections, and the present ones may end.
+
+    It stays drained, whatever its health and over restarts, until `onearm undrain`.
+    """
+    from onearm.draining import Whom, drain_command
+
+    return drain_command(host, Whom(name, spec), deadline=deadline, wait=not no_wait)
+
+
+@main.command()
+@click.argument("host")
+@NAME
+@AT
+def undrain(*, host: str, name: str | None, spec: Path | None) -> int:
+    """Let a real server that was drained serve again."""
+    from onearm.draining import Whom, undrain_command
+
+    return undrain_command(host, Whom(name, spec))
 
 
 @main.command()
@@ -202,6 +282,39 @@ def trace(
     )
 
 
+@main.command(name="import")
+@click.argument("tool", type=click.Choice(("ipvsadm", "keepalived", "ldirectord")))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-o", "output", type=click.Path(path_type=Path), help="Write it there, a new file.")
+@click.option(
+    "--director",
+    metavar="NAME=ADDRESS",
+    help="The director's name and own address; default: this host's name, and a place to fill in.",
+)
+@click.option(
+    "--names",
+    type=click.Path(path_type=Path),
+    metavar="HOSTS",
+    help="A file like /etc/hosts, for the real servers' names; default: made of addresses.",
+)
+@click.option(
+    "--config-id",
+    "identity",
+    metavar="ID",
+    help="What keepalived's @conditions mean (its -i); default: the director's name.",
+)
+def import_(*, tool: str, file: Path, **options: Any) -> int:
+    """Write a spec of what another load balancer's FILE says (`ipvsadm -Sn`, keepalived.conf,
+    ldirectord.cf).
+
+    What a spec cannot say becomes a comment where it would stand, with the reason. Exit code 5 if
+    clients would not be served as before.
+    """
+    from onearm.imports.command import Options, import_command
+
+    return import_command(tool, file, Options(**options))
+
+
 @main.group(cls=Lines)
 def lab() -> None:
     """The reference network, with real IPVS, on this machine."""
@@ -230,6 +343,7 @@ LAB_NAME = click.option("--name", metavar="N", help="Which lab; default $ONEARM_
     type=click.Choice(("apart", "together")),
     help="Director and real servers on different compute nodes (default), or on the same.",
 )
+@click.option("--second-director", is_flag=True, help="With server-4, 203.0.113.6, beside it.")
 @JSON
 def up(
     *,
@@ -238,16 +352,20 @@ def up(
     enforce: str,
     firewall: str | None,
     compute: str | None,
+    second_director: bool,
     as_json: bool,
 ) -> int:
     """Start a lab; return when it is ready."""
+    if cloud and second_director:
+        raise UsageError("--second-director is for a lab without a cloud: leave --cloud out")
     if cloud:
         return _up_with_a_cloud(name, enforce, firewall, compute, as_json=as_json)
     if enforce != "emulated" or firewall or compute:
         raise UsageError("--enforce, --firewall and --compute say what a cloud does: add --cloud")
     from onearm.lab import client
+    from onearm.lab.topology import SECOND_DIRECTOR
 
-    info = client.up(name)
+    info = client.up(name, (SECOND_DIRECTOR,) if second_director else ())
     if as_json:
         print_json({"onearm": 1, "kind": "lab", **info._asdict()})
     else:
@@ -296,6 +414,27 @@ def exec_(*, name: str | None, host: str, argv: tuple[str, ...]) -> int:
 
 @lab.command()
 @LAB_NAME
+@click.option("--rate", default=100.0, show_default=True, help="New connections per second.")
+@click.option("--transfers", default=20, show_default=True, help="Long transfers at any time.")
+@click.option("--pace", default=50_000, show_default=True, help="Bytes per second of each.")
+@click.option(
+    "--length", default=1 << 40, help="Bytes of each, then another begins; default 1 TiB."
+)
+@click.option("--timeout", default=5.0, show_default=True, help="Seconds of silence that fail one.")
+@click.option("--seconds", default=0.0, help="How long; default: until Ctrl-C.")
+@click.option("--vip", default="203.0.113.2", show_default=True)
+@click.option("--port", default=80, show_default=True, help="TCP.")
+@click.option("--live", is_flag=True, help="With --json: one object per second and line, too.")
+@JSON
+def load(*, name: str | None, live: bool, as_json: bool, **wish: float | str) -> int:
+    """Put a load on a virtual service, from the client; exit 5 if anything failed."""
+    from onearm.lab import client, load
+
+    return client.exec_main(name, "client", load.command(wish, live=live, as_json=as_json))
+
+
+@lab.command()
+@LAB_NAME
 def down(*, name: str | None) -> int:
     """End a lab; nothing of it is left."""
     from onearm.lab import client
@@ -312,6 +451,20 @@ def list_() -> int:
     for name in client.names():
         click.echo(name)
     return 0
+
+
+@lab.command()
+@LAB_NAME
+@click.argument("host")
+@click.argument("port", type=click.IntRange(1, 65535))
+@click.option(
+    "--listen", type=click.IntRange(0, 65535), help="The port here; default: a free one is taken."
+)
+def forward(*, name: str | None, host: str, port: int, listen: int | None) -> int:
+    """Make a TCP port of a lab host's loopback a port of this machine's, until Ctrl-C."""
+    from onearm.lab.forward import forward_command
+
+    return forward_command(name, host, port, listen or 0)
 
 
 @lab.group(cls=Lines)

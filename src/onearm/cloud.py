@@ -75,9 +75,9 @@ def served(spec: Spec, draining: Iterable[Destination] = ()) -> dict[str, frozen
     """List what each real server serves; one that drains goes on serving."""
     found: dict[str, set[Endpoint]] = {}
     for service in spec.services:
-        for member in service.members:
+        for host in service.hosts:
             endpoint = Endpoint(service.protocol, service.vip, service.port)
-            found.setdefault(member.host, set()).add(endpoint)
+            found.setdefault(host, set()).add(endpoint)
     for gone in draining:
         found.setdefault(gone.host, set()).add(Endpoint(gone.protocol, gone.vip, gone.port))
     return {host: frozenset(endpoints) for host, endpoints in found.items()}

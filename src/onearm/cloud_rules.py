@@ -23,6 +23,10 @@ ICMPS = frozenset({"icmp", "ipv6-icmp", "icmpv6", "1", "58"})
 DHCP_CLIENT = {"IPv4": 68, "IPv6": 546}
 NEED_FRAGMENTATION = (3, 4)  # ICMP type and code of path MTU discovery
 PACKET_TOO_BIG = (2, None)
+ECHO_REQUEST = (8, 0)
+DATAGRAMS = frozenset({"udp", "dns"})  # the kinds of checks that send them
+
+Ports = tuple[int | None, int | None]
 
 
 class Endpoint(NamedTuple):
@@ -45,7 +49,7 @@ def rule(
     direction: str,
     remote: Network | None,
     protocol: str | None = None,
-    ports: tuple[int | None, int | None] = (None, None),
+    ports: Ports = (None, None),
     *,
     family: str = "",
     why: str = "",
@@ -86,23 +90,37 @@ def service_rules(spec: Spec, owner: Owner, endpoints: Iterable[Endpoint]) -> It
 def real_server_rules(
     spec: Spec, owner: Owner, endpoints: Sequence[Endpoint]
 ) -> Iterator[GroupRule]:
-    """Admit clients and the director's checks on the service ports.
+    """Admit clients, and the director's checks on the service ports and on those that they name.
 
     A stateless group also needs the way out, and the ICMP error of path MTU discovery.
     """
     yield from service_rules(spec, owner, endpoints)
-    for endpoint in sorted(endpoints):
-        ports = (endpoint.port, endpoint.port)
+    for protocol, ports in _checked(spec, endpoints):
         for director in spec.directors:
-            yield rule(
-                owner, INGRESS, single(director.address), endpoint.protocol, ports, why="checks"
-            )
+            yield rule(owner, INGRESS, single(director.address), protocol, ports, why="checks")
     if not owner.stateful:
         for version in families(endpoints):
             family = ethertype(anywhere(version))
             error = NEED_FRAGMENTATION if version == IPV4 else PACKET_TOO_BIG
             yield rule(owner, EGRESS, None, family=family, why="replies")
             yield rule(owner, INGRESS, anywhere(version), ICMP[family], error, why="path MTU")
+
+
+def _checked(spec: Spec, endpoints: Sequence[Endpoint]) -> list[tuple[str, Ports]]:
+    """List what checks of these endpoints may be sent to: the service's port, and the check's."""
+    found: dict[tuple[str, Ports], None] = {}
+    for endpoint in sorted(endpoints):
+        found[endpoint.protocol, (endpoint.port, endpoint.port)] = None
+    for service in spec.services:
+        check, key = service.check, Endpoint(service.protocol, service.vip, service.port)
+        if check is None or key not in endpoints:
+            continue
+        port = check.port or service.port
+        if check.kind == "icmp":
+            found["icmp", ECHO_REQUEST] = None
+        elif check.kind != "script":
+            found["udp" if check.kind in DATAGRAMS else "tcp", (port, port)] = None
+    return list(found)
 
 
 def director_rules(

@@ -12,11 +12,13 @@ from onearm.model import (
     Action,
     AnnouncedVip,
     ArpSilence,
+    CheckMark,
     Destination,
     HeldVip,
     Link,
     Mark,
     Service,
+    SpecFile,
     Sysctl,
 )
 
@@ -178,12 +180,36 @@ def _destination(action: Action, _mark: Mark | None) -> list[Argv]:
     return [["ipvsadm", "-a" if action.before is None else "-e", *word, *how]]
 
 
+def _check_mark(action: Action, _mark: Mark | None) -> list[Argv]:
+    resource = action.resource
+    if not isinstance(resource, CheckMark) or action.before == action.after:
+        return []
+    mark = ["-f", str(resource.mark)]
+    if action.after is None:
+        return [["ipvsadm", "-D", *mark]]
+    gone = [["ipvsadm", "-D", *mark]] if action.before is not None else []
+    built = [["ipvsadm", "-A", *mark, "-s", "rr"]]
+    return [*gone, *built, ["ipvsadm", "-a", *mark, "-r", str(resource.server), "-g"]]
+
+
+def _spec_file(action: Action, _mark: Mark | None) -> list[Argv]:
+    """Write what is sent to the daemon's host; `SPEC` stands for the file at hand."""
+    resource = action.resource
+    if not isinstance(resource, SpecFile) or action.before == action.after:
+        return []
+    if action.after is None:
+        return [["rm", resource.path]]
+    return [["install", "-m", "0644", "SPEC", resource.path]]
+
+
 _TYPED: dict[type, Callable[[Action, Any], list[Argv]]] = {
     Sysctl: _sysctl,
     Link: _link,
     ArpSilence: _silence,
     HeldVip: _address,
     Service: _service,
+    CheckMark: _check_mark,
+    SpecFile: _spec_file,
     Destination: _destination,
     AnnouncedVip: _address,
 }

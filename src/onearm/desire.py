@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from onearm.cloud import wanted
 from onearm.cloud_facts import CloudFacts
 from onearm.drain import draining, service_resource
-from onearm.facts import Facts, HostFacts
+from onearm.facts import DaemonFact, Facts, HostFacts
 from onearm.model import (
     NEUTRON,
     VIP_LINK,
     Address,
     AnnouncedVip,
+    CheckMark,
     Destination,
+    Drain,
     HeldVip,
     Key,
     Link,
     Resource,
     Service,
+    SpecFile,
     Sysctl,
     World,
     state,
 )
+from onearm.rotation import Rotation, Scene, decide, drains_in
 from onearm.silence import silences
-from onearm.spec import Host, Spec
+from onearm.spec import Host, Spec, portable_text
 
 # Per network namespace, docs.kernel.org/networking/ipvs-sysctl.html. conntrack=1 costs a conntrack
 # entry that never sees the reply, so that firewalls call every later packet INVALID; without
@@ -41,11 +47,29 @@ DIRECTOR_SYSCTLS = {
 Pairs = list[tuple[Service, Destination]]
 
 
-def desire(spec: Spec, facts: Facts, now: datetime, cloud: CloudFacts | None = None) -> World:
+@dataclass(frozen=True)
+class Watch:
+    """What the daemon of a director adds: who serves with which weight, who is drained by hand, and
+    the marks of its probes by host.
+    """
+
+    rotation: Rotation = field(default_factory=Rotation)
+    drains: Mapping[str, Drain] = field(default_factory=dict)
+    marks: Mapping[str, int] = field(default_factory=dict)
+
+
+def desire(
+    spec: Spec,
+    facts: Facts,
+    now: datetime,
+    cloud: CloudFacts | None = None,
+    watch: Watch | None = None,
+) -> World:
     """Say what should stand in every place of which there are facts.
 
     A host with facts that the spec does not name should hold nothing of ours, but for what a
-    draining destination still leans on.
+    draining destination still leans on. `watch` is what the daemon itself knows. To anybody else
+    a director with a daemon is one file: the daemon answers for the rest.
     """
     leftovers = draining(spec, facts, now)
     kept = [pair for pairs in leftovers.values() for pair in pairs]
@@ -54,44 +78,96 @@ def desire(spec: Spec, facts: Facts, now: datetime, cloud: CloudFacts | None = N
     for place, vips in held.items():
         if place in facts:
             world[place] |= state(_real_server(spec, place, facts[place], vips))
-    for place in facts:
-        pairs = _pairs(spec, place) + leftovers.get(place, [])
-        if pairs:
-            world[place] |= state(_director(spec, facts[place], pairs))
+    for place, host in facts.items():
+        if host.daemon is not None and host.daemon.name == spec.name:
+            world[place] = state(_spec_file(spec, place, host.daemon))
+        elif _is_director(spec, place) or place in leftovers:
+            seen = watch or _by_hand(spec, host, now)
+            pairs = _pairs(spec, place, seen) + leftovers.get(place, [])
+            services = _services(spec, place, seen, pairs)
+            world[place] |= state(_director(spec, host, services, [d for _, d in pairs]))
+            world[place] |= state(_probes(spec, host, seen))
     if cloud is not None:
         world[NEUTRON] = state(wanted(spec, cloud, [destination for _, destination in kept]))
     return world
 
 
+def _is_director(spec: Spec, place: str) -> bool:
+    return place in {director.name for director in spec.directors}
+
+
+def _spec_file(spec: Spec, place: str, daemon: DaemonFact) -> Iterator[Resource]:
+    if spec.services and _is_director(spec, place):
+        yield SpecFile(daemon.spec_path, json.dumps(portable_text(spec)))
+
+
+def _by_hand(spec: Spec, host: HostFacts, now: datetime) -> Watch:
+    """Trust every real server that is not drained: nobody checks."""
+    drains = drains_in(host, spec.name)
+    scene = Scene(spec, host, now, None, drains)
+    return Watch(decide(Rotation(), scene), drains)
+
+
 def _held_vips(spec: Spec, kept: Pairs) -> dict[str, set[Address]]:
     found: dict[str, set[Address]] = {}
     for service in spec.services:
-        for member in service.members:
-            found.setdefault(member.host, set()).add(service.vip)
+        for host in service.hosts:
+            found.setdefault(host, set()).add(service.vip)
     for _, destination in kept:
         found.setdefault(destination.host, set()).add(destination.vip)
     return found
 
 
-def _pairs(spec: Spec, place: str) -> Pairs:
-    if place not in {director.name for director in spec.directors}:
+def _services(spec: Spec, place: str, watch: Watch, pairs: Pairs) -> list[Service]:
+    """List the services of the spec, with or without destinations, and those that still drain."""
+    found = {service.key: service for service, _ in pairs}
+    if _is_director(spec, place):
+        for service in spec.services:
+            drains = tuple(watch.drains[h] for h in service.hosts if h in watch.drains)
+            made = replace(service_resource(service), drains=drains)
+            found[made.key] = made
+    return list(found.values())
+
+
+def _pairs(spec: Spec, place: str, watch: Watch) -> Pairs:
+    if not _is_director(spec, place):
         return []
     servers = {host.name: host.address for host in spec.real_servers}
-    return [
-        (
-            service_resource(service),
-            Destination(
-                protocol=service.protocol,
-                vip=service.vip,
-                port=service.port,
-                server=servers[member.host],
-                weight=member.weight,
-                host=member.host,
-            ),
-        )
-        for service in spec.services
-        for member in service.members
-    ]
+    found = []
+    for service in spec.services:
+        made = service_resource(service)
+        decision = watch.rotation.decisions[made.key]
+        for host, verdict in decision.verdicts.items():
+            if verdict.weight is not None:
+                found.append((made, _destination(made, host, servers[host], verdict.weight)))
+    return found
+
+
+def _destination(service: Service, host: str, server: Address, weight: int) -> Destination:
+    return Destination(
+        protocol=service.protocol,
+        vip=service.vip,
+        port=service.port,
+        server=server,
+        weight=weight,
+        host=host,
+    )
+
+
+def _probes(spec: Spec, host: HostFacts, watch: Watch) -> Iterator[Resource]:
+    """List what checks through a VIP need: a mark for each real server, and replies let in.
+
+    A reply's source is the VIP, which is local here: the kernel takes it for a martian unless
+    accept_local is set on the link that receives it; there alone is enough (fib_frontend.c).
+    """
+    if not watch.marks:
+        return
+    servers = {server.name: server.address for server in spec.real_servers}
+    for name, mark in sorted(watch.marks.items()):
+        yield CheckMark(mark, servers[name], name)
+    link = director_link(spec, host)
+    if link:
+        yield Sysctl(f"net/ipv4/conf/{link}/accept_local", "1")
 
 
 def _real_server(
@@ -108,15 +184,18 @@ def _own(spec: Spec, place: str) -> Host | None:
     return next((host for host in spec.real_servers if host.name == place), None)
 
 
-def _director(spec: Spec, host: HostFacts, pairs: Pairs) -> Iterator[Resource]:
+def _director(
+    spec: Spec, host: HostFacts, services: list[Service], destinations: list[Destination]
+) -> Iterator[Resource]:
+    if not services:
+        return
     if not unshared(spec, host):
         yield from _sysctls(host)
-    yield from {service.key: service for service, _ in pairs}.values()
-    for _, destination in sorted(pairs, key=lambda pair: int(pair[1].server)):
-        yield destination
+    yield from services
+    yield from sorted(destinations, key=lambda destination: int(destination.server))
     link = director_link(spec, host)
     if link:
-        yield from (AnnouncedVip(vip, link) for vip in {service.vip: None for service, _ in pairs})
+        yield from (AnnouncedVip(vip, link) for vip in dict.fromkeys(s.vip for s in services))
 
 
 def _sysctls(host: HostFacts) -> Iterator[Sysctl]:
@@ -128,7 +207,11 @@ def unshared(spec: Spec, host: HostFacts) -> bool:
     if spec.shared_director or _marked_sysctls(spec, host):
         return False
     marked = {m.resource.key for m in host.marks if isinstance(m.resource, Service)}
-    return any((s.protocol, s.vip, s.port) not in marked or s.fwmark for s in host.services)
+    probes = {m.resource.mark for m in host.marks if isinstance(m.resource, CheckMark)}
+    return any(
+        s.fwmark not in probes if s.fwmark else (s.protocol, s.vip, s.port) not in marked
+        for s in host.services
+    )
 
 
 def _marked_sysctls(spec: Spec, host: HostFacts) -> bool:

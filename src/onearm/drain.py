@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from onearm.facts import DestinationFact, Facts, HostFacts
-from onearm.model import Destination, Key, Mark, Service
+from onearm.model import Action, Destination, Key, Mark, Resource, Service
 from onearm.spec import Spec, VirtualService
 
 LONGEST_S = 24 * 3600  # as in a spec; a mark that says more was not written by us
@@ -106,3 +106,20 @@ def destination_fact(host: HostFacts, wanted: Destination) -> DestinationFact | 
                 if (fact.server, fact.port) == (wanted.server, wanted.port):
                     return fact
     return None
+
+
+def connections_cut(plan: Iterable[Action], facts: Facts) -> dict[Action, int]:
+    """Count the connections that each action would cut; those without any are left out."""
+    counted = {
+        action: _live(action.before, facts[action.place])
+        for action in plan
+        if action.after is None and action.place in facts
+    }
+    return {action: number for action, number in counted.items() if number}
+
+
+def _live(gone: Resource | None, host: HostFacts) -> int:
+    if not isinstance(gone, Destination):
+        return 0
+    fact = destination_fact(host, gone)
+    return live(gone.protocol, fact) if fact else 0

@@ -154,6 +154,37 @@ class ArpRuleFact:
 
 
 @dataclass(frozen=True)
+class OutFact:
+    """A destination that a daemon serves otherwise than the spec alone would, or that fails.
+
+    `weight` is the one that the kernel should have; None: it should not be in the table.
+    """
+
+    protocol: str
+    vip: Address
+    port: int
+    host: str
+    state: str
+    reason: str = ""
+    weight: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class DaemonFact:
+    """The daemon of this host, as it says itself. `left` is what it has yet to do; `spec_error`
+    why it did not take the file as it is now; `out` who is not in rotation, and why.
+    """
+
+    name: str
+    spec_path: str
+    spec_digest: str = ""
+    converged: bool = False
+    left: tuple[str, ...] = ()
+    spec_error: str = ""
+    out: tuple[OutFact, ...] = ()
+
+
+@dataclass(frozen=True)
 class HostFacts:
     """One host at one moment. `lacks` names features that its role needs, each with the reason."""
 
@@ -171,6 +202,7 @@ class HostFacts:
     marks: tuple[Mark, ...] = ()
     known_hosts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lacks: dict[str, str] = field(default_factory=dict)
+    daemon: Optional[DaemonFact] = None
 
     def link(self, name: str) -> Optional[LinkFact]:
         return next((link for link in self.links if link.name == name), None)

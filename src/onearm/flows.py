@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from onearm.evidence import Evidence, Trial
 from onearm.facts import HostFacts
 from onearm.kernel.frames import Frame
+from onearm.model import PROBE_PORTS
 from onearm.spec import Spec, VirtualService
 from onearm.traffic import Attempt
 
@@ -128,7 +129,13 @@ def follow(
         else:
             _at_server(matched, sight, near)
     _at_clients(found, trials, evidence)
-    return list(found.values()), there - found.keys() - aliases.keys()
+    strange = there - found.keys() - aliases.keys()
+    return list(found.values()), {flow for flow in strange if not _checks(spec, flow)}
+
+
+def _checks(spec: Spec, flow: Flow) -> bool:
+    """Tell the checks of a director's daemon from connections: no scheduler chose for them."""
+    return flow[1] in PROBE_PORTS and flow[0] in {str(d.address) for d in spec.directors}
 
 
 def _sights(

@@ -91,13 +91,17 @@ class Ledger:
     def remember_hosts(self, name: str, hosts: Iterable[str]) -> None:
         """Keep the host names of the last apply; none of them forgets the spec here."""
         found = tuple(sorted(hosts))
-        if self.hosts.get(name, ()) == found:
-            return
         hosts = {other: kept for other, kept in self.hosts.items() if other != name}
         self._keep(self.marks, {**hosts, name: found} if found else hosts)
 
     def _keep(self, marks: dict[Key, Mark], hosts: dict[str, tuple[str, ...]]) -> None:
-        """Write, then remember: what could not be written counts as never said."""
+        """Write, then remember: what could not be written counts as never said.
+
+        What is noted already is not written again: a real server that health took out must be able
+        to come back on a disk that is full.
+        """
+        if _data(marks, hosts) == _data(self.marks, self.hosts):
+            return
         try:
             self._write(marks, hosts)
         except OSError as error:

@@ -79,11 +79,23 @@ class HeldVip:
 
 
 @dataclass(frozen=True)
+class Drain:
+    """A real server taken out of rotation by hand: since when (RFC 3339), and how long it may keep
+    its connections; None: for ever. It ends when somebody ends it.
+    """
+
+    host: str
+    since: str
+    deadline_s: Optional[float] = None
+
+
+@dataclass(frozen=True)
 class Service:
     """A virtual service of the director.
 
-    `flags` are the kernel's by ipvsadm's names, sorted (`mh-port`, `ops`). `drain_s` is ours: how
-    long a destination that is no longer wanted may keep its connections.
+    `flags` are the kernel's by ipvsadm's names, sorted (`mh-port`, `ops`). `drain_s` and `drains`
+    are ours and live in the mark: how long a destination that is no longer wanted may keep its
+    connections, and which real servers are drained by hand.
     """
 
     protocol: str
@@ -93,10 +105,43 @@ class Service:
     flags: tuple[str, ...] = ()
     persistence_s: int = 0
     drain_s: float = field(default=0, compare=False)
+    drains: tuple[Drain, ...] = field(default=(), compare=False)
 
     @property
     def key(self) -> Key:
         return (self.protocol, self.vip, self.port)
+
+
+PROBE_PORTS = range(16384, 32768)  # the source ports of checks: below the usual ephemeral ones
+
+
+@dataclass(frozen=True)
+class CheckMark:
+    """The way of health checks to one real server: a firewall-mark service of IPVS with exactly
+    this destination, so that a probe with the mark reaches it with the VIP as its destination.
+
+    `server` None is what was made of it by other hands.
+    """
+
+    mark: int
+    server: Optional[Address] = None
+    host: str = field(default="", compare=False)
+
+    @property
+    def key(self) -> Key:
+        return (self.mark,)
+
+
+@dataclass(frozen=True)
+class SpecFile:
+    """The spec of the daemon on a director: where one runs, it alone writes what the spec says."""
+
+    path: str
+    text: str
+
+    @property
+    def key(self) -> Key:
+        return (self.path,)
 
 
 @dataclass(frozen=True)
@@ -251,6 +296,8 @@ Resource = Union[
     ArpSilence,
     HeldVip,
     Service,
+    CheckMark,
+    SpecFile,
     Destination,
     AnnouncedVip,
 ]
@@ -264,7 +311,7 @@ ORDER: tuple[tuple[type[Resource], ...], ...] = (
     (AddressPair, GroupMembership, PortSecurity),
     (Sysctl, Link, ArpSilence),  # a real server is silent before ...
     (HeldVip,),  # ... it holds the VIP, and holds it before ...
-    (Service,),
+    (Service, CheckMark, SpecFile),
     (Destination,),  # ... packets are sent to it
     (AnnouncedVip,),  # clients are invited when all the rest stands
 )

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib
-import os
+import re
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
 from onearm import traffic, wire
-from onearm.errors import Busy, Denied, OnearmError, PlaceError
+from onearm.errors import Denied, OnearmError, PlaceError
 from onearm.facts import split
 from onearm.kernel import packets
 from onearm.kernel.faults import translate
 from onearm.kernel.frames import Frame
 from onearm.kernel.links import Links
 from onearm.model import Action, Address, Resource, Sysctl
-from onearm.places import look
-from onearm.places.examine import examine
+from onearm.places import daemons, lock, look
 from onearm.places.host import HostPlace, identity
+from onearm.serve import client
 from onearm.vitals import split_rules
 
-LOCK = Path("/run/onearm/lock")
 PERMANENT = 0x80 | 0x40  # NUD_PERMANENT | NUD_NOARP: not learned, so not to be forgotten
 MOST_ROWS = 2_000_000
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")  # as the spec has it
+LONGEST_S = 600.0  # that a daemon may take for an answer
 MOST_FLOWS = 5000  # of other people, that a capture tells of
 MANY = ("services", "marks", "routes", "neighbours", "addresses")  # facts sent row by row
 
@@ -46,17 +45,17 @@ class Node:
         self._captures: dict[str, packets.Capture] = {}
         self._verbs: dict[str, tuple[Callable[[dict[str, Any], Rows], Any], str]] = {
             "look": (self._look, "question"),
-            "observe": (self._observe, "name"),
-            "apply": (self._apply, "name adopt"),
-            "lock": (self._take_lock, "wait_s"),
-            "hosts": (self._hosts, "name hosts"),
-            "services": (self._services, ""),
+            "observe": (self._observe, "name daemon peek"),
+            "apply": (self._apply, "name adopt daemon"),
+            "lock": (self._take_lock, "name wait_s"),
+            "hosts": (self._hosts, "name hosts daemon"),
             "forget": (self._forget, "addresses"),
             "who_has": (self._who_has, "link address sender seconds"),
             "capture": (self._capture, "name vips"),
             "captured": (self._captured, "name ports"),
             "connect": (self._connect, "errand"),
             "vitals": (self._vitals, "vips back"),
+            "daemon": (self._daemon, "name request deadline_s"),
         }
 
     def answer(self, request: dict[str, Any], rows: Rows) -> Reply:
@@ -85,6 +84,7 @@ class Node:
 
     def _look(self, request: dict[str, Any], _rows: Rows) -> Any:
         facts = look.look(wire.decode(look.Question, request.get("question", {})))
+        facts = replace(facts, daemon=daemons.fact())
         for name in MANY:
             rows = getattr(facts, name)
             self._parts(split(rows) if name == "services" else rows, name)
@@ -92,44 +92,52 @@ class Node:
         return replace(facts, **sent)
 
     def _observe(self, request: dict[str, Any], rows: Rows) -> Any:
+        """Show what stands; `peek`: in the kernel itself, though a daemon answers for it."""
         wanted = wire.decode(tuple[Resource, ...], rows)
-        self._parts(_place(request).observe(wanted).values())
+        peek = wire.decode(bool, request.get("peek", False))
+        name = "" if peek else _through_daemon(request)
+        place = _place(request)
+        found = daemons.observe(name, wanted) if name else place.observe(wanted)
+        self._parts(found.values())
         return None
 
     def _apply(self, request: dict[str, Any], rows: Rows) -> Any:
-        if self._lock is None:
+        through = _through_daemon(request)
+        if self._lock is None and not through:
             raise Denied("apply without the lock of this host")
         batch = wire.decode(tuple[Action, ...], rows)
         turn = {id(action): n for n, action in enumerate(batch)}
         adopt = wire.decode(bool, request.get("adopt", False))
-        refused = _place(request, adopt=adopt).apply(
-            batch, lambda action: self._emit({"part": {"done": turn[id(action)]}})
-        )
+
+        def done(action: Action) -> None:
+            self._emit({"part": {"done": turn[id(action)]}})
+
+        if through:
+            refused = daemons.apply(through, batch, done)
+        else:
+            refused = _place(request, adopt=adopt).apply(batch, done)
         for action, error in refused.items():
             self._emit({"part": {"refused": turn[id(action)], **_error(error)}})
         return None
 
     def _take_lock(self, request: dict[str, Any], _rows: Rows) -> Any:
-        """Hold the host's lock until this process ends; wait for another holder a while."""
+        """Hold the host's lock until this process ends; wait for another holder a while.
+
+        The daemon of the same spec may hold it: then nothing is changed but through the daemon.
+        """
+        if daemons.running(wire.decode(str, request.get("name"))):
+            return None
         if self._lock is not None:
             return None  # it would wait for itself: flock tells open files apart, not processes
-        deadline = time.monotonic() + wire.decode(float, request.get("wait_s", 0))
-        LOCK.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        while not _locked(descriptor):
-            if time.monotonic() >= deadline:
-                os.close(descriptor)
-                raise Busy("another run holds the lock of this host (/run/onearm/lock): wait")
-            time.sleep(0.05)
-        self._lock = descriptor
+        self._lock = lock.take("a run of onearm", wire.decode(float, request.get("wait_s", 0)))
         return None
 
     def _hosts(self, request: dict[str, Any], _rows: Rows) -> Any:
         hosts = wire.decode(tuple[str, ...], request.get("hosts"))
+        through = _through_daemon(request)
+        if through:
+            return daemons.remember_hosts(through, hosts)
         return _place(request).remember_hosts(hosts)
-
-    def _services(self, _request: dict[str, Any], _rows: Rows) -> Any:
-        self._parts(split(look.services()))
 
     def _forget(self, request: dict[str, Any], _rows: Rows) -> Any:
         """Delete learned neighbour entries, so that the kernel must ask again; say which."""
@@ -177,8 +185,20 @@ class Node:
     def _connect(self, request: dict[str, Any], _rows: Rows) -> Any:
         self._parts(traffic.run(wire.decode(traffic.Errand, request.get("errand"))))
 
+    def _daemon(self, request: dict[str, Any], _rows: Rows) -> Any:
+        """Hand a request on to the daemon of this host that has that name, and its answer back."""
+        name = wire.decode(str, request.get("name"))
+        asked = request.get("request")
+        if not NAME.fullmatch(name) or not isinstance(asked, dict):
+            raise PlaceError("daemon wants the name of one, and a request for it")
+        seconds = min(wire.decode(float, request.get("deadline_s", 10.0)), LONGEST_S)
+        part = lambda rows: self._emit({"part": rows})  # noqa: E731 - a name for the callback
+        return client.ask(client.path_of(name), asked, part, seconds)
+
     def _vitals(self, request: dict[str, Any], _rows: Rows) -> Any:
         """Tell what only a diagnosis asks; all that may be long goes row by row."""
+        from onearm.places.examine import examine  # every start of a node pays for what it loads
+
         vips = wire.decode(tuple[Address, ...], request.get("vips", []))
         back = wire.decode(tuple[tuple[Address, ...], ...], request.get("back", []))
         found = examine(vips, [_pair(pair) for pair in back])
@@ -219,16 +239,16 @@ def _of_interest(frames: Iterable[Frame], ports: frozenset[int]) -> Iterator[Fra
             yield frame
 
 
+def _through_daemon(request: dict[str, Any]) -> str:
+    """Name the spec whose daemon answers here; empty where none does and none should."""
+    name = wire.decode(str, request.get("name"))
+    expected = wire.decode(bool, request.get("daemon", False))
+    daemons.agree(name, expected=expected)
+    return name if expected else ""
+
+
 def _place(request: dict[str, Any], *, adopt: bool = False) -> HostPlace:
     return HostPlace(wire.decode(str, request.get("name")), adopt=adopt)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _error(error: OnearmError) -> Reply:

@@ -1,8 +1,10 @@
-"""The commands that look at hosts and change them: plan, apply, destroy, status."""
+"""The commands that look at hosts and change them: plan, apply, destroy."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import sys
 import threading
@@ -32,8 +34,8 @@ from onearm.verify import FAIL, Property
 from onearm.words import describe
 
 FINE, REFUSED, OUT, DIFFERS, INTERRUPTED = 0, 3, 4, 5, 130
-WATCH_S = 2.0
 DRAIN_LOOK_S = 1.0
+STDERR = 2
 
 
 def _print_json(data: dict[str, Any]) -> None:
@@ -58,6 +60,7 @@ def plan_command(
         data = planfile.to_data(
             spec, plan, session.marked, findings, session.out, cloud=session.cloud
         )
+        data["foreseen"] = _foreseen_data(session, plan)
         if output:
             _keep(output, data)
         if as_json:
@@ -69,6 +72,15 @@ def plan_command(
         else:
             _show(render.screen(), path, session, plan, findings)
     return _verdict(plan, findings, out=bool(session.out), check=check)
+
+
+def _foreseen_data(session: Session, plan: Plan) -> list[dict[str, Any]]:
+    """List what daemons will do with their new spec: told, not part of what is carried out."""
+    return [
+        {**_action_data(action, session), "joins": list(joins)}
+        for _, ahead, joins in session.foreseen(plan)
+        for action in ahead
+    ]
 
 
 def _keep(output: Path, data: dict[str, Any]) -> None:
@@ -85,13 +97,19 @@ def _verdict(plan: Plan, findings: list[Finding], *, out: bool, check: bool) -> 
         return REFUSED
     if out or lacking_rights(findings):
         return OUT
-    return DIFFERS if check and len(plan) else FINE
+    behind = any(found.id == "daemon.behind" for found in findings)
+    return DIFFERS if check and (len(plan) or behind) else FINE
 
 
 def _show(
     screen: Console, path: Path, session: Session, plan: Plan, findings: list[Finding]
 ) -> None:
     render.show_plan(screen, plan, session.marked, session.cut(plan))
+    for place, ahead, joins in session.foreseen(plan):
+        screen.print(f"the daemon of {place} will then")
+        render.show_plan(screen, ahead, session.marked, session.cut(ahead), numbered=False)
+        for text in joins:
+            render.indented(screen, Text(f"… {text}"), 5)
     _show_troubles(screen, session, plan, findings)
     if not session.facts and session.cloud is None:
         screen.print(f"{path}: no host could be looked at")
@@ -132,7 +150,10 @@ class Watcher:
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
-        sys.stderr.write("interrupted: ending after the batch in hand\n")
+        # Past sys.stderr, which it may have come into the middle of: that would be an error. Who
+        # no longer reads changes nothing.
+        with contextlib.suppress(OSError):
+            os.write(STDERR, b"interrupted: ending after the batch in hand\n")
 
     def progress(self, action: Action) -> None:
         """Write one line for an action that took effect; places report from several threads."""
@@ -345,45 +366,3 @@ def _sleep(seconds: float, stop: Callable[[], bool]) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until and not stop():
         time.sleep(0.05)
-
-
-def status_command(path: Path, *, watch: bool, as_json: bool) -> int:
-    """Show the kernel's figures, once or again and again."""
-    spec = spec_module.load(path)
-    with Session(spec) as session:
-        session.open()
-        while True:
-            _show_status(session, as_json=as_json)
-            if not watch:
-                return OUT if session.out else FINE
-            time.sleep(WATCH_S)
-            session.again()
-
-
-def _show_status(session: Session, *, as_json: bool) -> None:
-    if as_json:
-        _print_json(_status_data(session))
-        return
-    screen = render.screen()
-    render.show_status(screen, session.spec, session.facts)
-    render.show_out(screen, session.out)
-
-
-def _status_data(session: Session) -> dict[str, Any]:
-    vips = {service.vip for service in session.spec.services}
-    return {
-        **planfile.header("status"),
-        "name": session.spec.name,
-        "directors": {
-            d.name: {"services": wire.encode(session.facts[d.name].services)}
-            for d in session.spec.directors
-            if d.name in session.facts
-        },
-        "vips": {
-            str(vip): {
-                name: fact.link for name, seen in session.facts.items() for fact in seen.holds(vip)
-            }
-            for vip in sorted(vips, key=int)
-        },
-        "out": {name: str(error) for name, error in session.out.items()},
-    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from onearm.errors import UsageError
 from onearm.facts import Facts, mark_of
 from onearm.finding import Finding
 from onearm.model import Action, Resource
-from onearm.spec import Check, Reach, Spec
+from onearm.spec import Reach, Spec, portable_text
 from onearm.words import describe
 
 Listed = list[tuple[str, Resource | None, Resource | None]]
@@ -72,67 +72,6 @@ def _action(action: Action, facts: Facts, cloud: CloudFacts | None) -> dict[str,
 def digest(text: str) -> str:
     """Name a spec's text by its digest."""
     return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def portable_text(spec: Spec) -> str:
-    """Return the spec's text; where it holds command prefixes, the same spec without them."""
-    return spec.text if not spec.reach.prefixes else json.dumps(_plain(spec), indent=1)
-
-
-def _plain(spec: Spec) -> dict[str, Any]:
-    """Write a spec as plain data (JSON is YAML too), all but how its hosts are reached."""
-    data: dict[str, Any] = {
-        "name": spec.name,
-        "directors": {d.name: str(d.address) for d in spec.directors},
-        "real_servers": {
-            r.name: {"address": str(r.address), "arp": r.arp} for r in spec.real_servers
-        },
-        "services": [_plain_service(service) for service in spec.services],
-        "clients": [str(network) for network in spec.clients],
-    }
-    if spec.openstack is not None:
-        data["openstack"] = _plain_cloud(spec.openstack)
-    return data | ({"shared_director": True} if spec.shared_director else {})
-
-
-def _plain_cloud(cloud: spec_module.Cloud) -> dict[str, Any]:
-    """Write the cloud's part: names and consents, and no secret, for a spec has none."""
-    return {name: value for name, value in asdict(cloud).items() if value not in (None, {})}
-
-
-def _plain_service(service: spec_module.VirtualService) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "vip": str(service.vip),
-        "port": f"{service.port}/{service.protocol}",
-        "scheduler": service.scheduler,
-        "real_servers": {m.host: {"weight": m.weight} for m in service.members},
-    }
-    if service.flags:
-        data["flags"] = list(service.flags)
-    if service.check is not None:
-        data["check"] = _plain_check(service.check)
-    return data | ({"drain": f"{service.drain_s:g}s"} if service.drain_s else {})
-
-
-def _plain_check(check: Check) -> dict[str, Any]:
-    """Write what a check says beside the defaults, in the spec's own form."""
-    said = {
-        f.name: getattr(check, f.name)
-        for f in fields(check)
-        if f.name == "timeout_s" or getattr(check, f.name) != f.default
-    }
-    written = {**said, "kind": check.kind, "through": check.through}
-    for key in {"interval_s", "timeout_s"} & said.keys():
-        written[key.removesuffix("_s")] = f"{round(written.pop(key) * 1000)}ms"
-    if "address" in said:
-        written["address"] = str(check.address)
-    if "codes" in said:
-        written["codes"] = [f"{low}-{high}" for low, high in check.codes]
-    if "send" in said:
-        written["send"] = check.send.decode("latin-1")
-    if "argv" in said:
-        written["argv"] = list(check.argv)
-    return written
 
 
 def looks_like_plan(path: Path) -> bool:

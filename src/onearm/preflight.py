@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from onearm.desire import director_link, unshared
 from onearm.facts import Facts, HostFacts
-from onearm.finding import ERROR, WARNING, Finding, by_severity
+from onearm.finding import ERROR, NOTE, WARNING, Finding, by_severity
 from onearm.model import (
     NEUTRON,
     VIP_LINK,
@@ -51,7 +51,7 @@ def cloud_left(spec: Spec, facts: Facts) -> Iterator[Finding]:
 
 
 def _hosts(spec: Spec, facts: Facts) -> Iterator[tuple[Host, HostFacts]]:
-    used = {member.host for service in spec.services for member in service.members}
+    used = {host for service in spec.services for host in service.hosts}
     for host in (*spec.directors, *(h for h in spec.real_servers if h.name in used)):
         if host.name in facts:
             yield host, facts[host.name]
@@ -104,7 +104,7 @@ def _on_link(spec: Spec, facts: Facts) -> Iterator[Finding]:
 
 
 def _used_servers(spec: Spec) -> list[Host]:
-    used = {member.host for service in spec.services for member in service.members}
+    used = {host for service in spec.services for host in service.hosts}
     return [server for server in spec.real_servers if server.name in used]
 
 
@@ -248,6 +248,46 @@ def _no_silence(spec: Spec, facts: Facts) -> Iterator[Finding]:
             )
 
 
+def _daemon(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    """Tell of a daemon that is not where it should be, and of checks that nobody runs."""
+    for director, seen in _directors(spec, facts):
+        daemon = seen.daemon if seen.daemon and seen.daemon.name == spec.name else None
+        behind = [daemon.spec_error, *daemon.left] if daemon else []
+        if any(behind):
+            said = "; ".join(text for text in behind if text)
+            yield Finding(
+                "daemon.behind",
+                WARNING,
+                director.name,
+                f"its daemon has not done all that it should: {said}",
+                "look at its log; what it could not do, it tries again with every round",
+            )
+        if daemon is None and any(service.check for service in spec.services):
+            yield Finding(
+                "daemon.none",
+                NOTE,
+                director.name,
+                "the spec has checks, and no daemon runs there to make them",
+                "start `onearm director SPEC` there (docs/how-to/run-the-daemon.md)",
+            )
+
+
+def _forwards(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    """Warn where what checks through a VIP need would hide replies that go the wrong way."""
+    through = any(service.check and service.check.through == "vip" for service in spec.services)
+    for director, seen in _directors(spec, facts):
+        if through and seen.sysctls.get("net/ipv4/ip_forward") == "1":
+            yield Finding(
+                "director.forwards",
+                WARNING,
+                director.name,
+                "ip_forward is 1, and checks through the VIP set accept_local on its NIC: replies"
+                " that a real server wrongly sends to the director are then forwarded, so that"
+                " everything seems to work and every reply crosses the director",
+                "sysctl -w net.ipv4.ip_forward=0; or `through: host` in the spec's checks",
+            )
+
+
 RULES: tuple[Rule, ...] = (
     _features,
     _right_machine,
@@ -261,4 +301,6 @@ RULES: tuple[Rule, ...] = (
     _silence_possible,
     _no_silence,
     _shared_director,
+    _forwards,
+    _daemon,
 )

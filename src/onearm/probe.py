@@ -12,12 +12,13 @@ from typing import TypeVar
 from onearm.each import each
 from onearm.errors import PlaceError, Refused
 from onearm.evidence import Evidence, Trial
-from onearm.facts import HostFacts, ServiceFact
+from onearm.facts import HostFacts
 from onearm.model import Address
 from onearm.places.look import Question
 from onearm.places.remote import RemotePlace
 from onearm.preflight import vips_of
 from onearm.reach import lab_prefix
+from onearm.resting import held, of_service, resting, without
 from onearm.schedule import sources_for
 from onearm.session import DEADLINE_S, Session
 from onearm.spec import Spec, VirtualService
@@ -94,11 +95,13 @@ class Probe:
         found.macs = self._macs_of_the_lost()
         if self.cold:
             self._flush()
-        found.before = self._tables()
+        found.before = self._directors()
+        found.rest_before = resting(self._spec, found.before)
         for service in self._spec.services if self.services is None else self.services:
             self._try(service)
         time.sleep(SETTLE_S)
-        found.after = self._tables()
+        found.after = self._directors()
+        found.rest_after = resting(self._spec, found.after)
         ports = {attempt.source_port for trial in found.trials for attempt in trial.attempts}
         for name, (frames, lost) in self._each(
             self._watched, lambda place: place.captured(CAPTURE, ports)
@@ -178,10 +181,11 @@ class Probe:
         clients = {source for client in self.clients for source in client.sources}
         return sorted({*hosts, *vips_of(self._spec), *gateways, *clients}, key=int)
 
-    def _tables(self) -> dict[str, tuple[ServiceFact, ...]]:
+    def _directors(self) -> dict[str, HostFacts]:
+        """Look at the directors' tables, and whom they serve at this moment."""
         directors = {d.name for d in self._spec.directors}
         places = {n: p for n, p in self.session.reached.items() if n in directors}
-        return self._each(places, lambda place: place.services())
+        return self._each(places, lambda place: place.look(Question(role="director")))
 
     def _try(self, service: VirtualService) -> None:
         """Open connections from all clients at once, but for one that took the VIP itself."""
@@ -208,7 +212,8 @@ class Probe:
     def _sources(self, service: VirtualService, client: Client) -> tuple[Address, ...]:
         if self.limit:
             return tuple(islice(cycle(client.sources), self.limit))
-        return sources_for(service, client.sources)
+        told = of_service(service, self.evidence.rest_before)
+        return sources_for(without(service, held(service, told)), client.sources)
 
 
 def bystand(

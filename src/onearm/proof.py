@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+from onearm.case import Case
 from onearm.cloud import driver
 from onearm.cloud_check_groups import filtered_directors
 from onearm.errors import OnearmError
@@ -19,7 +20,7 @@ from onearm.probe import Client, Probe, default_clients, meet
 from onearm.schedule import weights
 from onearm.session import Session
 from onearm.spec import Spec, VirtualService
-from onearm.verify import FAIL, PASS, UNPROVED, Case, Property, hangs
+from onearm.verify import FAIL, PASS, UNPROVED, Property, hangs
 
 ID = "path.stateless_director"
 PAUSES_S = (0.0, 2.0, 4.0)  # an agent may need seconds to follow the API; a hang is believed last

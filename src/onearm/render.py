@@ -48,11 +48,19 @@ def indented(console: Console, text: Text, by: int) -> None:
         console.print(Text(" " * by) + line)
 
 
-def show_plan(console: Console, plan: Plan, facts: Facts, cut: Mapping[Action, int]) -> None:
+def show_plan(
+    console: Console,
+    plan: Plan,
+    facts: Facts,
+    cut: Mapping[Action, int],
+    *,
+    numbered: bool = True,
+) -> None:
     """Print a plan: steps in order, places as headings, one line per action."""
     for number, step in enumerate(plan.steps, 1):
         for place, batch in sorted(step.items()):
-            console.print(Text.assemble((f"{number:>2} ", "dim"), (place, "bold")))
+            if numbered:
+                console.print(Text.assemble((f"{number:>2} ", "dim"), (place, "bold")))
             for action in batch:
                 _show_action(console, action, mark_of(facts, action), cut.get(action, 0))
 

@@ -15,15 +15,17 @@ from rich.text import Text
 
 from onearm import planfile, wire
 from onearm import spec as spec_module
+from onearm.case import at_rest
 from onearm.errors import PlaceError, Refused, UsageError
 from onearm.evidence import Evidence
 from onearm.probe import LAB_ROUTER, Client, Probe, bystand, default_clients, meet
 from onearm.reach import lab_prefix
 from onearm.render import indented, screen
+from onearm.resting import words
 from onearm.session import Session
 from onearm.silence import in_l2, speaks_arp
-from onearm.spec import Spec
-from onearm.verify import FAIL, PASS, UNPROVED, Property, judge
+from onearm.spec import Spec, VirtualService
+from onearm.verify import FAIL, PASS, UNPROVED, Property, about, judge
 
 STYLES = {PASS: "bold green", FAIL: "bold red", UNPROVED: "bold yellow"}
 
@@ -55,7 +57,7 @@ def verify_command(
         data = _data(spec, properties, evidence, met, lost) | told
         sys.stdout.write(json.dumps(data, indent=1) + "\n")
     else:
-        _show(screen(), properties, evidence, lost=lost, cold=make_cold)
+        _show(screen(), spec, properties, evidence, lost=lost, cold=make_cold)
     return code
 
 
@@ -106,6 +108,7 @@ def _code(properties: list[Property], lost: dict[str, PlaceError], *, strict: bo
 
 def _show(
     console: Console,
+    spec: Spec,
     properties: list[Property],
     evidence: Evidence,
     *,
@@ -113,14 +116,24 @@ def _show(
     cold: bool,
 ) -> None:
     last = ""
+    rest = {about(service): _rest(evidence, service) for service in spec.services}
     for found in properties:
         if found.about != last:
             last = found.about
             console.print(Text(found.about, "bold"))
+            if rest.get(last):
+                indented(console, Text(rest[last], "yellow"), 2)
         show_property(console, found)
     for host, error in sorted(lost.items()):
         console.print(Text.assemble(("out ", "bold red"), str(error) or host))
     console.print(_summary(properties, evidence, cold=cold))
+
+
+def _rest(evidence: Evidence, service: VirtualService) -> str:
+    """Say who is out of rotation, and why; empty when all take their share."""
+    out, some = at_rest(evidence, service)
+    parts = [("out of rotation", out), ("in rotation in part", some)]
+    return "; ".join(f"{label}: {words(found)}" for label, found in parts if found)
 
 
 def show_property(console: Console, found: Property) -> None:
@@ -159,6 +172,14 @@ def _data(
         **planfile.header("verification"),
         "name": spec.name,
         "properties": [property_data(found) for found in properties],
+        "out_of_rotation": [
+            {"service": about(service), "host": host, "state": fact.state, "reason": fact.reason}
+            | {"in_part": found is some}
+            for service in spec.services
+            for out, some in [at_rest(evidence, service)]
+            for found in (out, some)
+            for host, fact in sorted(found.items())
+        ],
         "clients": [client.name for client in clients],
         "connections": sum(len(trial.attempts) for trial in evidence.trials),
         "frames": {host: len(frames) for host, frames in evidence.frames.items()},

@@ -7,18 +7,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from onearm.cloud_checks import cloud_findings, for_an_admin
 from onearm.cloud_facts import CloudFacts
 from onearm.desire import desire
 from onearm.diff import Plan, diff
-from onearm.drain import destination_fact, draining, live
+from onearm.drain import connections_cut, draining
 from onearm.each import each
 from onearm.errors import Busy, PlaceError, Unreachable
 from onearm.facts import Facts, HostFacts
 from onearm.finding import Finding, by_severity
-from onearm.model import NEUTRON, Action, Destination, Resource, World
+from onearm.foresight import foresee
+from onearm.model import NEUTRON, Action, SpecFile, World
 from onearm.places.look import Question
 from onearm.places.remote import RemotePlace
 from onearm.preflight import cloud_left, preflight, vips_of
@@ -40,6 +41,14 @@ class CloudPlace(Place, Protocol):
 
     def close(self) -> None:
         """End the connection."""
+
+
+class Foreseen(NamedTuple):
+    """What the daemon of a place will do, and who joins only after a first good check."""
+
+    place: str
+    plan: Plan
+    joins: tuple[str, ...]
 
 
 @dataclass
@@ -248,9 +257,17 @@ class Session:
         _, lost = each(jobs)
         self.out |= lost
 
-    def cut(self, plan: Plan) -> dict[Action, int]:
+    def cut(self, plan: Iterable[Action]) -> dict[Action, int]:
         """Count the connections that each action would cut."""
         return connections_cut(plan, self.facts)
+
+    def foreseen(self, plan: Plan) -> list[Foreseen]:
+        """Say what the daemons will do that are handed a new spec by this plan."""
+        handed = sorted({a.place for a in plan if isinstance(a.resource, SpecFile)})
+        ahead = {p: foresee(self.spec, p, self.facts[p], _now()) for p in handed}
+        seen, _ = each({p: partial(self.places[p].peek, ahead[p].wanted) for p in handed})
+        name = self.spec.name
+        return [Foreseen(p, ahead[p].plan(name, seen[p]), ahead[p].joins) for p in sorted(seen)]
 
     def draining(self) -> int:
         """Count the destinations that are still draining."""
@@ -286,20 +303,3 @@ def without_services(spec: Spec) -> Spec:
 
 def _now() -> datetime:
     return datetime.now(timezone.utc)
-
-
-def connections_cut(plan: Plan, facts: Facts) -> dict[Action, int]:
-    """Count the connections that each action would cut; those without any are left out."""
-    counted = {
-        action: _live(action.before, facts[action.place])
-        for action in plan
-        if action.after is None and action.place in facts
-    }
-    return {action: number for action, number in counted.items() if number}
-
-
-def _live(gone: Resource | None, host: HostFacts) -> int:
-    if not isinstance(gone, Destination):
-        return 0
-    fact = destination_fact(host, gone)
-    return live(gone.protocol, fact) if fact else 0

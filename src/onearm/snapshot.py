@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Optional
 
 from onearm.facts import Counters
 from onearm.model import Address
 
-# Why a real server has the weight that it has.
+# The states of a real server.
 UP, DOWN, UNKNOWN = "up", "down", "unknown"
 DRAINING, DRAINED, RAMPING, UNCHECKED = "draining", "drained", "ramping", "unchecked"
+ISOLATED = "isolated"  # how the reason of one that is down begins where it answers for a VIP
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class CheckView:
     through: str
     good: int = 0
     bad: int = 0
-    last_latency_s: float | None = None
+    last_latency_s: Optional[float] = None
     latencies: tuple[int, ...] = ()
     latency_sum_s: float = 0.0
     reason: str = ""
@@ -44,8 +47,10 @@ LATENCY_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 
 @dataclass(frozen=True)
 class ServerView:
-    """A real server behind a service. `weight` is the kernel's (None: not in its table),
-    `wanted` the spec's; `state` one of the words above, since when and why.
+    """A real server behind a service: its `state`, one of the words above, since when and why.
+
+    `weight` is the kernel's (None: not in its table), `wanted` what it is when all is well, in the
+    same scale.
     """
 
     host: str
@@ -53,14 +58,14 @@ class ServerView:
     state: str
     since: str
     reason: str = ""
-    weight: int | None = None
+    weight: Optional[int] = None
     wanted: int = 1
     active: int = 0
     inactive: int = 0
-    counters: Counters = Counters()
-    check: CheckView | None = None
+    counters: Counters = field(default_factory=Counters)
+    check: Optional[CheckView] = None
     history: tuple[Change, ...] = ()
-    drain_deadline: str | None = None  # RFC 3339; None while draining: it waits for ever
+    drain_deadline: Optional[str] = None  # RFC 3339; None while draining: it waits for ever
     sorry: bool = False
 
 
@@ -73,7 +78,7 @@ class ServiceView:
     protocol: str
     scheduler: str
     servers: tuple[ServerView, ...] = ()
-    counters: Counters = Counters()
+    counters: Counters = field(default_factory=Counters)
     panic: bool = False
     sorry: bool = False  # only the sorry server is served
     quorum: int = 1
@@ -139,3 +144,35 @@ class Snapshot:
     left: tuple[str, ...] = ()
     spec_error: str = ""
     troubles: tuple[str, ...] = ()  # of our own, such as no free source port
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A server with its service's place among the services: how it travels in a line of its own."""
+
+    service: int
+    server: ServerView
+
+
+def split(snapshot: Snapshot) -> tuple[Snapshot, tuple[Placed, ...]]:
+    """Take the servers out, of which there may be more than a line of the wire holds."""
+    placed = tuple(
+        Placed(turn, server)
+        for turn, service in enumerate(snapshot.services)
+        for server in service.servers
+    )
+    return replace(
+        snapshot, services=tuple(replace(s, servers=()) for s in snapshot.services)
+    ), placed
+
+
+def joined(bare: Snapshot, placed: Iterable[Placed]) -> Snapshot:
+    """Put the servers back behind their services; one without a service is dropped."""
+    servers: dict[int, list[ServerView]] = {}
+    for one in placed:
+        servers.setdefault(one.service, []).append(one.server)
+    services = (
+        replace(service, servers=tuple(servers.get(turn, ())))
+        for turn, service in enumerate(bare.services)
+    )
+    return replace(bare, services=tuple(services))

@@ -29,6 +29,23 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Policy:
+    """What health does to a service's weights, where a daemon runs its checks.
+
+    `on_failure`: a failing real server is taken out (`remove`) or gets `weight 0`, which leaves its
+    connections alone. `panic`: below this percentage of healthy ones all are served again; 0 never.
+    `quorum`: how many must be healthy; with fewer, `sorry` (a real server) serves alone.
+    `slow_start_s`: how long the weight of one that comes back grows.
+    """
+
+    on_failure: str = "remove"
+    panic: int = 0
+    quorum: int = 1
+    sorry: str | None = None
+    slow_start_s: float = 0
+
+
+@dataclass(frozen=True)
 class Check:
     """How the daemon asks a real server whether it serves; docs/reference/checks.md has each field.
 
@@ -75,6 +92,14 @@ class VirtualService:
     members: tuple[Member, ...] = ()
     drain_s: float = 0
     check: Check | None = None
+    policy: Policy = Policy()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The real servers that must hold the VIP, the sorry server among them."""
+        names = [member.host for member in self.members]
+        sorry = self.policy.sorry
+        return (*names, sorry) if sorry and sorry not in names else tuple(names)
 
 
 @dataclass(frozen=True)
@@ -120,6 +145,8 @@ class Spec:
     reach: Reach = field(default_factory=Reach)
     shared_director: bool = False
     openstack: Cloud | None = None
+    resync_s: float = 10.0  # how often a daemon compares everything with the kernel, come what may
+    isolate: bool = False  # whether a real server that answers for a VIP in ARP gets weight 0
     text: str = field(default="", compare=False)
 
 
@@ -135,3 +162,13 @@ def parse(text: str, source_name: str) -> Spec:
     from onearm import spec_load
 
     return spec_load.spec(text, source_name)
+
+
+def portable_text(spec: Spec) -> str:
+    """Return the spec's text; where it holds command prefixes, the same spec without them.
+
+    How hosts are reached is the operator's own: it goes into no plan file and to no host.
+    """
+    from onearm.spec_load import document
+
+    return document.without(spec.text, "reach") if spec.reach.prefixes else spec.text

@@ -23,6 +23,7 @@ from onearm.flows import Way
 from onearm.ladder import Rung, Stop, ladder, server_of
 from onearm.render import SEVERITIES, indented, screen
 from onearm.report import reached
+from onearm.resting import words
 from onearm.session import Session
 from onearm.spec import Spec, VirtualService
 from onearm.verify import about
@@ -134,7 +135,7 @@ def _show(console: Console, traced: Trace, via: str | None) -> None:
     if way is None:
         tried = sum(len(case.ways) for case in o.cases)
         why = f"{via} was not hit in {tried} connections" if tried else "no connection was possible"
-        indented(console, Text(why, "bold yellow"), 0)
+        indented(console, Text(why + _rest(traced, via), "bold yellow"), 0)
     else:
         source = f"{way.attempt.source}:{way.attempt.source_port}"
         by = f" by {server}" if (server := server_of(way)) else ""
@@ -145,6 +146,13 @@ def _show(console: Console, traced: Trace, via: str | None) -> None:
         console.print(Text(_result(way), "dim"))
     for one in traced.matching:
         _finding(console, one)
+
+
+def _rest(traced: Trace, via: str | None) -> str:
+    """Say so where the wanted server is not in rotation: then it cannot be hit."""
+    told = traced.observed.resting(traced.service)
+    found = {host: fact for host, fact in told.items() if host == via}
+    return f": out of rotation: {words(found)}" if found else ""
 
 
 def _rung(console: Console, o: Observations, rung: Rung) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from onearm import schedule
+from onearm.case import Case
 from onearm.desire import director_link
-from onearm.evidence import Evidence, Trial
-from onearm.facts import ServiceFact
-from onearm.flows import Flow, Names, Way, follow
+from onearm.evidence import Evidence
+from onearm.flows import Names, Way
 from onearm.model import Address
 from onearm.preflight import vips_of
+from onearm.resting import words
 from onearm.spec import Spec, VirtualService
 
 PASS, FAIL, UNPROVED = "pass", "fail", "unproved"
@@ -99,97 +100,6 @@ def _service(
         yield Property(identity, about(service), status, text, tuple(details))
 
 
-@dataclass
-class Case:
-    """One service with all that was seen of it. `strange`: flows there that are none of ours."""
-
-    spec: Spec
-    evidence: Evidence
-    names: Names
-    service: VirtualService
-    trials: list[Trial]
-    ways: list[Way] = field(init=False)
-    strange: set[Flow] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.ways, self.strange = follow(self.spec, self.evidence, self.trials, self.names)
-
-    @property
-    def total(self) -> int:
-        """Count the connections tried."""
-        return len(self.ways)
-
-    @property
-    def wanted(self) -> dict[str, int]:
-        """The weight of each real server that should take connections."""
-        return schedule.weights(self.service)
-
-    @property
-    def blind(self) -> list[str]:
-        """Name the hosts of this service whose frames were not recorded."""
-        hosts = [director.name for director in self.spec.directors] + list(self.wanted)
-        return [host for host in hosts if host not in self.evidence.frames]
-
-    @property
-    def director_blind(self) -> str:
-        """Name a director whose frames were not recorded; empty when all were."""
-        directors = {director.name for director in self.spec.directors}
-        return next((host for host in self.blind if host in directors), "")
-
-    @property
-    def nowhere(self) -> list[Way]:
-        """List the connections that neither the director nor a real server saw."""
-        return [way for way in self.ways if not way.at_director and not way.at_servers]
-
-    @property
-    def disguised(self) -> list[Way]:
-        """List the connections that may have come in somebody else's name, all changed by NAT."""
-        unseen = self.nowhere
-        answered = all(way.arrived for way in unseen)
-        return unseen if answered and len(self.strange) >= len(unseen) else []
-
-    @property
-    def handed(self) -> Counter[str]:
-        """Count the connections that the director handed to each machine."""
-        return Counter(host for way in self.ways for host in way.handed_to)
-
-    def watched(self, host: str) -> bool:
-        """Say whether the frames of a host were recorded."""
-        return host in self.evidence.frames
-
-    def tables(self) -> tuple[list[ServiceFact], list[ServiceFact]]:
-        """Give the service as the kernel counted it before and after."""
-        return self._standing(self.evidence.before), self._standing(self.evidence.after)
-
-    def _standing(self, tables: Mapping[str, Sequence[ServiceFact]]) -> list[ServiceFact]:
-        key = (self.service.protocol, self.service.vip, self.service.port)
-        return [s for table in tables.values() for s in table if (s.protocol, s.vip, s.port) == key]
-
-    def others(self) -> int | None:
-        """Count other people's connections; None: not known.
-
-        Their frames show them at once; the service's counter may be 2 s late, as the kernel sums it
-        up by a timer (net/netfilter/ipvs/ip_vs_est.c), so it can only add to them.
-        """
-        before, after = self.tables()
-        if len(before) != 1 or len(after) != 1:
-            return None
-        grown = after[0].counters.connections - before[0].counters.connections
-        ours = len([w for w in self.ways if w.at_director and not w.director_said])
-        return max(len(self.strange), grown - ours, 0)
-
-    def chosen(self) -> Counter[str]:
-        """Count how often the scheduler chose each server, by the entries it holds for each."""
-        names = {server.address: server.name for server in self.spec.real_servers}
-        found: Counter[str] = Counter()
-        for sign, tables in zip((-1, 1), self.tables(), strict=True):
-            for service in tables:
-                for d in service.destinations:
-                    held = d.active + d.inactive
-                    found[names.get(d.server, str(d.server))] += sign * held
-        return +found
-
-
 Judgement = tuple[str, ...]
 STATELESS_KNOWN = ("ovn", "iptables_hybrid")  # the drivers that know stateless groups
 NO_CONNECTION = "no connection could be tried"
@@ -211,7 +121,7 @@ def _every_destination(case: Case) -> Judgement:
     if missing:
         return (UNPROVED, *missing)
     shown = ", ".join(f"{host} {case.handed[host]}" for host in case.wanted)
-    reached = len(case.wanted)
+    reached = f"{len(case.wanted)}{' in rotation' if case.held or case.partly else ''}"
     return PASS, f"{case.total} connections reached all {reached} through the director: {shown}"
 
 
@@ -221,7 +131,7 @@ def _unknown(case: Case) -> str:
         return NO_CONNECTION
     if case.director_blind:
         return _unwatched(case.blind)
-    if not case.wanted and not case.handed:
+    if not schedule.weights(case.service) and not case.handed:
         return "the spec gives weight to none of its real servers"
     if case.disguised:
         text = f"{len(case.disguised)} of {case.total} were answered, but came to the director, if"
@@ -271,6 +181,8 @@ def _own_words(ways: list[Way]) -> str:
 def _why_own(case: Case) -> str:
     """Say what the director's own table explains of connections that it did not hand on."""
     before, _ = case.tables()
+    if case.held and not case.wanted and not case.partly:
+        return f"all its real servers are out of rotation: {words(case.held)}"
     if not case.evidence.before:
         return "no service took them"
     if not before:
@@ -419,7 +331,7 @@ def _distribution(case: Case) -> Judgement:
 
 def _unwanted(case: Case, counts: Counter[str], shown: str) -> Judgement:
     """Name those that got connections and should not; a MAC may be a server that was not seen."""
-    unwanted = sorted(counts.keys() - case.wanted.keys())
+    unwanted = sorted(counts.keys() - case.wanted.keys() - case.partly.keys())
     unknown = [host for host in unwanted if ":" in host]
     if unknown and [host for host in case.blind if not counts[host]]:
         return UNPROVED, f"{shown}; {_unwatched(case.blind)}, so {', '.join(unknown)} may be one"
@@ -429,6 +341,9 @@ def _unwanted(case: Case, counts: Counter[str], shown: str) -> Judgement:
 
 
 def _fits(case: Case, counts: Counter[str], shown: str) -> Judgement:
+    if case.partly:
+        hosts = ", ".join(sorted(case.partly))
+        return PASS, f"{shown}; no exact shares are promised with {hosts} in part"
     if schedule.sticks(case.service):
         return _sticky(case, shown)
     if case.service.scheduler in schedule.EXACT:
@@ -437,7 +352,7 @@ def _fits(case: Case, counts: Counter[str], shown: str) -> Judgement:
 
 
 def _exact(case: Case, counts: Counter[str], shown: str) -> Judgement:
-    wanted = schedule.expected(case.service, sum(counts.values()))
+    wanted = schedule.expected(case.served, sum(counts.values()))
     if wanted is None:
         return UNPROVED, f"{shown}; not a whole number of turns"
     if dict(counts) == wanted:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,12 +12,14 @@ from onearm.model import (
     Action,
     AnnouncedVip,
     ArpSilence,
+    CheckMark,
     Destination,
     HeldVip,
     Link,
     Mark,
     Resource,
     Service,
+    SpecFile,
     Sysctl,
 )
 from onearm.words_cloud import CLOUD_NAMES, cloud_reason
@@ -62,12 +66,22 @@ def _kept(resource: Resource) -> str:
 
 def changed(before: Resource, after: Resource) -> str:
     """List the fields that differ, from what to what."""
+    if isinstance(before, SpecFile) and isinstance(after, SpecFile):
+        return _lines_changed(before.text, after.text)
     pairs = [
         f"{field} {_shown(getattr(before, field))} -> {_shown(getattr(after, field))}"
         for field, spec in type(after).__dataclass_fields__.items()
         if spec.compare and getattr(before, field) != getattr(after, field)
     ]
     return ", ".join(pairs)
+
+
+def _lines_changed(before: str, after: str) -> str:
+    """Count the lines of a text that come and go; each text is quoted on one line."""
+    old, new = json.loads(before).splitlines(), json.loads(after).splitlines()
+    lines = list(difflib.unified_diff(old, new, n=0, lineterm=""))[2:]
+    count = {sign: sum(line.startswith(sign) for line in lines) for sign in "+-"}
+    return f"{count['+']} lines new, {count['-']} lines gone"
 
 
 def _shown(value: Any) -> str:
@@ -105,6 +119,8 @@ _NAMES: dict[type, Callable[[Any], str]] = {
     ArpSilence: _silence,
     HeldVip: lambda r: f"VIP {r.vip}/{r.prefix_length} on {r.link}",
     Service: lambda r: f"virtual service {endpoint(r)}",
+    CheckMark: lambda r: f"check mark {r.mark:#x} of {r.host or r.server}",
+    SpecFile: lambda r: f"spec {r.path} of the daemon",
     Destination: lambda r: f"destination {r.host or r.server} of {endpoint(r)}",
     AnnouncedVip: lambda r: f"VIP {r.vip}/{r.prefix_length} on {r.link}, announced",
     **CLOUD_NAMES,
@@ -113,18 +129,34 @@ _NAMES: dict[type, Callable[[Any], str]] = {
 
 def reason(action: Action) -> str:
     """Say why, where it is not obvious."""
-    resource = action.resource
-    if isinstance(resource, Sysctl):
-        return _SYSCTL_REASONS.get(resource.name, "") if action.verb in ("create", "update") else ""
-    if isinstance(resource, Destination) and resource.draining_since and not resource.weight:
-        return "drains: no new connections, the present ones may end"
-    if isinstance(resource, HeldVip) and action.before is None:
-        return "accepts packets for the VIP, in silence"
-    if isinstance(resource, AnnouncedVip) and action.verb == "create":
-        return "last of all: clients come when all the rest stands"
-    return cloud_reason(action)
+    why = _REASONS.get(type(action.resource))
+    return why(action, action.resource) if why else cloud_reason(action)
 
 
+def _sysctl_reason(action: Action, sysctl: Sysctl) -> str:
+    said = _SYSCTL_REASONS.get(sysctl.name, "")
+    if sysctl.name.endswith("/accept_local"):
+        said = "replies to checks come in the VIP's name, which is local here"
+    return said if action.verb in ("create", "update") else ""
+
+
+def _drain_reason(_action: Action, destination: Destination) -> str:
+    drains = destination.draining_since and not destination.weight
+    return "drains: no new connections, the present ones may end" if drains else ""
+
+
+def _at(verb: str, text: str) -> Callable[[Action, Any], str]:
+    return lambda action, _resource: text if action.verb == verb else ""
+
+
+_REASONS: dict[type, Callable[[Action, Any], str]] = {
+    Sysctl: _sysctl_reason,
+    Destination: _drain_reason,
+    SpecFile: lambda *_: "the daemon there carries it out, and answers when it stands",
+    CheckMark: _at("create", "checks reach it as clients do, with the VIP as destination"),
+    HeldVip: _at("create", "accepts packets for the VIP, in silence"),
+    AnnouncedVip: _at("create", "last of all: clients come when all the rest stands"),
+}
 _SYSCTL_REASONS = {
     "net/ipv4/vs/conntrack": "it would see one way only and call packets invalid",
     "net/ipv4/vs/expire_nodest_conn": "else packets of a removed server vanish silently",

@@ -53,6 +53,15 @@ def test_memory_is_bounded_and_the_vips_asked_for_come_first(monkeypatch):
     assert connections.parse(lines[:10], {VIP})[1] is False
 
 
+def test_what_checks_leave_behind_is_no_client_s():
+    line = "TCP CB007103 {:04X} CB007102 0050 CB007104 0050 SYN_RECV        5\n"
+    lines = [line.format(port) for port in (16384, 32767, 32768)]
+    found, _ = connections.parse(lines, own=[ip_address("203.0.113.3"), VIP6])
+    assert found == (fact("203.0.113.4", 80, "SYN_RECV", 1, old=1),)
+    found, _ = connections.parse(lines, own=[VIP])
+    assert found == (fact("203.0.113.4", 80, "SYN_RECV", 3, old=3),)
+
+
 def test_a_host_without_ipvs_has_none_and_is_told_apart(tmp_path):
     assert connections.connections((), str(tmp_path)) == ((), False)
     assert not connections.loaded(str(tmp_path))
@@ -80,7 +89,7 @@ LINES = st.lists(
 
 @given(LINES)
 def test_any_lines_give_groups(lines):
-    found, _ = connections.parse(lines)
+    found, _ = connections.parse(lines, own=[VIP])
     assert sum(f.count for f in found) <= len(lines)
     assert all(0 <= f.old <= f.count and 0 <= f.port <= 0xFFFF for f in found)
 

@@ -1,5 +1,6 @@
 """A real kernel with ip_vs: what we write is what ipvsadm shows, and the other way round."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from onearm.lab import client
 
 HERE = Path(__file__).parent
-LAB = "kt-ipvs"
+LAB = f"kt-ipvs-{os.getpid()}"  # others may be testing on this machine
 pytestmark = pytest.mark.lab
 
 

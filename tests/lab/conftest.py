@@ -4,7 +4,7 @@ import os
 import re
 
 import pytest
-from labs import HOSTS, WarmLab
+from labs import HOSTS, WarmLab, furnish
 
 from onearm.lab import client
 
@@ -16,8 +16,10 @@ cat /proc/net/ip_vs
 printf 'link\\naddress\\nroute\\n' | ip -d -o -batch -
 grep -r . /proc/sys/net/ipv4
 arptables-legacy -S
-grep -h ' 0A ' /proc/net/tcp | cut -d' ' -f2-5 | sort
+cat /proc/net/tcp
 """
+SOCKET = re.compile(r"^ +\d+: (\S+ \S+ (\S+)).*\n", re.MULTILINE)
+LISTENS = "0A"
 FAILED = pytest.StashKey[bool]()
 
 
@@ -33,14 +35,14 @@ class Labs:
             info = client.up(name)
             up = f"{info.backend}, kernel {info.kernel}, up after {info.boot_s:.1f} s"
             print(f"proved: lab {name} up: {up}")
+            furnish(name)
             self.lab = WarmLab(name, self.folder)
             self.found = self._state()
         return self.lab
 
     def _state(self):
         everyone = (*HOSTS, "router", "neighbour")
-        shown = {host: self.lab.sh(host, STATE, check=False) for host in everyone}
-        return {host: text.replace(" tentative", "") for host, text in shown.items()}
+        return {host: _plain(self.lab.sh(host, STATE, check=False)) for host in everyone}
 
     def give_back(self):
         """Keep it for the next only if nothing in it is different now."""
@@ -52,6 +54,12 @@ class Labs:
             self.lab.nodes.end()
             client.down(self.lab.name)
             self.lab = None
+
+
+def _plain(shown):
+    """Leave out what comes and goes: every socket but those that listen, with their inodes."""
+    listen = sorted(ends for ends, state in SOCKET.findall(shown) if state == LISTENS)
+    return SOCKET.sub("", shown).replace(" tentative", ""), listen
 
 
 @pytest.fixture(scope="session")

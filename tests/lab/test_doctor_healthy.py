@@ -5,14 +5,10 @@ from dataclasses import dataclass, field
 import pytest
 from chosen import part
 from diagnosing import UDP, diagnosing, ids, told
-from labs import EXAMPLES, reference
-
-from onearm.lab import client
+from labs import EXAMPLES, RESPONDER, reference
 
 pytestmark = pytest.mark.lab
 VIP = "203.0.113.2"
-START = client.START
-RESPONDER = f"kill $(cat /run/responder.pid); sleep 0.1; python3 -ISsB {START} responder"
 STATEFUL_SERVER = (
     "iptables-legacy -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT;"
     " iptables-legacy -A INPUT -p tcp --dport 80 --syn -j ACCEPT;"
@@ -124,8 +120,8 @@ VARIANTS = [
     ),
     Variant(
         "a server that listens on the VIP alone",
-        done={"server-2": f"{RESPONDER} --bind {VIP} --background"},
-        undone={"server-2": f"{RESPONDER} --background"},
+        done={"server-2": f"{RESPONDER} --bind {VIP}"},
+        undone={"server-2": RESPONDER},
     ),
     Variant(
         "services of others on the director",

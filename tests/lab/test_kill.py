@@ -1,14 +1,10 @@
 """kill -9 after any line of progress: the next run is the recovery, and nothing foreign moves."""
 
-import itertools
-from concurrent.futures import ThreadPoolExecutor
-
 import dumps
 import pytest
-from labs import Lab, reference
+from chosen import part
+from labs import reference
 from runs import PROGRESS, killed_after
-
-from onearm.lab import client
 
 pytestmark = pytest.mark.lab
 
@@ -40,43 +36,34 @@ OTHERS = {
 }
 
 
+# The first line, the last, and one of three of those between; ALL=1 takes all.
+LINES = [1, *part(range(2, ACTIONS)), ACTIONS]
+
+
 @pytest.fixture(scope="module")
-def both(lab):
-    """Two labs, for each core one: this is the longest of all tests."""
-    second = client.up(f"{lab.name}-2").name
-    yield Lab(lab.name, lab.folder), Lab(second, lab.folder)
-    client.down(second)
-
-
-def test_runs_killed_after_any_line_converge_when_repeated(both):
-    """The reference, with consent to set sysctls that others' services share."""
-    spec = both[0].spec(reference() + "shared_director: true\n")
-    turns = itertools.count(1)
-    with ThreadPoolExecutor(len(both)) as pool:
-        work = [pool.submit(_kill_in_turns, lab, spec, turns) for lab in both]
-    assert sum(future.result() for future in work) == ACTIONS
-
-
-def _kill_in_turns(lab, spec, turns):
-    """Take the next k until all are done; return how many it was."""
+def shared(lab):
+    """The lab with others' things, which must be left as they are after all of it."""
     for host, script in OTHERS.items():
         lab.sh(host, script)
     before, little = dumps.whole(lab), dumps.small(lab)
-    done = 0
-    for k in iter(turns.__next__, ACTIONS + 1):
-        if k > ACTIONS:
-            break
-        last = killed_after(lab, k, "apply", spec, "--yes")
-        assert PROGRESS.match(last)[2] == str(ACTIONS)
-        again = lab.onearm("apply", spec, "--yes", "--json", code=0).json()
-        assert (again["left"], again["out"]) == ([], {}), f"apply killed after line {k}"
-        standing = lab.on("server-1", "ipvsadm", "-Sn")
-        assert standing.count("-t 203.0.113.2:80") == 3, standing
-        killed_after(lab, k, "destroy", spec, "--yes")
-        lab.onearm("destroy", spec, "--yes", code=0)
-        left = dumps.difference(little, dumps.small(lab))
-        assert not left, f"destroy killed after line {k}:\n{left}"
-        done += 1
+    yield lab, little
+    lab.nodes.end()
     left = dumps.difference(before, dumps.whole(lab))
     assert not left, left
-    return done
+
+
+@pytest.mark.parametrize("k", LINES)
+def test_a_run_killed_after_any_line_converges_when_repeated(shared, k):
+    """The reference, with consent to set sysctls that others' services share."""
+    lab, before = shared
+    spec = lab.spec(reference() + "shared_director: true\n")
+    last = killed_after(lab, k, "apply", spec, "--yes")
+    assert PROGRESS.match(last)[2] == str(ACTIONS)
+    again = lab.onearm("apply", spec, "--yes", "--json", code=0).json()
+    assert (again["left"], again["out"]) == ([], {}), f"apply killed after line {k}"
+    standing = lab.on("server-1", "ipvsadm", "-Sn")
+    assert standing.count("-t 203.0.113.2:80") == 3, standing
+    killed_after(lab, k, "destroy", spec, "--yes")
+    lab.onearm("destroy", spec, "--yes", code=0)
+    left = dumps.difference(before, dumps.small(lab))
+    assert not left, f"destroy killed after line {k}:\n{left}"

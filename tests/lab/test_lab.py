@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from labs import RESPONDER, RESPONDER_ENDS, RESPONDER_STARTS
 
 from onearm import errors
 from onearm.lab import client, paths, security
@@ -19,7 +20,6 @@ from onearm.lab import topology as network
 
 pytestmark = pytest.mark.lab
 SOURCE = Path(client.__file__).parents[2]
-START = Path(client.__file__).with_name("start.py")
 NOBODY = 64911  # a user without rights, groups or an account
 PREAMBLE = f"import sys; sys.path.insert(0, {str(SOURCE)!r}); from onearm.lab import client\n"
 EXEC = PREAMBLE + "sys.exit(client.exec_main(sys.argv[1], sys.argv[2], sys.argv[3:]))"
@@ -356,17 +356,15 @@ def test_udp_is_answered_from_the_address_that_was_asked(lab):
 
 
 def test_the_responder_can_be_killed_and_listen_on_one_address(lab):
-    restart = f"python3 -ISsB {START} responder --background"
-    kill = "kill $(cat /run/responder.pid); "
-    assert client.call(lab, "server-3", ["sh", "-c", kill])[0] == 0
+    assert client.call(lab, "server-3", ["sh", "-c", RESPONDER_ENDS])[0] == 0
     assert eventually(lambda: get(lab, "203.0.113.5/")[0] == 7)
-    assert client.call(lab, "server-3", ["sh", "-c", f"{restart} --bind 203.0.113.5"])[0] == 0
+    on_its_own = f"{RESPONDER_STARTS} --bind 203.0.113.5"
+    assert client.call(lab, "server-3", ["sh", "-c", on_its_own])[0] == 0
     assert get(lab, "203.0.113.5/")[0] == 0
     out = client.call(lab, "server-3", ["ss", "-Hltn", "sport = :80"])[1]
     assert b"203.0.113.5:80" in out
     assert b"0.0.0.0:80" not in out
-    again = f"{kill} sleep 0.2; {restart}"
-    assert client.call(lab, "server-3", ["sh", "-c", again])[0] == 0
+    assert client.call(lab, "server-3", ["sh", "-c", RESPONDER])[0] == 0
     assert get(lab, "203.0.113.5/")[0] == 0
 
 
@@ -429,6 +427,16 @@ def test_a_killed_controller_takes_everything_along_and_the_name_is_free(second)
         client.call(second, "server-1", ["true"])
     assert client.up(second).pid != info.pid
     assert client.call(second, "server-1", ["true"])[0] == 0
+
+
+def test_a_guest_that_takes_no_signal_does_not_outlive_its_controller(second):
+    """One that is stopped stands for one that caught the signal and came to nothing."""
+    info = client.up(second)
+    members = family(info.pid)
+    (child,) = [pid for pid, (parent, _) in processes().items() if parent == info.pid]
+    os.kill(child, signal.SIGSTOP)
+    os.kill(info.pid, signal.SIGKILL)
+    assert eventually(lambda: not left_of(members)), left_of(members)
 
 
 def test_a_dead_guest_or_agent_ends_the_lab(second):
@@ -505,3 +513,18 @@ def test_a_user_without_any_right_can_have_a_lab():
     finally:
         shutil.rmtree(own)
         shutil.rmtree(f"/tmp/onearm-{NOBODY}", ignore_errors=True)  # noqa: S108 - where it lives
+
+
+# --- a second director
+
+
+def test_a_second_director_is_made_only_where_it_is_asked_for(lab, second):
+    with pytest.raises(errors.PlaceError, match="has no host named 'server-4'"):
+        client.call(lab, network.SECOND_DIRECTOR, ["true"])
+    with pytest.raises(errors.UsageError, match="runs already, without server-4; end it first"):
+        client.up(lab, (network.SECOND_DIRECTOR,))
+    found = client.up(second, (network.SECOND_DIRECTOR,))
+    assert found.hosts == (*network.HOSTS, network.SECOND_DIRECTOR)
+    assert client.up(second, (network.SECOND_DIRECTOR,)).already
+    answered = execute(second, "server-4", "curl", "-sm5", "http://203.0.113.5/")
+    assert answered.stdout == b"server-3 203.0.113.6 203.0.113.5\n"

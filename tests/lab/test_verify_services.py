@@ -1,10 +1,10 @@
 """Every scheduler, TCP and UDP, several services and VIPs: proved, and a fault kept to its own."""
 
 import pytest
+from labs import RESPONDER_ENDS, RESPONDER_STARTS
 from proofs import FAIL, PASS, UNPROVED, proving
 
 from onearm import schedule
-from onearm.lab.client import START
 
 pytestmark = pytest.mark.lab
 SPEC = """
@@ -77,11 +77,11 @@ def test_a_vip_that_is_missing_is_missed_by_its_own_services_alone(lab, prove):
 
 def test_a_closed_udp_port_is_named(lab, prove):
     """The ICMP errors tell which datagram they are about; their rate is limited."""
-    lab.sh("server-2", "kill $(cat /run/responder.pid)")
+    lab.sh("server-2", RESPONDER_ENDS)
     try:
         found = prove(clients=["client"])
     finally:
-        lab.sh("server-2", f"python3 -ISsB {START} responder --background")
+        lab.sh("server-2", RESPONDER_STARTS)
     failed = found.abouts(FAIL)
     assert {identity for identity, _ in failed} == {"path.every_destination"}, str(found)
     assert len(failed) == 9

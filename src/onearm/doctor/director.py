@@ -116,7 +116,7 @@ def forwards(o: Observations) -> Iterator[Clue]:
             yield Clue(
                 director.name,
                 f"{director.name} has ip_forward=1, and accept_local=1 on {nic.name}",
-                "one of them 0",
+                "ip_forward 0, or accept_local 0 where no check through a VIP needs it",
                 "replies that a real server wrongly sends to the director are then forwarded:"
                 " everything seems to work, and every reply crosses the director",
                 "sysctl -w net.ipv4.ip_forward=0",

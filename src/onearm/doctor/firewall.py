@@ -12,7 +12,7 @@ from onearm.doctor.observations import Observations
 from onearm.doctor.packets import ACK, FIN, SYN, Outcome, Packet, Table, decide
 from onearm.facts import HostFacts
 from onearm.finding import WARNING
-from onearm.model import Address
+from onearm.model import PROBE_PORTS, Address
 from onearm.spec import Host, VirtualService
 from onearm.verify import about
 from onearm.vitals import RulesFact
@@ -185,6 +185,56 @@ def director_ends(o: Observations) -> Iterator[Clue]:
                 "conntrack calls it invalid, so real servers keep closed connections open",
                 severity=WARNING,
             )
+
+
+CHECKS = {"udp": "udp", "dns": "udp", "icmp": ""}  # what a check of a kind speaks; else tcp
+
+
+def director_checks(o: Observations) -> Iterator[Clue]:
+    """Find directors whose firewall drops the answers to checks through the VIP.
+
+    IPVS sends checks past conntrack (but for net.ipv4.vs.conntrack=1), so that an answer belongs
+    to nothing that it knows: a SYN-ACK is INVALID then, a datagram NEW.
+    """
+    for director, link, service, _ in _at_director(o):
+        check = service.check
+        protocol = CHECKS.get(check.kind, "tcp") if check and check.through == "vip" else ""
+        if not check or not protocol:
+            continue
+        kept = o.sysctls(director.name).get("net/ipv4/vs/conntrack", "0") != "0"
+        answer = Packet(
+            "the answer to a check",
+            protocol,
+            service.vip,
+            director.address,
+            check.port or service.port,
+            PROBE_PORTS.start,
+            link_in=link,
+            flags=SYN | ACK if protocol == "tcp" else 0,
+            state="ESTABLISHED" if kept else "INVALID" if protocol == "tcp" else "NEW",
+        )
+        found = _refused(o, director.name, INPUT, answer)
+        if found is not None:
+            yield _answer_clue(director, service, answer, found)
+
+
+def _answer_clue(director: Host, service: VirtualService, answer: Packet, found: Outcome) -> Clue:
+    end = f"{answer.protocol} sport {answer.source_port}"
+    tool = found.rule.partition(":")[0]
+    return _clue(
+        director,
+        service,
+        answer,
+        found,
+        "IPVS sends checks past conntrack, so their answers belong to no connection that it knows:"
+        " every check fails, though clients could be served",
+        observed=f"the firewall of {director.name} drops the answers to its checks of"
+        f" {about(service)} ({found.rule})",
+        cure=f"nft insert rule inet filter input ip saddr {service.vip} {end} accept"
+        if tool.startswith("nft")
+        else f"{tool} -I INPUT -s {service.vip} -p {answer.protocol} --sport"
+        f" {answer.source_port} -j ACCEPT",
+    )
 
 
 def director_out(o: Observations) -> Iterator[Clue]:

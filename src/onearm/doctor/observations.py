@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from onearm.case import Case
 from onearm.desire import director_link
 from onearm.evidence import Evidence
 from onearm.facts import Facts, HostFacts, LinkFact, NeighbourFact, ServiceFact
 from onearm.finding import Finding
 from onearm.flows import Names
-from onearm.model import Action, Address, ArpSilence
+from onearm.model import Action, Address, ArpSilence, Key
 from onearm.preflight import vips_of
+from onearm.resting import Resting, of_service, resting
 from onearm.spec import Host, Spec, VirtualService
-from onearm.verify import Case, Property
+from onearm.verify import Property
 from onearm.vitals import Vitals
 
 STALE = 0x01 | 0x20  # NUD_INCOMPLETE | NUD_FAILED (include/uapi/linux/neighbour.h)
@@ -99,6 +101,14 @@ class Observations:
         key = (service.protocol, service.vip, service.port)
         table = self.facts[director].services
         return next((s for s in table if (s.protocol, s.vip, s.port) == key), None)
+
+    def resting(self, service: VirtualService) -> Resting:
+        """Give the real servers that the director serves otherwise than the spec says."""
+        return of_service(service, self._resting)
+
+    @cached_property
+    def _resting(self) -> Mapping[Key, Resting]:
+        return resting(self.spec, self.facts)
 
     def neighbour(self, host: str, address: Address) -> NeighbourFact | None:
         """Find what a host has learned of a neighbour: after the traffic, where there was some."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from onearm.case import Case
 from onearm.doctor.clue import Clue
 from onearm.doctor.observations import Observations
 from onearm.flows import Way
-from onearm.verify import FAIL, Case, about
+from onearm.verify import FAIL, about
 
 Test = Callable[[Observations, Case, Way], str]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from onearm import resting
 from onearm.doctor.clue import Clue
 from onearm.doctor.observations import Observations
 from onearm.facts import DestinationFact, ServiceFact
 from onearm.finding import NOTE, WARNING
+from onearm.snapshot import RAMPING
 from onearm.spec import Host, VirtualService
 from onearm.verify import about
 
@@ -28,13 +30,18 @@ def _standing(o: Observations) -> Iterator[Standing]:
 def _destinations(
     o: Observations,
 ) -> Iterator[tuple[Host, VirtualService, Host, int, DestinationFact | None]]:
-    """List every destination that the spec wants, with its weight and what stands for it."""
+    """List every destination that the spec wants, with its weight and what stands for it.
+
+    The weight is 0 for one that is out of rotation, by the daemon or by hand.
+    """
     servers = {server.name: server for server in o.spec.real_servers}
     for director, service, standing in _standing(o):
+        found = o.resting(service)
         for member in service.members:
             server = servers[member.host]
             held = [d for d in standing.destinations if d.server == server.address]
-            yield director, service, server, member.weight, held[0] if held else None
+            wanted = resting.weight(service, member, found) or 0
+            yield director, service, server, wanted, held[0] if held else None
 
 
 def service_missing(o: Observations) -> Iterator[Clue]:
@@ -111,7 +118,9 @@ def port(o: Observations) -> Iterator[Clue]:
 def weights(o: Observations) -> Iterator[Clue]:
     """Find services none of whose destinations has a weight though the spec gives some."""
     for director, service, standing in _standing(o):
-        if not any(member.weight for member in service.members) or not standing.destinations:
+        found = o.resting(service)
+        wanted = any(resting.weight(service, member, found) for member in service.members)
+        if not wanted or not standing.destinations:
             continue
         if not any(d.weight for d in standing.destinations):
             yield Clue(
@@ -126,15 +135,18 @@ def weights(o: Observations) -> Iterator[Clue]:
 
 
 def weight(o: Observations) -> Iterator[Clue]:
-    """Find destinations whose weight is another than the spec's."""
+    """Find destinations whose weight is another than the spec's, or than the daemon wants."""
     empty = {clue.about for clue in weights(o)}
     for director, service, server, wanted, standing in _destinations(o):
         if standing is None or about(service) in empty or standing.weight == wanted:
             continue
+        told = o.resting(service).get(server.name)
+        if told is not None and told.state == RAMPING:
+            continue  # it grows from second to second
         yield Clue(
             director.name,
             f"{server.name} has weight {standing.weight} in {about(service)}",
-            f"weight {wanted}, as in the spec",
+            f"weight {wanted}, " + (f"for it is {told.state}" if told else "as in the spec"),
             "it gets another share than it should"
             + (", none of the new connections" if not standing.weight else ""),
             _ipvsadm("-e", service, server) + f" -g -w {wanted}",
@@ -166,6 +178,7 @@ def unwanted(o: Observations) -> Iterator[Clue]:
     names = {server.address: server.name for server in o.spec.real_servers}
     for director, service, standing in _standing(o):
         wanted = {member.host for member in service.members}
+        wanted |= {host for host, told in o.resting(service).items() if told.weight}
         for held in standing.destinations:
             if held.weight and names.get(held.server) not in wanted:
                 yield Clue(

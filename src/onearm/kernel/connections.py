@@ -6,9 +6,10 @@ from collections.abc import Container, Iterable
 from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 from pathlib import Path
+from string import hexdigits
 from typing import Optional
 
-from onearm.model import Address
+from onearm.model import PROBE_PORTS, Address
 from onearm.vitals import ConnectionsFact
 
 FOLDER = "/proc/thread-self/net"
@@ -24,17 +25,19 @@ _Groups = dict[tuple[str, ...], list[int]]
 
 
 def parse(
-    lines: Iterable[str], first: Container[Address] = ()
+    lines: Iterable[str], first: Container[Address] = (), own: Iterable[Address] = ()
 ) -> tuple[tuple[ConnectionsFact, ...], bool]:
     """Group the lines of /proc/net/ip_vs_conn; the second value tells whether groups are left out.
 
     Groups of the VIPs in `first` go before the rest. Memory is bounded by the number of groups.
+    What health checks leave there, from the host's `own` addresses, is left out: no client's.
     """
+    checkers = {f"{int(address):08X}" for address in own}
     groups: _Groups = {}
     cut = False
     for line in lines:
         words = line.split(None, 9)
-        if len(words) < 9:
+        if len(words) < 9 or (words[1] in checkers and _probes(words[2])):
             continue
         key = (words[0], *words[3:6], words[7])
         counts = groups.get(key)
@@ -48,6 +51,10 @@ def parse(
     found = [fact for fact in (_fact(key, *counts) for key, counts in groups.items()) if fact]
     found.sort(key=lambda fact: fact.vip not in first)
     return tuple(found[:GROUPS_MOST]), cut or len(found) > GROUPS_MOST
+
+
+def _probes(port: str) -> bool:
+    return len(port) == 4 and not port.strip(hexdigits) and int(port, 16) in PROBE_PORTS
 
 
 def _old(left: str) -> bool:
@@ -76,7 +83,7 @@ def _address(word: str) -> Address:
 
 
 def connections(
-    first: Container[Address], folder: str = FOLDER
+    first: Container[Address], folder: str = FOLDER, own: Iterable[Address] = ()
 ) -> tuple[tuple[ConnectionsFact, ...], bool]:
     """Return the groups, and whether something is left out. Without IPVS there are none.
 
@@ -84,7 +91,7 @@ def connections(
     """
     try:
         with Path(folder, "ip_vs_conn").open(encoding="ascii", errors="replace") as lines:
-            found, cut = parse(islice(lines, LINES_MOST), first)
+            found, cut = parse(islice(lines, LINES_MOST), first, own)
             return found, cut or next(lines, None) is not None
     except FileNotFoundError:
         return (), False

@@ -173,16 +173,16 @@ class Capture:
         return parse(base, data, protocol, ethernet=hardware in ARPHRD_ETHERNET)
 
 
-def _mac(text: str) -> bytes:
+def packed_mac(text: str) -> bytes:
     return bytes.fromhex(text.replace(":", ""))
 
 
-def _ethernet(mac: bytes, payload: bytes) -> bytes:
+def arp_frame(mac: bytes, payload: bytes) -> bytes:
     """Return a broadcast ARP frame, as short as Ethernet allows."""
     return (_BROADCAST + mac + struct.pack("!H", ETH_P_ARP) + payload).ljust(60, b"\0")
 
 
-def _arp_socket(link: str) -> socket.socket:
+def arp_socket(link: str) -> socket.socket:
     s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     try:
         s.bind((link, ETH_P_ARP))
@@ -207,12 +207,12 @@ def who_has(
     probe in nobody's name (RFC 5227 §2.1.1): it fills no cache. Our own MAC is left out. Raises
     OSError: EPERM, ENODEV, ENETDOWN.
     """
-    mac, wanted = _mac(sender_mac), _packed(address)
+    mac, wanted = packed_mac(sender_mac), _packed(address)
     own = _packed(sender_ip) if sender_ip else bytes(4)
-    question = _ethernet(mac, arp(ARP_REQUEST, (mac, own), (_NO_MAC, wanted)))
+    question = arp_frame(mac, arp(ARP_REQUEST, (mac, own), (_NO_MAC, wanted)))
     found: dict[str, None] = {}
     start = time.monotonic()
-    with _arp_socket(link) as s:
+    with arp_socket(link) as s:
         for n in range(requests):
             s.send(question)
             last = n == requests - 1
@@ -250,12 +250,12 @@ def announce(link: str, address: Address, mac: str, times: int = 5, pause_s: flo
     Each time as a request (RFC 5227 §3) and as a reply, for there are stacks that heed only one.
     Raises OSError: EPERM, ENODEV, ENETDOWN.
     """
-    own = (_mac(mac), _packed(address))
+    own = (packed_mac(mac), _packed(address))
     frames = [
-        _ethernet(own[0], arp(ARP_REQUEST, own, (_NO_MAC, own[1]))),
-        _ethernet(own[0], arp(ARP_REPLY, own, own)),
+        arp_frame(own[0], arp(ARP_REQUEST, own, (_NO_MAC, own[1]))),
+        arp_frame(own[0], arp(ARP_REPLY, own, own)),
     ]
-    with _arp_socket(link) as s:
+    with arp_socket(link) as s:
         for n in range(times):
             if n:
                 time.sleep(pause_s)

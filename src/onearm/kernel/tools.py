@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Callable
@@ -84,6 +82,9 @@ def apart(work: Callable[[], str]) -> str:
     A namespace belongs to a thread, and what the thread starts inherits it: the rest of this
     process stays where it is (unshare(2), CLONE_NEWNET).
     """
+    import ctypes  # needed where a new service is planned, and each start pays for what it loads
+    import threading
+
     said: list[str] = []
 
     def body() -> None:

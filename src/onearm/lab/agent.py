@@ -1,14 +1,14 @@
 """The top of the lab's processes: builds the hosts, passes frames to and from their inits.
 
-In the guest it is PID 1 (`agent guest DEVICE MODULES`); natively it is PID 1 of a pid namespace
-(`agent native FD`), so that in both its end is the end of everything in the lab.
+In the guest it is PID 1 (`agent guest DEVICE MODULES [HOST…]`); natively it is PID 1 of a pid
+namespace (`agent native FD [HOST…]`), so that in both its end is the end of everything in the lab.
+The hosts named are those that not every lab has.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import signal
 import socket
 import subprocess
@@ -16,6 +16,7 @@ import sys
 import termios
 import traceback
 import tty
+from collections.abc import Sequence
 from functools import partial
 
 from onearm.lab import guest, hosts, linux
@@ -30,8 +31,9 @@ TOP = "-"  # the agent's own namespaces, for tests of the lab itself
 class Agent:
     """Knows which host each stream belongs to."""
 
-    def __init__(self, up: Line, *, chokes: bool) -> None:
+    def __init__(self, up: Line, extra: Sequence[str], *, chokes: bool) -> None:
         """Talk to the controller over `up`; a line that chokes is told what was taken from it."""
+        self.names = (*HOSTS, *extra)
         self.loop = Loop()
         self.up = up
         self.chokes = chokes
@@ -42,7 +44,7 @@ class Agent:
     def build(self) -> None:
         """Make every host and the network between them."""
         here = os.open("/proc/self/ns/pid", os.O_RDONLY)
-        pids = {name: self._born(name, here) for name in HOSTS}
+        pids = {name: self._born(name, here) for name in self.names}
         os.close(here)
         self._hear_all()
         hosts.ip_batch("link set lo up\n" + wiring(pids))
@@ -59,7 +61,7 @@ class Agent:
             fd = theirs.detach()
             hosts.close_others(fd)
             try:
-                hosts.main(name, fd)
+                hosts.main(name, fd, self.names)
             finally:
                 os._exit(0)
         linux.setns(here, linux.CLONE_NEWPID)
@@ -101,7 +103,7 @@ class Agent:
             self.routes[frame.stream] = name
             self._pass(frame)
             return
-        text = f"the lab has no host named {name!r}; it has {', '.join(HOSTS)}"
+        text = f"the lab has no host named {name!r}; it has {', '.join(self.names)}"
         self.up.send(frame.stream, Kind.REFUSED, text.encode(errors="replace"))
 
     def _pass(self, frame: Frame) -> None:
@@ -126,20 +128,20 @@ class Agent:
             self.up.send(stream, Kind.REFUSED, text.encode())
 
 
-def in_guest(device: str, modules: str) -> Agent:
+def in_guest(device: str, modules: str, *extra: str) -> Agent:
     guest.prepare(modules)
     fd = os.open(device, os.O_RDWR | os.O_NOCTTY)
     tty.setraw(fd, termios.TCSANOW)
-    return Agent(Line(fd), chokes=True)
+    return Agent(Line(fd), extra, chokes=True)
 
 
-def on_this_kernel(fd: str) -> Agent:
+def on_this_kernel(fd: str, *extra: str) -> Agent:
     """Natively: nothing that the lab does may show outside."""
     linux.unshare(hosts.NAMESPACES)
     linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     linux.mount("proc", "/proc", "proc")
     hosts.close_others(int(fd))
-    return Agent(Line(int(fd)), chokes=False)
+    return Agent(Line(int(fd)), extra, chokes=False)
 
 
 def run(agent: Agent) -> None:
@@ -148,7 +150,8 @@ def run(agent: Agent) -> None:
     except (OSError, EOFError, subprocess.SubprocessError) as error:
         agent.up.send(0, Kind.FAILED, str(error).encode())
     else:
-        agent.up.send(0, Kind.HELLO, json.dumps({"kernel": platform.release()}).encode())
+        said = {"kernel": os.uname().release, "hosts": agent.names}
+        agent.up.send(0, Kind.HELLO, json.dumps(said).encode())
     agent.serve()
 
 

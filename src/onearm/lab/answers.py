@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import socket
 import time
@@ -51,8 +52,14 @@ class Answer:
 FILLER = b"0123456789abcde\n" * (PORTION // 16)
 
 
+@functools.cache
+def name() -> str:
+    """Name this host, asking once: the kernel is asked more than enough per answer."""
+    return socket.gethostname()
+
+
 def line(client: str, local: str) -> str:
-    return f"{socket.gethostname()} {client} {local}\n"
+    return f"{name()} {client} {local}\n"
 
 
 def reply(head: str, client: str, local: str) -> Answer:
@@ -93,7 +100,7 @@ def _answer(status: str, text: bytes, *numbers: int, last: bool, silent: bool = 
     """Build an answer of a text, or of `numbers`: bytes to send, bytes to announce, rate."""
     length, announced, rate = numbers or (0, len(text), 0)
     head = (
-        f"HTTP/1.1 {status}\r\nServer: {socket.gethostname()}\r\nContent-Type: text/plain\r\n"
+        f"HTTP/1.1 {status}\r\nServer: {name()}\r\nContent-Type: text/plain\r\n"
         f"Content-Length: {announced}\r\nConnection: {'close' if last else 'keep-alive'}\r\n\r\n"
     )
     return Answer(head.encode() + (b"" if silent else text), length, rate, last=last)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
 import signal
 import time
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 from onearm.lab import linux
 
 POLL_S = 0.01
+GRACE_S = 3.0  # for a child to end by itself once its owner is dead
+MOST_FDS = 4096
 SESSION_FIELD = 3  # of /proc/PID/stat behind the command's name: state, ppid, pgrp, session
 
 
@@ -54,6 +57,38 @@ def _become(
     os.execvpe(argv[0], argv, environment)  # noqa: S606 - an argument list, as everywhere
 
 
+def guard(pid: int) -> None:
+    """Start a process that sees to it that the session of our child `pid` does not outlive us.
+
+    The signal that the child gets at our death may be caught and come to nothing, and then nobody
+    is left who could kill it. The guard is nobody's child: it needs no reaping.
+    """
+    owner, child = os.pidfd_open(os.getpid()), os.pidfd_open(pid)
+    between = os.fork()
+    if between == 0:
+        try:
+            os.setsid()
+            if os.fork() == 0:
+                _stand_guard(owner, child, pid)
+        finally:
+            os._exit(0)
+    os.waitpid(between, 0)
+    os.close(owner)
+    os.close(child)
+
+
+def _stand_guard(owner: int, child: int, pid: int) -> None:
+    """Hold nothing but the two: an open end of the line would hide its owner's death."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(owner, 0)
+    os.dup2(child, 1)
+    os.dup2(nothing, 2)
+    os.closerange(3, MOST_FDS)
+    select.select([0, 1], [], [])
+    select.select([1], [], [], GRACE_S)
+    clear(pid)
+
+
 def end(pid: int, patience: tuple[tuple[int, float], ...]) -> None:
     """Wait, then signal and wait again, with growing force; then clear the whole session."""
     for number, seconds in patience:
@@ -62,6 +97,11 @@ def end(pid: int, patience: tuple[tuple[int, float], ...]) -> None:
                 os.kill(pid, number)
         if _reaped(pid, seconds):
             break
+    clear(pid)
+
+
+def clear(pid: int) -> None:
+    """Kill every process of the session that `pid` leads, and wait for them to be gone."""
     for member in session(pid):
         with contextlib.suppress(ProcessLookupError):
             os.kill(member, signal.SIGKILL)

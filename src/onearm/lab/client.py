@@ -1,19 +1,18 @@
 """What a lab's users call: up, down, names, call, and `exec_main` behind `onearm lab exec`.
 
-`exec` is a whole process for every command, so this imports next to nothing.
+`exec` is a whole process for every command, so this imports next to nothing, and what only the
+others need when they need it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +37,7 @@ class LabInfo(NamedTuple):
     boot_s: float
     pid: int  # of its controller
     directory: str
+    hosts: tuple[str, ...]
     already: bool = False  # it ran before
 
 
@@ -61,18 +61,28 @@ def info(name: str | None = None) -> LabInfo:
     return _ask(paths.lab_name(name), b"info")
 
 
-def up(name: str | None = None) -> LabInfo:
-    """Start a lab and return when it is ready; a running one is left as it is (`already`)."""
+def up(name: str | None = None, extra: Sequence[str] = ()) -> LabInfo:
+    """Start a lab and return when it is ready; a running one is left as it is (`already`).
+
+    `extra`: hosts that not every lab has.
+    """
     name = paths.lab_name(name)
-    if _running(name):
-        return info(name)._replace(already=True)
-    said = spawn("controller", name)
-    return info(name)._replace(already=True) if said.get("already") else _info(said)
+    said = {"already": True} if _running(name) else spawn("controller", name, *extra)
+    found = info(name)._replace(already=True) if said.get("already") else _info(said)
+    lacking = [host for host in extra if host not in found.hosts]
+    if lacking:
+        raise UsageError(
+            f"lab {name} runs already, without {' and '.join(lacking)}; end it first with: "
+            f"onearm lab down --name {name}"
+        )
+    return found
 
 
-def spawn(module: str, name: str) -> dict[str, Any]:
+def spawn(module: str, *words: str) -> dict[str, Any]:
     """Run a module of the lab that detaches; return its one line, raise what it complains of."""
-    command = [sys.executable, "-ISsB", str(START), module, name]
+    import subprocess
+
+    command = [sys.executable, "-ISsB", str(START), module, *words]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         check=False,
@@ -85,6 +95,8 @@ def spawn(module: str, name: str) -> dict[str, Any]:
 
 def _parse(output: bytes) -> dict[str, Any]:
     """Read the controller's one line; anything else is a bug, told as it came."""
+    import json
+
     text = output.decode(errors="replace").strip()
     with contextlib.suppress(ValueError, IndexError):
         said: dict[str, Any] = json.loads(text.splitlines()[-1])
@@ -99,7 +111,8 @@ def _kind(name: str) -> type[OnearmError]:
 
 
 def _info(said: dict[str, Any]) -> LabInfo:
-    return LabInfo(*(said[field] for field in LabInfo._fields[:-1]))
+    fields = {field: said[field] for field in LabInfo._fields if field in said}
+    return LabInfo(**{**fields, "hosts": tuple(said["hosts"])})
 
 
 def down(name: str | None = None) -> bool:
@@ -127,6 +140,8 @@ def _clear(directory: Path) -> bool:
     lock = paths.lock(directory)
     if lock is None:
         return False
+    import shutil
+
     shutil.rmtree(directory)
     os.close(lock)
     return True
@@ -159,6 +174,8 @@ def _connect(name: str) -> socket.socket:
 
 
 def _ask(name: str, question: bytes) -> LabInfo:
+    import json
+
     with _connect(name) as door:
         door.sendall(pack(0, Kind.ASK, question))
         session = Session(door)

@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,14 @@ BACKENDS: dict[str, type[Native | Guest]] = {"native": Native, "uml": Guest}
 class Controller:
     """A lab from its boot to its end."""
 
-    def __init__(self, name: str, directory: Path) -> None:
+    def __init__(self, name: str, directory: Path, extra: Sequence[str]) -> None:
         """Choose a back end and start it; `boot` waits for it."""
         self.name = name
         self.directory = directory
         self.begun = time.monotonic()
         self.loop = Loop()
         self.choice = backends.choose()
-        self.backend = BACKENDS[self.choice.name](directory)
+        self.backend = BACKENDS[self.choice.name](directory, extra)
         self.board = Switchboard(self.loop, self.backend.line, self._answer)
         self.info: dict[str, Any] = {}
         self.failed = ""
@@ -122,9 +123,9 @@ def main() -> None:
         os._exit(0)
     os.setsid()
     os.chdir("/")
-    name = sys.argv[1]
+    name, *extra = sys.argv[1:]
     try:
-        run(name, paths.private(paths.lab_directory(name)))
+        run(name, paths.private(paths.lab_directory(name)), extra)
     except OnearmError as error:
         report({"error": type(error).__name__, "text": str(error)})
     except Exception as error:  # noqa: BLE001 - the caller must hear of it: there is no terminal
@@ -141,7 +142,7 @@ def report(value: dict[str, Any]) -> None:
     os.close(nothing)
 
 
-def run(name: str, directory: Path) -> None:
+def run(name: str, directory: Path, extra: Sequence[str]) -> None:
     """Own the lab's directory until the end; the lock goes with this process."""
     lock = take(directory)
     if lock is None:
@@ -149,7 +150,7 @@ def run(name: str, directory: Path) -> None:
         return
     empty(directory)
     try:
-        live(name, directory)
+        live(name, directory, extra)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
         os.close(lock)
@@ -177,10 +178,10 @@ def empty(directory: Path) -> None:
             entry.unlink()
 
 
-def live(name: str, directory: Path) -> None:
+def live(name: str, directory: Path, extra: Sequence[str]) -> None:
     log = os.open(directory / paths.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 2)
-    controller = Controller(name, directory)
+    controller = Controller(name, directory, extra)
     try:
         controller.boot()
         controller.listen()

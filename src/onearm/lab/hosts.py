@@ -8,13 +8,14 @@ import select
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from onearm.lab import linux, responder
 from onearm.lab.execs import Execs
 from onearm.lab.frames import Frame, Kind, Line
 from onearm.lab.loop import Loop
-from onearm.lab.topology import HOSTS, SYSCTLS, host_table, setting
+from onearm.lab.topology import KNOWN, SYSCTLS, host_table, setting
 
 OWN = ("/etc", "/var/lib", "/var/log")  # each host has its own, over the machine's
 SCRATCH = "/mnt"  # holds the layers until they are mounted; then it is the machine's again
@@ -22,14 +23,14 @@ NAMESPACES = linux.CLONE_NEWNET | linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux
 MOST_FDS = 4096
 
 
-def main(name: str, fd: int) -> None:
-    """Be the init of one host until the line to the agent ends."""
+def main(name: str, fd: int, names: Sequence[str]) -> None:
+    """Be the init of one host, of those named, until the line to the agent ends."""
     line = Line(fd)
     try:
         enter(name)
         line.send(0, Kind.HELLO)
         await_frames(line)  # the wires are there
-        settle(name)
+        settle(name, names)
         line.send(0, Kind.HELLO)
     except (OSError, subprocess.SubprocessError, EOFError) as error:
         line.send(0, Kind.FAILED, f"{name}: {error}".encode())
@@ -107,11 +108,11 @@ def set_sysctls(values: tuple[tuple[str, str], ...]) -> None:
             Path("/proc/sys", name).write_text(value, "ascii")
 
 
-def settle(name: str) -> None:
+def settle(name: str, names: Sequence[str]) -> None:
     """Configure the host's own side of the network and start its responder."""
-    ip_batch(setting(name))
-    set_sysctls(HOSTS[name].sysctls)
-    if HOSTS[name].responder:
+    ip_batch(setting(name, names))
+    set_sysctls(KNOWN[name].sysctls)
+    if KNOWN[name].responder:
         start_responder()
 
 

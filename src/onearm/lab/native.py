@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from onearm.lab import children, linux
@@ -18,10 +19,11 @@ START = Path(__file__).with_name("start.py")
 class Native:
     """A lab of namespaces; killing its PID 1 ends all of it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, extra: Sequence[str]) -> None:
         """Start the agent."""
         ours, theirs = socket.socketpair()
         argv = [sys.executable, "-ISsB", str(START), "agent", "native", str(theirs.fileno())]
+        argv += extra
         self.console = directory / CONSOLE
         self.pid = children.launch(
             argv,

@@ -123,8 +123,8 @@ class Conversation:
         return not code
 
     def _greeted(self, deadline: float) -> Child:
-        """Start the node and read its hello."""
-        child = self._launch("python3", "-I", self._file)
+        """Start the node and read its hello; it needs nothing that the host's `site` would load."""
+        child = self._launch("python3", "-IS", self._file)
         skipped = 0
         while skipped <= FOREIGN_LIMIT:
             data = self._line(deadline, FOREIGN_LIMIT)

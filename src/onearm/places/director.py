@@ -29,6 +29,7 @@ from onearm.model import (
     Action,
     Address,
     AnnouncedVip,
+    CheckMark,
     Destination,
     Key,
     Resource,
@@ -36,9 +37,9 @@ from onearm.model import (
     Sysctl,
     state_key,
 )
-from onearm.places import address
+from onearm.places import address, check_marks
 
-KINDS = (Sysctl, Service, Destination, AnnouncedVip)
+KINDS = (Sysctl, Service, CheckMark, Destination, AnnouncedVip)
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 NUMBERS = {number: name for name, number in PROTOCOLS.items()}
 FORWARDING = {"direct": DIRECT, "tunnel": TUNNEL, "masq": MASQ, "local": LOCAL}
@@ -53,6 +54,7 @@ def read(wanted: Sequence[Resource]) -> dict[Key, Resource]:
     services = {r.key[:3] for r in wanted if isinstance(r, (Service, Destination))}
     found = _table(services) if services else []
     found += address.read(r for r in wanted if isinstance(r, AnnouncedVip))
+    found += check_marks.read(r for r in wanted if isinstance(r, CheckMark))
     for resource in wanted:
         if isinstance(resource, Sysctl):
             value = sysctl.read(resource.name)
@@ -119,8 +121,9 @@ def apply(batch: Sequence[Action], marked: Was) -> Iterator[Verdict]:
     table = [a for a in batch if isinstance(a.resource, (Service, Destination))]
     yield from _change_table([a for a in table if a.before != a.after])
     yield from ((a, None) for a in table if a.before == a.after)
+    yield from check_marks.apply(a for a in batch if isinstance(a.resource, CheckMark))
     for action in batch:
-        if action not in table:
+        if isinstance(action.resource, (Sysctl, AnnouncedVip)):
             yield action, _one(action, marked.get(state_key(action.resource)))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import TypeVar
 
 from onearm.errors import OnearmError
@@ -12,7 +12,7 @@ from onearm.kernel.faults import translate
 from onearm.kernel.links import Links
 from onearm.model import Address
 from onearm.places import look
-from onearm.vitals import BackFact, Vitals
+from onearm.vitals import BackFact, ConnectionsFact, Vitals
 
 CONF = ("arp_filter", "log_martians", "send_redirects", "proxy_arp")
 PLAIN = (
@@ -65,7 +65,7 @@ def examine(vips: Iterable[Address], back: Sequence[tuple[Address, Address]]) ->
         counters=parts.read("counters", counters.counters, {}),
         sysctls=parts.read("sysctls", _sysctls, {}),
         rules=firewalls,
-        connections=parts.most("connections", lambda: connections.connections(first)),
+        connections=parts.most("connections", lambda: _connections(first)),
         services=parts.read("services", _services, ()),
         offloads=parts.read("offloads", _offloads, {}),
         ip_vs=parts.read("ip_vs", connections.parameters, {}),
@@ -79,6 +79,12 @@ def _back(pairs: Sequence[tuple[Address, Address]]) -> tuple[tuple[BackFact, ...
     with Links() as links:
         facts = tuple(links.route_back(client, vip) for client, vip in pairs[:BACK_MOST])
     return facts, len(pairs) > BACK_MOST
+
+
+def _connections(first: Container[Address]) -> tuple[tuple[ConnectionsFact, ...], bool]:
+    with Links() as links:
+        own = [fact.address for fact in links.addresses()]
+    return connections.connections(first, own=own)
 
 
 def _offloads() -> dict[str, tuple[str, ...]]:

@@ -9,9 +9,9 @@ from typing import Any
 
 from onearm import wire
 from onearm.errors import PlaceError
-from onearm.facts import HostFacts, NeighbourFact, ServiceFact, joined
+from onearm.facts import HostFacts, NeighbourFact, joined
 from onearm.kernel.frames import Frame
-from onearm.model import Action, Address, Key, Resource, Seen, State, Sysctl, state_key
+from onearm.model import Action, Address, Key, Resource, Seen, SpecFile, State, Sysctl, state_key
 from onearm.places.conversation import Conversation
 from onearm.places.look import Question
 from onearm.traffic import Attempt, Errand
@@ -26,6 +26,7 @@ class RemotePlace:
     def __init__(self, host: str, prefix: Sequence[str], name: str, deadline_s: float) -> None:
         """Reach `host` by `prefix`; each request ends within `deadline_s` seconds."""
         self.host, self._name, self.adopt = host, name, False
+        self._daemon = False  # whether the daemon of this spec runs there, as the last look told
         self._conversation = Conversation(host, prefix, deadline_s)
 
     def close(self) -> None:
@@ -39,6 +40,7 @@ class RemotePlace:
         with self._naming():
             facts: HostFacts = wire.decode(HostFacts, _object(data) | found)
             _check(facts)
+        self._daemon = facts.daemon is not None and facts.daemon.name == self._name
         return replace(facts, services=joined(facts.services))
 
     def vitals(self, vips: Iterable[Address], back: Iterable[tuple[Address, Address]]) -> Vitals:
@@ -62,7 +64,14 @@ class RemotePlace:
     def observe(self, wanted: State) -> dict[Key, Seen]:
         """Show what stands under the wanted keys, and what carries our mark."""
         seen: list[Seen] = []
-        self._ask("observe", _collect(tuple[Seen, ...], seen), wanted.values(), name=self._name)
+        self._ask("observe", _collect(tuple[Seen, ...], seen), wanted.values(), **self._ours())
+        return {state_key(found.resource): found for found in seen}
+
+    def peek(self, wanted: State) -> dict[Key, Seen]:
+        """Show what the kernel has, past the daemon that alone may change it."""
+        seen: list[Seen] = []
+        asked = {"name": self._name, "peek": True}
+        self._ask("observe", _collect(tuple[Seen, ...], seen), wanted.values(), **asked)
         return {state_key(found.resource): found for found in seen}
 
     def apply(
@@ -74,31 +83,31 @@ class RemotePlace:
         def part(data: Any) -> None:
             said = _object(data)
             if "done" in said:
-                done(_pick(batch, said["done"]))
+                finished = _pick(batch, said["done"])
+                self._daemon &= not _ends_daemon(finished)
+                done(finished)
             else:
                 error = wire.decode(dict[str, str], said.get("error"))
                 refused[_pick(batch, said.get("refused"))] = PlaceError(error.get("text", ""))
 
-        self._ask("apply", part, batch, name=self._name, adopt=self.adopt)
+        self._ask("apply", part, batch, adopt=self.adopt, **self._ours())
         return refused
+
+    def _ours(self) -> dict[str, Any]:
+        """Say for which spec we ask, and whether we count on its daemon."""
+        return {"name": self._name, "daemon": self._daemon}
 
     def open(self) -> None:
         """Start the node process."""
         self._conversation.open()
 
     def lock(self) -> None:
-        """Hold the host's lock until close."""
-        self._ask("lock", wait_s=LOCK_WAIT_S)
+        """Hold the host's lock until close; that the daemon of this spec holds it is fine."""
+        self._ask("lock", name=self._name, wait_s=LOCK_WAIT_S)
 
     def remember_hosts(self, hosts: Iterable[str]) -> None:
         """Let the host's ledger keep the names of all hosts of this apply."""
-        self._ask("hosts", name=self._name, hosts=sorted(hosts))
-
-    def services(self) -> tuple[ServiceFact, ...]:
-        """Read the IPVS table with its figures."""
-        found: list[ServiceFact] = []
-        self._ask("services", _collect(tuple[ServiceFact, ...], found))
-        return joined(found)
+        self._ask("hosts", hosts=sorted(hosts), **self._ours())
 
     def forget(self, addresses: Iterable[Address]) -> list[NeighbourFact]:
         """Delete learned neighbour entries of these addresses; list those that were there."""
@@ -135,6 +144,15 @@ class RemotePlace:
         self._ask("connect", _collect(tuple[Attempt, ...], found), errand=wire.encode(errand))
         return found
 
+    def daemon(
+        self, request: dict[str, Any], part: Callable[[Any], None] | None = None
+    ) -> dict[str, Any]:
+        """Ask the host's director daemon of our name; raises Missing where none runs."""
+        asked = {"do": "daemon", "name": self._name, "request": request}
+        data = self._conversation.ask(asked, (), part or _no_part)
+        with self._naming():
+            return _object(data)
+
     @contextlib.contextmanager
     def _naming(self) -> Iterator[None]:
         """Let an error in what came back say which host sent it."""
@@ -151,6 +169,10 @@ class RemotePlace:
         **fields: Any,
     ) -> Any:
         return self._conversation.ask({"do": verb, **fields}, rows, part or _no_part)
+
+
+def _ends_daemon(action: Action) -> bool:
+    return action.after is None and isinstance(action.resource, SpecFile)
 
 
 def _object(data: Any) -> dict[str, Any]:

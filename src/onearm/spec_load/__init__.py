@@ -15,7 +15,7 @@ from onearm.spec_load.checks import Checks
 from onearm.spec_load.cloud import read_cloud
 from onearm.spec_load.document import compose
 from onearm.spec_load.hosts import Hosts
-from onearm.spec_load.notes import SECTIONS, Complaints, Fields, entries, known, shown
+from onearm.spec_load.notes import SECTIONS, Complaints, Fields, Wrong, entries, known, shown
 from onearm.spec_load.services import Services
 
 TOP = (
@@ -29,7 +29,10 @@ TOP = (
     "reach",
     "shared_director",
     "openstack",
+    "resync",
+    "isolate",
 )
+RESYNC_S = Spec.resync_s
 KEYWORDS = ("ssh", "local", "lab")
 EVERYBODY = (IPv4Network("0.0.0.0/0"),)
 
@@ -79,9 +82,22 @@ def _spec(notes: Complaints, root: yaml.Node, top: Fields, text: str) -> Spec:
         clients=_clients(notes, top.get("clients")),
         reach=_reach(notes, top.get("reach")),
         shared_director=shared or False,
+        resync_s=notes.optional(top, "resync", _resync, RESYNC_S) or RESYNC_S,
+        isolate=notes.optional(
+            top, "isolate", lambda n: fields.boolean(n, "isolate"), default=False
+        )
+        or False,
         openstack=read_cloud(notes, top.get("openstack"), hosts),
         text=text,
     )
+
+
+def _resync(node: yaml.Node) -> float:
+    right = "write 10s or 1m: how often a daemon compares everything with the kernel"
+    seconds = fields.duration(node, "resync", right, "is longer than 1h, the longest", 3600)
+    if not seconds:
+        raise Wrong(f"resync {shown(node)}: {right}")
+    return seconds
 
 
 def _clients(notes: Complaints, node: yaml.Node | None) -> tuple[IPv4Network, ...]:

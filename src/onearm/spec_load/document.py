@@ -48,6 +48,14 @@ def compose(text: str, source: str) -> yaml.Node:
     return root
 
 
+def without(text: str, key: str) -> str:
+    """Write a document anew without one key of its top level; comments are lost."""
+    root = compose(text, "the spec")
+    if isinstance(root, yaml.MappingNode):
+        root.value = [(name, value) for name, value in root.value if name.value != key]
+    return str(yaml.serialize(root, allow_unicode=True))
+
+
 def _wrong(source: str, line: int, text: str) -> SpecError:
     return SpecError([f"{source}:{line}: {text}"])
 

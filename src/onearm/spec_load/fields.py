@@ -84,19 +84,24 @@ def port(node: yaml.Node) -> tuple[int, str]:
     return int(found[1]), found[2]
 
 
-def duration(node: yaml.Node) -> float:
+def duration(
+    node: yaml.Node,
+    what: str = "drain",
+    right: str = "write 30s, 5m or 1h; 0 cuts connections at once",
+    longest: str = "is longer than 24h, the longest that is waited",
+    most_s: int = LONGEST_DRAIN_S,
+) -> float:
     """Read `30s`, `5m`, `1h` or 0."""
-    right = "write 30s, 5m or 1h; 0 cuts connections at once"
     if isinstance(node, yaml.ScalarNode) and node.value == "0" and node.tag in {INTEGER, TEXT}:
         return 0.0
     if isinstance(node, yaml.ScalarNode) and node.tag in READS_AS and node.tag != NULL:
-        raise Wrong(f"drain {shown(node)} has no unit: {right}")
-    found = DURATION.fullmatch(text(node, "drain"))
+        raise Wrong(f"{what} {shown(node)} has no unit: {right}")
+    found = DURATION.fullmatch(text(node, what))
     if not found:
-        raise Wrong(f"drain {shown(node)}: {right}")
+        raise Wrong(f"{what} {shown(node)}: {right}")
     seconds = int(found[1]) * SECONDS[found[2]]
-    if seconds > LONGEST_DRAIN_S:
-        raise Wrong(f"drain {shown(node)} is longer than 24h, the longest that is waited")
+    if seconds > most_s:
+        raise Wrong(f"{what} {shown(node)} {longest}")
     return float(seconds)
 
 
@@ -113,13 +118,14 @@ def address(node: yaml.Node, what: str) -> IPv4Address:
         raise Wrong(
             f"{what} {shown(node)} is no IPv4 address: write one like 203.0.113.2"
         ) from None
-    for bad, why in _unusable(value):
+    for bad, why in unusable(value):
         if bad:
             raise Wrong(f"{what} {found} is {why}: one host's own unicast address belongs here")
     return value
 
 
-def _unusable(value: IPv4Address) -> Iterable[tuple[bool, str]]:
+def unusable(value: IPv4Address) -> Iterable[tuple[bool, str]]:
+    """Say of each kind of address that no host can have whether this is one."""
     yield value.packed[0] == 0, "an unspecified address (0.0.0.0/8)"
     yield value.is_loopback, "a loopback address (127.0.0.0/8)"
     yield value.is_link_local, "a link-local address (169.254.0.0/16)"

@@ -16,7 +16,7 @@ Fields = dict[str, yaml.Node]
 
 SUGGESTIONS = 100  # a file with more mistakes than this is wrong in another way
 LONGEST_SHOWN = 60
-LONGEST_LIST = 10
+LONGEST_LIST = 16
 NO_HINTS: Mapping[str, str] = {}
 
 SECTIONS = {  # the keys that every spec has, and what belongs there

@@ -12,8 +12,9 @@ from onearm.spec_load import fields, notes
 from onearm.spec_load.checks import Checks
 from onearm.spec_load.hosts import Hosts
 from onearm.spec_load.notes import NULL, SECTIONS, Complaints, Fields, entries, known, line, shown
+from onearm.spec_load.policy import POLICY, read_policy
 
-SERVICE = ("vip", "port", "scheduler", "flags", "real_servers", "drain", "check")
+SERVICE = ("vip", "port", "scheduler", "flags", "real_servers", "drain", "check", *POLICY)
 MEMBER = ("weight",)
 MEMBER_HINTS = {
     "port": "a real server has no port of its own: in direct routing it is the VIP's port"
@@ -64,13 +65,21 @@ class Services:
         vip = self._vip(given["vip"]) if "vip" in given else None
         port = self.notes.take(given["port"], fields.port) if "port" in given else None
         scheduler, flags = self._scheduler(given)
-        members = self._members(given["real_servers"]) if "real_servers" in given else self.everyone
+        members = (
+            self._members(given["real_servers"]) if "real_servers" in given else self._all(given)
+        )
         drain_s = self.notes.optional(given, "drain", fields.duration, 0.0)
         check = self.checks.read(node, given.get("check"), port)
+        policy = read_policy(self.notes, given, self.names, scheduler, members)
         if vip is None or port is None:
             return None
         self._claim(node, port[1], vip, port[0])
-        return VirtualService(vip, *port, scheduler, flags, members, drain_s or 0.0, check)
+        return VirtualService(vip, *port, scheduler, flags, members, drain_s or 0.0, check, policy)
+
+    def _all(self, given: Fields) -> tuple[Member, ...]:
+        """Let every real server serve, but the one that waits for the others' failure."""
+        sorry = getattr(given.get("sorry_server"), "value", None)
+        return tuple(member for member in self.everyone if member.host != sorry)
 
     def _vip(self, node: yaml.Node) -> IPv4Address | None:
         vip = self.notes.take(node, lambda n: fields.address(n, "vip"))

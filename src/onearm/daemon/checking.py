@@ -1,0 +1,100 @@
+"""What the probes tell: a record for each, the health of each destination, where probes go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from onearm.checks import Result, Target
+from onearm.daemon.probes import probes_by_slot, shadow, targets
+from onearm.daemon.rounds import is_way_in
+from onearm.daemon.tally import Tally
+from onearm.errors import PlaceError
+from onearm.health import Health
+from onearm.model import Action, Address, CheckMark, Key, Resource, Sysctl
+from onearm.places import director
+from onearm.rotation import Slot
+from onearm.spec import Spec
+
+
+def _standing(wanted: Sequence[Resource]) -> list[Resource]:
+    return list(director.read(wanted).values())
+
+
+@dataclass
+class Checking:
+    """The records of all probes of the spec, and of none other."""
+
+    tallies: dict[Key, Tally] = field(default_factory=dict)
+    standing: Callable[[Sequence[Resource]], list[Resource]] = _standing
+
+    def keep(self, spec: Spec) -> None:
+        """Keep a record for each probe of the spec, and for the shadows of those that fail."""
+        wanted = set(probes_by_slot(spec).values())
+        shadows = {other for key in self._failing(wanted) if (other := shadow(key))}
+        for key in (wanted | shadows) - self.tallies.keys():
+            self.tallies[key] = Tally(key[3])
+        for key in self.tallies.keys() - wanted - shadows:
+            del self.tallies[key]
+
+    def _failing(self, keys: Iterable[Key]) -> set[Key]:
+        """Choose those whose last result was bad, also before that turns the health: then the
+        reason can say from the start what their shadows tell.
+        """
+        return {key for key in keys if key in self.tallies and self.tallies[key].health.reason}
+
+    def take(self, result: Result, way: Iterable[Resource], now: datetime) -> bool:
+        """Take a result in; say whether it asks for a round.
+
+        One that turns the health counts only if its way stands (`way`): without its mark's service
+        a probe of the VIP ends on this very host, and with accept_local off no reply comes in.
+        Neither says anything of the real server: somebody's `ipvsadm -C` must not take all out.
+        """
+        key: Key = tuple(result.key)  # type: ignore[arg-type] # ours come back as they went
+        tally = self.tallies.get(key)
+        if tally is None:
+            return False
+        before = tally.health
+        if not tally.take(result.ok, result.reason, result.latency_s, now):
+            return not before.reason and bool(tally.health.reason)  # its shadow may begin
+        if not self._way_stands(key, way):
+            tally.health = replace(before, streak=0)
+        return True
+
+    def _way_stands(self, key: Key, way: Iterable[Resource]) -> bool:
+        _, server, _, check = key
+        if check.through == "host":
+            return True
+        wanted = [r for r in way if not isinstance(r, CheckMark) or r.server == server]
+        marked = any(isinstance(resource, CheckMark) for resource in wanted)
+        try:
+            standing = self.standing(wanted)
+        except PlaceError:
+            return False
+        return marked and all(resource in standing for resource in wanted)
+
+    def forgive(self, done: Iterable[Action]) -> None:
+        """Count no bad result that was got while its way did not stand."""
+        mended = [action.after for action in done]
+        servers = {r.server for r in mended if isinstance(r, CheckMark)}
+        let_in = any(isinstance(r, Sysctl) and is_way_in(r) for r in mended)
+        for key, tally in self.tallies.items():
+            if key[3].through == "vip" and (let_in or key[1] in servers):
+                tally.health = replace(tally.health, streak=0)
+
+    def healths(self, spec: Spec) -> dict[Slot, Health]:
+        """Give the health of every destination that is checked."""
+        found = {}
+        for slot, key in probes_by_slot(spec).items():
+            other = shadow(key)
+            found[slot] = self.tallies[key].explained(self.tallies.get(other) if other else None)
+        return found
+
+    def targets(self, spec: Spec, marks: Mapping[str, int], source: Address) -> tuple[Target, ...]:
+        """List every probe that shall run."""
+        return targets(spec, marks, source, self._failing(probes_by_slot(spec).values()))
+
+    def told(self) -> bool:
+        """Say whether every probe of the spec told something."""
+        return all(t.good or t.bad for key, t in self.tallies.items() if key[3].through == "vip")

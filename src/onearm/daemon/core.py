@@ -1,0 +1,423 @@
+"""The one owner of a director's state: events in, rounds out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from onearm.checks import Checks, Result
+from onearm.daemon import asked
+from onearm.daemon.checking import Checking
+from onearm.daemon.ears import Beat, Ears
+from onearm.daemon.guard import Guard
+from onearm.daemon.local import LocalPlace
+from onearm.daemon.notify import Notify
+from onearm.daemon.picture import Scenery, services, vips
+from onearm.daemon.probes import allocate
+from onearm.daemon.record import LOG, Record
+from onearm.daemon.rounds import Rounds, bounded
+from onearm.daemon.source import Source
+from onearm.desire import Watch, desire, director_link
+from onearm.drain import draining
+from onearm.errors import OnearmError, PlaceError, Refused, UsageError
+from onearm.facts import HostFacts
+from onearm.kernel.faults import translate
+from onearm.kernel.packets import announce
+from onearm.kernel.rules import marked_rules
+from onearm.model import Address, Drain, State
+from onearm.places.look import Question
+from onearm.rotation import Rotation, Scene, decide, drains_in
+from onearm.snapshot import DRAINING, Snapshot
+from onearm.spec import Spec
+
+TICK_S = 1.0  # weights that grow, drains that end, figures for those who look on
+REFRESH_S = 60.0  # how often a VIP is announced anew: a cache that was misled recovers
+SETTLE_S = 0.02  # events come in bursts: one round for all of them
+SHARE = 0.05  # of its time, at most, that the daemon reads figures of a very large table
+MOST_TROUBLES = 20  # different ones, that are told
+QUIET_S = 0.25  # so shortly before a round the figures are not read for themselves
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Somebody who waits for the world to stand as a spec says."""
+
+    reply: Callable[[Any], None]
+    digest: str | None
+    until: float
+
+
+@dataclass
+class Core:
+    """All state of the daemon. Other threads use `tell`, `ask` and `latest`, and nothing else."""
+
+    source: Source
+    build: str = ""
+    adopt: bool = False
+    notify: Notify = field(default_factory=Notify)
+    place: LocalPlace | None = None  # None: this very host
+    rules: Callable[[], list[tuple[int, int]]] = marked_rules
+    checks_made: Callable[..., Checks] = Checks
+
+    def __post_init__(self) -> None:
+        """Begin with nothing known: the first round looks."""
+        self.host = self.source.host
+        self.inbox: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+        self.record, self.guard, self.checking = Record(), Guard(), Checking()
+        self.here = self.place or LocalPlace(self.spec.name, self.adopt)
+        self.rounds = Rounds(self.spec.name, self.host, self.here, self.record, self.adopt)
+        self.checks = self.checks_made(
+            lambda result: self.tell(("result", result)),
+            lambda trouble: self.tell(("trouble", trouble.text)),
+        )
+        self.drains: dict[str, Drain] | None = None  # None: not read from the marks yet
+        self.rotation, self.facts = Rotation(), HostFacts()
+        self.marks: dict[str, int] = {}
+        self.waiting: list[Waiting] = []
+        self.troubles: dict[str, None] = {}
+        self.deaf = self.status = ""
+        self.started, self.began = self.wall(), time.monotonic()
+        self.last_round_s = self.due = self.ticked = self.announced = self.refreshable = 0.0
+        self.dirty, self.stopping, self.withdrawing = True, False, False
+        self.ready = False  # systemd was told so since the start, or since it asked for a reload
+        self.farewells: list[Callable[[Any], None]] = []  # those who wait for our end
+        self.latest = self._picture()
+
+    @property
+    def spec(self) -> Spec:
+        """The spec that is carried out."""
+        return self.source.spec
+
+    @property
+    def drained_by_hand(self) -> dict[str, Drain]:
+        """Who is drained, by host."""
+        return self.drains or {}
+
+    def tell(self, event: tuple[Any, ...]) -> None:
+        """Put an event into the inbox; from any thread, and from a signal's handler."""
+        self.inbox.put(event)
+
+    def ask(self, do: str, request: dict[str, Any], timeout_s: float = 30.0) -> dict[str, Any]:
+        """Have the owner carry out a command; raises our errors."""
+        answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.tell(("ask", do, request, answers.put))
+        try:
+            found = answers.get(timeout=timeout_s)
+        except queue.Empty:
+            raise PlaceError(f"{self.host}: the daemon did not answer {do!r} in time") from None
+        if isinstance(found, OnearmError):
+            raise found
+        return dict(found)
+
+    def note(self, kind: str, text: str, level: str = "info") -> None:
+        """Record an event, and log it."""
+        self.record.add(self.wall(), kind, text, level)
+
+    @staticmethod
+    def wall() -> datetime:
+        """Give the time of day, in UTC: for those who read."""
+        return datetime.now(timezone.utc)
+
+    def now(self) -> datetime:
+        """Give a clock that nobody sets while we run: for all that lasts some time."""
+        return self.started + timedelta(seconds=time.monotonic() - self.began)
+
+    # The loop.
+
+    def run(self) -> None:
+        """Go on until told to stop."""
+        ears = Ears(self.tell, self.source.path)
+        self.checks.start()
+        self.note("start", f"director {self.host} of the spec {self.spec.name} begins")
+        try:
+            while not self.stopping:
+                self._hear()
+                self.notify.alive()
+                if self.dirty or time.monotonic() >= self.due:
+                    self._round()
+                    ears.watch(self._beat())
+                self._tick()
+        finally:
+            self.checks.stop()
+        self._end()
+
+    def _hear(self) -> None:
+        """Wait for events; take in all that come in one go."""
+        until = min(self.due, self.ticked + TICK_S)
+        wait = 0.0 if self.dirty else max(0.0, until - time.monotonic())
+        wait = wait if self.notify.every_s is None else min(wait, self.notify.every_s)
+        settled = time.monotonic() + wait
+        while (left := settled - time.monotonic()) > 0 or not self.inbox.empty():
+            try:
+                self._take(self.inbox.get(timeout=max(0.0, left)))
+            except queue.Empty:
+                return
+            settled = min(settled, time.monotonic() + SETTLE_S) if self.dirty else settled
+            if self.stopping:
+                return
+
+    def _take(self, event: tuple[Any, ...]) -> None:
+        kind, *details = event
+        with self._surviving(f"taking {kind} in"):
+            getattr(self, f"_on_{kind}")(*details)
+
+    @contextlib.contextmanager
+    def _surviving(self, what: str) -> Iterator[None]:
+        """Let a bug of ours cost one event or round, not the daemon: the next begins anew."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - as above
+            LOG.debug("a bug while %s", what, exc_info=True)
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            said = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
+            self.rounds.fails((f"a bug of ours while {what}, please report it: {said}",))
+
+    def _on_result(self, result: Result) -> None:
+        self.dirty |= self.checking.take(result, self.rounds.way(), self.now())
+
+    def _on_trouble(self, text: str) -> None:
+        if text not in self.troubles and len(self.troubles) < MOST_TROUBLES:
+            self.troubles[text] = None
+            self.note("trouble", text, "error")
+
+    def _on_links(self) -> None:
+        self.dirty = True
+
+    def _on_deaf(self, why: str) -> None:
+        if why != self.deaf:
+            self.deaf = why
+            self.note("arp", f"ARP cannot be watched: {why}", "warning")
+
+    def _on_claim(self, vip: Address, mac: str) -> None:
+        self.deaf = ""
+        text = self.guard.heard(vip, mac, self.facts, self.spec, self.now())
+        if text:
+            self.note("arp", text, "error")
+            self.dirty |= self.spec.isolate
+            self.latest = self._picture()
+
+    def _on_file(self) -> None:
+        self.reload()
+
+    def _on_hup(self) -> None:
+        self.notify.reloading()
+        self.reload()
+        self.dirty, self.ready = True, False
+
+    def _on_stop(self, withdraw: object) -> None:
+        self.stopping, self.withdrawing = True, self.withdrawing or bool(withdraw)
+
+    def _on_ask(self, do: str, request: dict[str, Any], reply: Callable[[Any], None]) -> None:
+        try:
+            if do not in asked.COMMANDS:
+                raise UsageError(f"the daemon knows no command {do[:60]!r}")
+            found: Any = asked.COMMANDS[do](self, request, reply)
+        except OnearmError as error:
+            found = error
+        if found is not None:
+            reply(found)
+
+    def reload(self) -> None:
+        """Take the file as it is now."""
+        if self.source.reload():
+            self.note("spec", self.source.said(), "error" if self.source.error else "info")
+            self.dirty = True
+
+    # A round.
+
+    def _question(self) -> Question:
+        near = tuple(host.address for host in self.spec.real_servers)
+        return Question(role="director", near=near)
+
+    def _round(self) -> None:
+        start = time.monotonic()
+        self.dirty, self.due = False, start + self.spec.resync_s
+        if self.source.touched():
+            self.reload()
+            self.dirty = False
+        with self._surviving("making a round"):
+            self._converge()
+        self.checks.set_targets(self.checking.targets(self.spec, self.marks, self._own_address()))
+        self.rounds.made += 1
+        self.last_round_s = time.monotonic() - start
+        self.latest = self._picture()
+        self._answer()
+        self._tell_systemd()
+
+    def _converge(self) -> None:
+        try:
+            self.facts = self.here.look(self._question())
+            outcome = self.rounds.converge(self._desired(), self.facts, self.drained_by_hand)
+            self.checking.forgive(outcome.done)
+            if outcome.done:
+                self.facts = replace(self.facts, services=self.here.services())
+        except (PlaceError, Refused) as error:
+            self.rounds.fails((str(error),))
+        except OSError as error:
+            self.rounds.fails((str(translate(error, "making a round")),))
+
+    def _tell_systemd(self) -> None:
+        """Say how it goes where that is news, and after a start or a reload that it is done."""
+        spec = f"; the spec in the file is not taken: {self.source.error}"
+        how = f"director {self.host} of the spec {self.spec.name}: " + (
+            "all stands as wanted" if self.rounds.converged else f"not done: {self.rounds.left[0]}"
+        )
+        status = " | ".join((how + (spec if self.source.error else "")).splitlines())
+        if not self.ready:
+            self.notify.say("READY=1", f"STATUS={status}")
+        elif status != self.status:
+            self.notify.say(f"STATUS={status}")
+        self.ready, self.status = True, status
+
+    def _own_address(self) -> Address:
+        return next(d.address for d in self.spec.directors if d.name == self.host)
+
+    def _desired(self) -> State:
+        now = self.now()
+        if self.drains is None:
+            self.drains = drains_in(self.facts, self.spec.name)
+        known = {host for service in self.spec.services for host in service.hosts}
+        self.drains = {host: drain for host, drain in self.drains.items() if host in known}
+        self.marks = allocate(self.spec, self.facts, self.rules())
+        self.checking.keep(self.spec)
+        isolated = self.guard.isolated(self.spec, now) if self.spec.isolate else {}
+        healths = self.checking.healths(self.spec)
+        scene = Scene(self.spec, self.facts, now, healths, self.drains, isolated)
+        before, self.rotation = self.rotation, decide(self.rotation, scene)
+        self.record.follow(before, self.rotation, self.wall())
+        watch = Watch(self.rotation, self.drains, self.marks)
+        return desire(self.spec, {self.host: self.facts}, now, watch=watch)[self.host]
+
+    # Between rounds.
+
+    def _tick(self) -> None:
+        if time.monotonic() < self.ticked + TICK_S:
+            return
+        self.ticked = time.monotonic()
+        self.dirty |= self.guard.forget(self.now()) and self.spec.isolate
+        self.dirty |= bool(self.rotation.ramps) or self._drains()
+        if not self.dirty and self.due - self.ticked > QUIET_S and self.ticked >= self.refreshable:
+            self._refresh()
+        if self.ticked >= self.announced + REFRESH_S:
+            self._announce()
+        self._answer()
+
+    def _drains(self) -> bool:
+        """Say whether somebody drains: by hand, or because the spec names it no more."""
+        decisions = self.rotation.decisions.values()
+        by_hand = any(v.state == DRAINING for d in decisions for v in d.verdicts.values())
+        return by_hand or bool(draining(self.spec, {self.host: self.facts}, self.now()))
+
+    def _refresh(self) -> None:
+        """Read the figures anew for those who look on; they show it when the table was changed."""
+        try:
+            self.facts = replace(self.facts, services=self.here.services())
+            self.dirty |= not self.rounds.looks_right(self.facts.services)
+        except PlaceError as error:
+            self._on_trouble(str(error))
+        self.latest = self._picture()
+        cost_s = time.monotonic() - self.ticked
+        self.refreshable = self.ticked + cost_s / SHARE
+
+    def _announce(self) -> None:
+        """Announce what we hold once more; the first time it was just announced."""
+        first, self.announced = not self.announced, self.ticked
+        for view in () if first else self.latest.vips:
+            if view.announced and view.mac:
+                try:
+                    announce(view.link, view.vip, view.mac, times=1)
+                except OSError as error:
+                    self._on_deaf(error.strerror or str(error))
+
+    def _beat(self) -> Beat | None:
+        link = self.facts.link(director_link(self.spec, self.facts))
+        if link is None or not link.mac or not link.up:
+            return None
+        asked_for = tuple(dict.fromkeys(service.vip for service in self.spec.services))
+        return Beat(link.name, link.mac, self._own_address(), asked_for)
+
+    def _picture(self) -> Snapshot:
+        link = director_link(self.spec, self.facts)
+        seen = Scenery(
+            self.spec,
+            self.facts,
+            self.rotation,
+            self.checking.tallies,
+            self.record,
+            self.guard.claimants,
+            link,
+        )
+        return Snapshot(
+            name=self.spec.name,
+            host=self.host,
+            at=self.wall().isoformat(),
+            started=self.started.isoformat(),
+            spec_path=str(self.source.path),
+            spec_digest=self.source.digest,
+            build=self.build,
+            pid=os.getpid(),
+            services=services(seen),
+            vips=vips(seen),
+            events=tuple(self.record.events),
+            rounds=self.rounds.made,
+            rounds_failed=self.rounds.failed,
+            last_round_s=self.last_round_s,
+            drift_healed=self.rounds.healed,
+            drain_cut=self.rounds.drain_cut,
+            reloads=self.source.taken,
+            reloads_failed=self.source.refused,
+            converged=self.rounds.converged,
+            left=tuple(bounded(self.rounds.left)),
+            spec_error=self.source.error,
+            troubles=tuple(self.troubles),
+        )
+
+    # Who waits.
+
+    def wait_for(self, digest: str | None, until: float, reply: Callable[[Any], None]) -> None:
+        """Answer when the world stands as the spec says, or at that moment."""
+        self.waiting.append(Waiting(reply, digest, until))
+
+    def _answer(self) -> None:
+        for one in list(self.waiting):
+            taken = one.digest is None or one.digest == self.source.digest
+            done = taken and self.rounds.converged and not self.dirty and self.checking.told()
+            hopeless = not taken and self.source.error
+            if done or hopeless or time.monotonic() >= one.until:
+                self.waiting.remove(one)
+                one.reply(self.state())
+
+    def state(self) -> dict[str, Any]:
+        """Tell those who asked how far we are."""
+        return {
+            "converged": self.rounds.converged,
+            "digest": self.source.digest,
+            "left": bounded(self.rounds.left),
+            "spec_error": self.source.error,
+            "path": str(self.source.path),
+        }
+
+    # The end.
+
+    def _end(self) -> None:
+        """Leave all that serves; take down what only we used, or all of it if told so."""
+        self.notify.say("STOPPING=1")
+        try:
+            self.facts = self.here.look(self._question())
+            watch = Watch(self.rotation, self.drained_by_hand)
+            kept = desire(self.spec, {self.host: self.facts}, self.now(), watch=watch)[self.host]
+            desired = {} if self.withdrawing else kept
+            self.rounds.converge(desired, self.facts, self.drained_by_hand)
+        except (PlaceError, Refused) as error:
+            self.note("round", f"not done at the end: {error}", "error")
+        for reply in self.farewells:
+            reply(self.state())
+        how = "withdrew the VIP and ends" if self.withdrawing else "ends; what serves goes on"
+        self.note("start", f"director {self.host} {how}")

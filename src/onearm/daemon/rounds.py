@@ -1,0 +1,157 @@
+"""One round on the daemon's own host: observe, diff, apply, and an account of what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from onearm.daemon.local import LocalPlace
+from onearm.daemon.record import Record
+from onearm.diff import Plan, diff
+from onearm.drain import connections_cut
+from onearm.facts import HostFacts, ServiceFact
+from onearm.model import Action, CheckMark, Destination, Resource, Service, State, Sysctl, state_key
+from onearm.reconcile import Outcome, Run
+from onearm.words import describe
+
+MOST_TEXTS, LONGEST_TEXT = 200, 1000
+
+
+def bounded(texts: Iterable[str]) -> list[str]:
+    """Give so many texts of such a length that they fit one line of the wire."""
+    found = [text[:LONGEST_TEXT] for text in texts]
+    more = len(found) - MOST_TEXTS
+    return [*found[:MOST_TEXTS], f"and {more} more"] if more > 0 else found
+
+
+@dataclass
+class Rounds:
+    """Makes the kernel as it is wanted, again and again. It owns what was wanted last."""
+
+    name: str
+    host: str
+    place: LocalPlace
+    record: Record
+    adopt: bool = False
+    desired: State = field(default_factory=dict)
+    converged: bool = False
+    left: tuple[str, ...] = ()
+    made: int = 0
+    failed: int = 0
+    healed: int = 0
+    cut: dict[str, int] = field(default_factory=dict)  # by the drained host
+    drain_cut: int = 0
+
+    def converge(self, desired: State, facts: HostFacts, drained: Mapping[str, object]) -> Outcome:
+        """Make the kernel so; raises PlaceError and Refused, with nothing half-said."""
+        world = {self.host: desired}
+        counts = self._would_cut(desired, facts)
+        drift: list[Action] = []
+
+        def progress(action: Action) -> None:
+            cut = counts.get(action, 0)
+            self._say("round", f"{self.host}: {describe(action)}" + _cut(cut))
+            if self._is_drift(action, desired):
+                drift.append(action)
+            self._count_cut(action, cut, drained)
+
+        places = {self.host: self.place}
+        outcome = Run(self.name, world, places, adopt=self.adopt, progress=progress).converge()
+        self.healed += len(drift)
+        for action in drift:
+            self._say("drift", f"healed: {describe(action)}", "warning")
+        self.desired = desired
+        self._went(outcome)
+        return outcome
+
+    def _would_cut(self, desired: State, facts: HostFacts) -> dict[Action, int]:
+        return connections_cut(self.plan(desired), {self.host: facts})
+
+    def plan(self, desired: State | None = None) -> Plan:
+        """Say what differs at this moment; change nothing."""
+        wanted = self.desired if desired is None else desired
+        observed = {self.host: self.place.observe(wanted)}
+        return diff(self.name, {self.host: wanted}, observed, adopt=self.adopt)
+
+    def _is_drift(self, action: Action, desired: State) -> bool:
+        """Say whether the kernel was changed by other hands: we want what we wanted before."""
+        key = state_key(action.resource)
+        same = self.desired.get(key) == desired.get(key)
+        return self.converged and same and action.verb != "keep"
+
+    def _count_cut(self, action: Action, cut: int, drained: Mapping[str, object]) -> None:
+        gone = action.before
+        if action.after is None and isinstance(gone, Destination) and gone.host in drained:
+            self.drain_cut += cut
+            self.cut[gone.host] = self.cut.get(gone.host, 0) + cut
+
+    def _went(self, outcome: Outcome) -> None:
+        left = tuple(describe(action) for action in outcome.left)
+        errors = tuple(str(error) for error in outcome.out.values())
+        if left or errors:
+            self.fails(errors or left)
+            return
+        if self.left:
+            self._say("round", "all stands as wanted again")
+        self.left, self.converged = (), True
+
+    def fails(self, why: tuple[str, ...]) -> None:
+        """Note that a round did not go through; what is new of it is logged."""
+        for text in why if why != self.left else ():
+            self._say("round", f"not done: {text}", "error")
+        self.left, self.converged = why, False
+        self.failed += 1
+
+    def looks_right(self, services: Iterable[ServiceFact]) -> bool:
+        """Compare figures that were read for their own sake with what is wanted: drift shows so
+        before the next round is due. What could not be made so is no news.
+        """
+        return not self.converged or _wanted_table(self.desired) <= _table(services)
+
+    def way(self) -> list[Resource]:
+        """List what every probe through a VIP leans on here: the marks, and replies let in."""
+        return [
+            r
+            for r in self.desired.values()
+            if isinstance(r, CheckMark) or (isinstance(r, Sysctl) and is_way_in(r))
+        ]
+
+    def _say(self, kind: str, text: str, level: str = "info") -> None:
+        self.record.add(datetime.now(timezone.utc), kind, text, level)
+
+
+def is_way_in(sysctl: Sysctl) -> bool:
+    """Say whether this one lets the replies to probes in."""
+    return sysctl.name.endswith("/accept_local")
+
+
+Row = tuple[object, ...]
+
+
+def _table(services: Iterable[ServiceFact]) -> set[Row]:
+    found: set[Row] = set()
+    for service in services:
+        key = (service.protocol, service.vip, service.port)
+        if service.fwmark:
+            found |= {(service.fwmark, fact.server) for fact in service.destinations}
+            continue
+        found.add((*key, service.scheduler))
+        found |= {(*key, f.server, f.port, f.weight, f.forwarding) for f in service.destinations}
+    return found
+
+
+def _wanted_table(desired: State) -> set[Row]:
+    found: set[Row] = set()
+    for r in desired.values():
+        if isinstance(r, Service):
+            found.add((*r.key, r.scheduler))
+        elif isinstance(r, Destination):
+            found.add((*r.service_key, r.server, r.port, r.weight, r.forwarding))
+        elif isinstance(r, CheckMark):
+            found.add((r.mark, r.server))
+    return found
+
+
+def _cut(connections: int) -> str:
+    return f" ({connections} connections cut)" if connections else ""

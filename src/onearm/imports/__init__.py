@@ -1,0 +1,1 @@
+"""Other load balancers' files -> a spec: parse -> Found -> settle -> text; only `files` reads."""

@@ -1,0 +1,110 @@
+"""What stood in a foreign file, whatever its format: services, and what could not be carried."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+
+Value = str | int | bytes | float | tuple["Value", ...]
+Keys = tuple[tuple[str, Value], ...]
+LONGEST_SHOWN = 200  # characters of a foreign line that a comment repeats
+
+
+class Cannot(ValueError):  # noqa: N818 - a reason on its way into a comment
+    """Why a value has no place in a spec, in words."""
+
+
+def must(holds: bool, why: str) -> None:  # noqa: FBT001 - reads as a sentence
+    """Refuse a value with a reason."""
+    if not holds:
+        raise Cannot(why)
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that was not carried: where it stood, what it was, why.
+
+    `differs`: without it the kernel's table would be another one, now or when a real server fails.
+    """
+
+    at: str
+    what: str
+    why: str
+    differs: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.at}: {self.what}: {self.why}" if self.at else f"{self.what}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A real server behind a service."""
+
+    address: IPv4Address
+    weight: int = 1
+
+
+@dataclass(frozen=True)
+class Check:
+    """The keys of a check as the spec has them, and what did not fit into them."""
+
+    keys: Keys
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True)
+class Service:
+    """A virtual service that direct routing can have. `body` is how it stood in the file."""
+
+    at: str
+    what: str
+    vip: IPv4Address
+    port: int
+    protocol: str
+    keys: Keys = ()
+    servers: tuple[Server, ...] = ()
+    sorry: IPv4Address | None = None
+    check: Check | None = None
+    notes: tuple[Note, ...] = ()
+    body: tuple[str, ...] = ()
+
+    def noted(self, note: Note) -> Service:
+        """Add a note."""
+        return replace(self, notes=(*self.notes, note))
+
+    def lost(self, why: str) -> Lost:
+        """Give the service up, with a reason."""
+        return Lost((Note(self.at, self.what, why, differs=True),), self.body)
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A virtual service that a spec cannot have; it stands as a comment in its place."""
+
+    notes: tuple[Note, ...]
+    body: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """A whole file. `hosts` are names by address, as far as a hosts file or the file knows them."""
+
+    tool: str
+    services: tuple[Service | Lost, ...]
+    notes: tuple[Note, ...] = ()
+
+
+def shown(text: str) -> str:
+    """Put a foreign line into a comment: printable, on one line, not too long."""
+    plain = " ".join("".join(c if c.isprintable() else "?" for c in text.expandtabs(1)).split())
+    return plain if len(plain) <= LONGEST_SHOWN else plain[:LONGEST_SHOWN] + "..."
+
+
+def notes_of(found: Found) -> list[Note]:
+    """Give every note of a file, in its order."""
+    notes = list(found.notes)
+    for service in found.services:
+        notes += service.notes
+        if isinstance(service, Service) and service.check:
+            notes += service.check.notes
+    return notes

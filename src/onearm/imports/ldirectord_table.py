@@ -1,0 +1,67 @@
+"""Every directive of ldirectord.cf: what it becomes in a spec, or why it does not."""
+
+from __future__ import annotations
+
+from onearm.imports import ldirectord_values as special
+from onearm.imports import values
+from onearm.imports.table import Row, table
+from onearm.spec_load.checks import MOST_TIMES
+
+G, V = "global", "virtual"
+BOTH = f"{G} {V}"
+MAIL = "onearm sends no mail: alerts come from its metrics"
+HOOK = "onearm runs no script when something changes: its log and metrics say it"
+DAEMON = "how the old daemon ran: a spec says nothing of it"
+NO_SIX = "a spec has no IPv6 yet"
+LOGIN = "onearm's checks do not log in"
+
+ROWS = (
+    Row("file", "virtual", "vip, port", "an IPv4 address with a port", read=special.line),
+    Row("file", "virtual6", why=NO_SIX, differs=True),
+    Row(V, "real", "real_servers", "gate, with the VIP's port", read=special.line),
+    Row(V, "protocol", "protocol", "tcp and udp", read=values.protocol),
+    Row(V, "scheduler", "scheduler", read=values.scheduler),
+    Row(V, "schedflags", "flags", read=special.flags),
+    Row(V, "persistent netmask", why="a spec has no persistence yet", differs=True),
+    Row(V, "ops", why="a spec has no one-packet scheduling", differs=True),
+    Row(BOTH, "quiescent", "on_failure", read=values.flag),
+    Row(BOTH, "fallback", "sorry_server", "gate, VIP's port", read=special.line),
+    Row(BOTH, "fallback6", why=NO_SIX, differs=True),
+    Row(V, "real6", why=NO_SIX, differs=True),
+    Row(BOTH, "fallbackcommand", why=HOOK),
+    Row(G, "callback execute", why=DAEMON),
+    Row(G, "maintenancedir", why="`onearm drain HOST` takes a real server out by hand"),
+    Row(G, "readdquiescent", why="a real server that fails stays as `on_failure` says"),
+    Row(BOTH, "cleanstop", why="the daemon leaves the table as it is; `onearm destroy` clears it"),
+    Row(BOTH, "emailalert emailalertfreq emailalertstatus smtp", why=MAIL),
+    Row(G, "emailalertfrom", why=MAIL),
+    Row(G, "autoreload logfile supervised fork", why=DAEMON),
+    Row(V, "monitorfile", why="the daemon's log has every change with its reason"),
+    Row(V, "servicename comment", why="a spec has comments: write it as one"),
+    # Checks
+    Row(V, "checktype", "check.kind", read=special.checktype),
+    Row(V, "service", "check.kind", "http, https, dns; tcp for others", read=special.service),
+    Row(BOTH, "checkinterval", "check.interval", read=values.interval),
+    Row(BOTH, "checktimeout negotiatetimeout", "check.timeout", read=values.timeout),
+    Row(BOTH, "failurecount", "check.fall", read=values.counted(1, MOST_TIMES)),
+    Row(BOTH, "checkcount", why="each check asks once: `fall` says how many may fail"),
+    Row(V, "checkport", "check.port", read=values.one_port),
+    Row(V, "checkcommand", "check.argv", "through /bin/sh", read=special.command),
+    Row(V, "request", "check.path, query", "http, https, dns", read=special.text),
+    Row(V, "receive", "check.body, answer", "a spec's patterns", read=special.text),
+    Row(V, "httpmethod", "check.method", read=special.method),
+    Row(V, "virtualhost", "check.host", read=special.host),
+    Row(V, "login passwd database secret", why=LOGIN, differs=True),
+    Row(V, "load", why="the old daemon itself makes nothing of it"),
+)
+SPLIT = tuple(row._replace(word=word) for row in ROWS for word in row.word.split())
+# Values that one keyword has under a name of its own, where several become one key of the spec.
+OWN = {
+    "checktype": "type",
+    "service": "service",
+    "checktimeout": "checktimeout",
+    "negotiatetimeout": "negotiatetimeout",
+    "request": "request",
+    "receive": "receive",
+}
+TABLE = table(row._replace(to=OWN.get(row.word, row.to)) for row in SPLIT)

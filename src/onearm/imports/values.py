@@ -1,0 +1,155 @@
+"""Single values of foreign files: a statement goes in, a spec's value or a reason comes out."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import AddressValueError, IPv4Address
+
+from onearm import pattern
+from onearm.imports.found import Cannot, shown
+from onearm.imports.table import Reader, Statement
+from onearm.spec_load.checks import LONGEST_S as LONGEST_INTERVAL_S
+from onearm.spec_load.checks import LONGEST_TIMEOUT_S, MOST_TIMES, SHORTEST_S
+from onearm.spec_load.fields import HIGHEST_PORT, HIGHEST_WEIGHT, unusable
+from onearm.spec_load.probes import DOMAIN, LONGEST_DOMAIN, LONGEST_PATH, PATH
+from onearm.spec_load.services import SCHEDULERS
+
+NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
+SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+METHODS = {"DR": "direct", "NAT": "masq", "TUN": "tunnel"}
+METHODS |= {"gate": "direct", "masq": "masq", "ipip": "tunnel"}
+TRUE = ("on", "true", "yes", "")
+FALSE = ("off", "false", "no")
+
+
+def first(statement: Statement) -> str:
+    """Give the first word behind the keyword."""
+    if not statement.words:
+        raise Cannot("nothing stands behind it")
+    return statement.words[0]
+
+
+def number(text: str, least: int = 0, most: int = 10**9) -> int:
+    """Read a whole number."""
+    if not NUMBER.fullmatch(text) or not least <= int(text) <= most:
+        raise Cannot(f"no number from {least} to {most}")
+    return int(text)
+
+
+def counted(least: int, most: int, plus: int = 0) -> Reader:
+    """Make a reader of a whole number, which may stand for one more in the spec."""
+    return lambda statement: number(first(statement), least, most - plus) + plus
+
+
+def weight(statement: Statement) -> int:
+    return number(first(statement), 0, HIGHEST_WEIGHT)
+
+
+def port(text: str) -> int:
+    return number(text, 1, HIGHEST_PORT)
+
+
+def one_port(statement: Statement) -> int:
+    return port(first(statement))
+
+
+failures = counted(0, MOST_TIMES, plus=1)  # so many retries are one failure more
+
+
+def seconds(statement: Statement) -> float:
+    """Read seconds with their fraction, as they are."""
+    text = first(statement)
+    if not SECONDS.fullmatch(text):
+        raise Cannot("no number of seconds")
+    return float(text)
+
+
+def interval(statement: Statement) -> float:
+    return bounded(seconds(statement), LONGEST_INTERVAL_S)
+
+
+def timeout(statement: Statement) -> float:
+    return bounded(seconds(statement), LONGEST_TIMEOUT_S)
+
+
+def bounded(found: float, most: float) -> float:
+    """Refuse what a spec has no room for."""
+    if not SHORTEST_S <= found <= most:
+        raise Cannot(f"a spec allows {SHORTEST_S:g} to {most:g} seconds here")
+    return round(found, 3)
+
+
+def flag(statement: Statement) -> int:
+    """Read a switch, which may stand alone."""
+    text = statement.words[0].lower() if statement.words else ""
+    if text in TRUE:
+        return 1
+    if text in FALSE:
+        return 0
+    raise Cannot("neither on nor off")
+
+
+def address(text: str) -> IPv4Address:
+    """Read the address of a host or a VIP."""
+    if ":" in text or text.startswith("["):
+        raise Cannot("a spec has no IPv6 yet")
+    try:
+        found = IPv4Address(text)
+    except AddressValueError:
+        raise Cannot(f"{shown(text)} is no address") from None
+    for bad, why in unusable(found):
+        if bad:
+            raise Cannot(f"{text} is {why}, and no host's own")
+    return found
+
+
+def host_address(statement: Statement) -> str:
+    return str(address(first(statement)))
+
+
+def scheduler(statement: Statement) -> str:
+    """Read a scheduler that the spec knows."""
+    found = first(statement)
+    if found not in SCHEDULERS:
+        raise Cannot(f"a spec has {', '.join(SCHEDULERS)} only, and without the key wlc")
+    return found
+
+
+def scheduler_flag(statement: Statement) -> str:
+    return statement.word
+
+
+def forwarding(statement: Statement) -> str:
+    """Read the forwarding method; what is not direct routing is sorted out later."""
+    found = METHODS.get(first(statement))
+    if found is None:
+        raise Cannot("no forwarding method")
+    return found
+
+
+def protocol(statement: Statement) -> str:
+    return first(statement).lower()
+
+
+def domain(statement: Statement) -> str:
+    found = first(statement)
+    if not DOMAIN.fullmatch(found) or len(found.rstrip(".")) > LONGEST_DOMAIN:
+        raise Cannot("no name that a spec allows here")
+    return found
+
+
+def path(text: str) -> str:
+    if not PATH.fullmatch(text) or len(text) > LONGEST_PATH:
+        raise Cannot("a path in a spec begins with / and is plain ASCII without spaces")
+    return text
+
+
+def searched(text: str, encoding: str = "utf-8") -> str:
+    """Read a pattern, if it is one that a spec can search for."""
+    if not text:
+        raise Cannot("an empty pattern matches everything")
+    try:
+        pattern.compiled(text, encoding)
+    except pattern.Flaw as flaw:
+        raise Cannot(f"a spec's patterns have no such thing ({flaw})") from None
+    return text

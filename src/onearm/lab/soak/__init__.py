@@ -1,0 +1,1 @@
+"""The soak: a director's daemon under load while one thing after the other breaks."""

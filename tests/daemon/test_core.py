@@ -1,0 +1,346 @@
+"""The daemon's owner over a host made of dicts: one event after the other, no kernel."""
+
+import os
+import socket
+import time
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from fakes import FakeHost
+from onearm.checks import Result
+from onearm.daemon.core import Core
+from onearm.daemon.notify import Notify
+from onearm.daemon.source import Source
+from onearm.facts import DestinationFact, ServiceFact
+from onearm.model import AnnouncedVip, CheckMark, Destination, HeldVip, Service, Sysctl
+from onearm.snapshot import DOWN, DRAINED, DRAINING, UNKNOWN, UP
+from onearm.spec import parse
+
+TEXT = """
+directors: {d: 203.0.113.3}
+real_servers: {r1: 203.0.113.4, r2: 203.0.113.5}
+services:
+  - {vip: 203.0.113.2, port: 80/tcp, scheduler: wrr, check: {kind: tcp, fall: 2}}
+"""
+
+
+class FakeChecks:
+    """Probes nothing; tests tell the results."""
+
+    def __init__(self, *_):
+        self.targets = ()
+
+    def set_targets(self, targets):
+        self.targets = targets
+
+
+class Host(FakeHost):
+    """A director that can be looked at."""
+
+    def look(self, question):
+        found = self.facts(question.near)
+        marked = self.kinds(CheckMark)
+        more = {"net/ipv4/conf/eth0/accept_local": "0"} if marked else {}
+        return replace(found, sysctls={**found.sysctls, **more})
+
+    def services(self):
+        to = {m.mark: DestinationFact(m.server, 0, 1, "direct") for m in self.kinds(CheckMark)}
+        marks = [
+            ServiceFact("0", None, 0, mark, "rr", destinations=(there,))
+            for mark, there in to.items()
+        ]
+        return (*self.facts().services, *marks)
+
+    def kinds(self, kind):
+        return [thing for thing in self.things.values() if isinstance(thing, kind)]
+
+
+class FakeNotify:
+    """Keeps what systemd would be told."""
+
+    every_s = None
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, *lines):
+        self.said.append(lines)
+
+    def reloading(self):
+        self.said.append("reloading")
+
+    def heard(self):
+        said, self.said = self.said, []
+        return said
+
+
+class Daemon:
+    """A core, its host, and the ways to move it on."""
+
+    def __init__(self, tmp_path, text=TEXT, host=None):
+        self.path = tmp_path / "web.yaml"
+        self.path.write_text(text)
+        self.host = host or Host("d", "203.0.113.3")
+        source = Source(self.path, "d", parse(text, "web.yaml"))
+        self.notify = FakeNotify()
+        parts = {"place": self.host, "rules": list, "checks_made": FakeChecks}
+        self.core = Core(source, notify=self.notify, **parts)
+        self.core.checking.standing = lambda wanted: [
+            r for r in wanted if r in self.host.things.values()
+        ]
+        self.round()
+
+    def round(self):
+        self.core._round()
+
+    def good(self, *hosts, times=1):
+        self._results(hosts, times, "")
+
+    def bad(self, *hosts, times=1):
+        self._results(hosts, times, "refused")
+
+    def _results(self, hosts, times, reason):
+        """Tell results of the probes through the VIP, and go through the rounds they ask for."""
+        for _ in range(times):
+            for target in self.core.checks.targets:
+                if target.host in hosts and target.mark:
+                    result = Result(target.key, not reason, reason, 0.001, 0.0)
+                    self.core._take(("result", result))
+            if self.core.dirty:
+                self.round()
+
+    def ask(self, do, **request):
+        answers = []
+        self.core._take(("ask", do, request, answers.append))
+        if self.core.dirty:
+            self.round()
+        return answers[0] if answers else None
+
+    def weights(self):
+        return {str(d.server)[-1]: d.weight for d in self.host.kinds(Destination)}
+
+    def states(self):
+        return {s.host: s.state for s in self.core.latest.services[0].servers}
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    return Daemon(tmp_path)
+
+
+def test_it_makes_all_but_destinations_before_their_first_good_check(daemon):
+    assert daemon.weights() == {}
+    assert daemon.states() == {"r1": UNKNOWN, "r2": UNKNOWN}
+    assert len(daemon.host.kinds(Service)) == len(daemon.host.kinds(AnnouncedVip)) == 1
+    assert len(daemon.host.kinds(CheckMark)) == 2
+    assert not daemon.host.kinds(HeldVip)
+    assert Sysctl("net/ipv4/conf/eth0/accept_local", "1") in daemon.host.kinds(Sysctl)
+    daemon.good("r1")
+    assert daemon.weights() == {"4": 1}
+    daemon.good("r2")
+    assert daemon.weights() == {"4": 1, "5": 1}
+    assert daemon.core.latest.converged
+
+
+def test_a_failing_server_goes_and_comes_back(daemon):
+    daemon.good("r1", "r2")
+    daemon.bad("r2", times=2)
+    assert daemon.weights() == {"4": 1}
+    assert daemon.states()["r2"] == DOWN
+    assert any("r2 of" in e.text and e.level == "warning" for e in daemon.core.latest.events)
+    daemon.good("r2", times=2)
+    assert daemon.weights() == {"4": 1, "5": 1}
+    assert daemon.states()["r2"] == UP
+
+
+def test_drift_is_healed_and_counted(daemon):
+    daemon.good("r1", "r2")
+    (gone,) = [d for d in daemon.host.kinds(Destination) if d.server == ip_address("203.0.113.4")]
+    daemon.host.things.pop(("Destination", *gone.key))
+    daemon.round()
+    assert daemon.weights() == {"4": 1, "5": 1}
+    assert daemon.core.latest.drift_healed == 1
+    assert [e for e in daemon.core.latest.events if e.kind == "drift"]
+
+
+@pytest.mark.parametrize("kind", [Service, Destination, CheckMark])
+def test_drift_of_the_table_shows_in_the_figures_before_a_round_is_due(daemon, kind):
+    daemon.good("r1", "r2")
+    daemon.core._refresh()
+    assert not daemon.core.dirty
+    gone = daemon.host.kinds(kind)[0]
+    daemon.host.things.pop((kind.__name__, *gone.key))
+    daemon.core._refresh()
+    assert daemon.core.dirty
+
+
+def test_what_it_does_itself_is_no_drift(daemon):
+    daemon.good("r1", "r2")
+    daemon.bad("r2", times=2)
+    daemon.good("r2", times=2)
+    assert daemon.core.latest.drift_healed == 0
+
+
+def test_a_table_that_somebody_emptied_takes_nobody_out(daemon):
+    daemon.good("r1", "r2")
+    for kind in (Service, Destination, CheckMark):
+        for thing in daemon.host.kinds(kind):
+            daemon.host.things.pop((kind.__name__, *thing.key))
+    daemon.bad("r1", "r2", times=2)  # the probes end on this host now
+    assert daemon.weights() == {"4": 1, "5": 1}
+    assert daemon.states() == {"r1": UP, "r2": UP}
+
+
+def test_a_drain_lasts_over_a_restart_until_it_is_ended(daemon, tmp_path):
+    daemon.good("r1", "r2")
+    daemon.host.connections = {d.key: 7 for d in daemon.host.kinds(Destination)}
+    assert daemon.ask("drain", host="r2", deadline_s=None) == {"host": "r2"}
+    assert daemon.weights() == {"4": 1, "5": 0}
+    assert daemon.states()["r2"] == DRAINING
+    again = Daemon(tmp_path, host=daemon.host)  # as after kill -9: nothing was said
+    assert again.weights() == {"4": 1, "5": 0}
+    assert again.states() == {"r1": UNKNOWN, "r2": DRAINING}
+    again.ask("undrain", host="r2")
+    again.good("r1", "r2")
+    assert again.weights() == {"4": 1, "5": 1}
+
+
+def test_a_drain_counts_what_its_deadline_cuts(daemon):
+    daemon.good("r1", "r2")
+    daemon.host.connections = {d.key: 7 for d in daemon.host.kinds(Destination)}
+    daemon.ask("drain", host="r2", deadline_s=0)
+    assert daemon.weights() == {"4": 1}
+    assert daemon.states()["r2"] == DRAINED
+    told = daemon.ask("drained", host="r2")
+    assert (told["drained"], told["cut"]) == (True, 7)
+    assert daemon.core.latest.drain_cut == 7
+
+
+@pytest.mark.parametrize(
+    ("do", "request_", "said"),
+    [
+        ("drain", {"host": "x"}, "serves nothing here: known are r1, r2"),
+        ("drain", {"host": "r1", "deadline_s": -1}, "a week at most"),
+        ("undrain", {"host": "r1"}, "is not drained by hand"),
+        ("hosts", {"hosts": "r1"}, "a list of names"),
+        ("fly", {}, "knows no command 'fly'"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(daemon, do, request_, said):
+    assert said in str(daemon.ask(do, **request_))
+
+
+def test_a_new_spec_is_carried_out_and_a_bad_one_is_not(daemon):
+    daemon.good("r1", "r2")
+    daemon.path.write_text(TEXT.replace("check:", "real_servers: {r1: {weight: 5}, r2: }, check:"))
+    answer = daemon.ask("converge", digest=None, deadline_s=9)
+    assert daemon.weights() == {"4": 5, "5": 1}
+    assert answer["converged"]
+    daemon.path.write_text("nonsense")
+    daemon.core._take(("file",))
+    assert "nonsense" in daemon.core.source.error
+    daemon.round()
+    assert daemon.weights() == {"4": 5, "5": 1}
+
+
+def test_what_it_cannot_do_is_said_once_and_tried_again(daemon):
+    daemon.good("r1", "r2")
+    daemon.host.fails_after = 0
+    daemon.round()
+    daemon.round()
+    latest = daemon.core.latest
+    assert not latest.converged
+    assert [e.text for e in latest.events if e.level == "error"] == ["not done: d: no answer"]
+    daemon.host.fails_after = None
+    daemon.round()
+    assert daemon.core.latest.converged
+
+
+def test_at_its_end_what_serves_stays_and_what_only_it_used_goes(daemon):
+    daemon.good("r1", "r2")
+    daemon.core._end()
+    assert daemon.weights() == {"4": 1, "5": 1}
+    assert not daemon.host.kinds(CheckMark)
+    assert len(daemon.host.kinds(AnnouncedVip)) == 1
+
+
+def test_withdrawn_it_leaves_nothing(daemon):
+    daemon.good("r1", "r2")
+    daemon.ask("withdraw")
+    daemon.core._end()
+    assert daemon.host.things == {}
+
+
+def test_a_bug_costs_a_round_and_not_the_daemon(daemon, monkeypatch):
+    daemon.good("r1", "r2")
+    with monkeypatch.context() as bent:
+        bent.setattr(daemon.host, "look", lambda _question: 1 / 0)
+        daemon.round()
+    assert not daemon.core.latest.converged
+    assert "a bug of ours while making a round" in daemon.core.latest.left[0]
+    daemon.round()
+    assert daemon.core.latest.converged
+
+
+def test_a_file_that_no_event_told_of_is_seen_at_the_next_round(daemon):
+    daemon.path.with_suffix(".new").write_text(TEXT.replace("scheduler: wrr", "scheduler: rr"))
+    daemon.path.with_suffix(".new").replace(daemon.path)
+    daemon.round()
+    assert daemon.host.kinds(Service)[0].scheduler == "rr"
+
+
+STANDS = "STATUS=director d of the spec default: all stands as wanted"
+
+
+def test_systemd_is_told_what_is_news_and_when_a_start_and_a_reload_are_done(daemon):
+    assert daemon.notify.heard() == [("READY=1", STANDS)]
+    daemon.good("r1", "r2")
+    assert daemon.notify.heard() == []
+    daemon.path.write_text("nonsense")
+    daemon.core._take(("hup",))
+    assert daemon.notify.heard() == ["reloading"]
+    daemon.round()
+    ((ready, status),) = daemon.notify.heard()
+    assert ready == "READY=1"
+    assert status.startswith(f"{STANDS}; the spec in the file is not taken: ")
+    daemon.path.write_text(TEXT)
+    daemon.core._take(("file",))
+    daemon.host.fails_after = 0
+    daemon.round()
+    daemon.round()
+    lost = "STATUS=director d of the spec default: not done: d: no answer"
+    assert daemon.notify.heard() == [(lost,)]
+    daemon.core._end()
+    assert daemon.notify.heard() == [("STOPPING=1",)]
+
+
+def test_a_word_to_systemd_is_one_datagram_and_costs_nothing_where_nobody_listens(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "notify"
+    monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+    monkeypatch.setenv("WATCHDOG_USEC", "4000000")
+    notify = Notify()
+    assert notify.every_s == 2
+    assert "NOTIFY_SOCKET" not in os.environ
+    notify.say("READY=1")  # nobody is there
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(path))
+        before = time.monotonic_ns() // 1000
+        notify.reloading()
+        first, second = systemd.recv(1000).decode().splitlines()
+        assert first == "RELOADING=1"
+        assert before <= int(second.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
+        notify.alive()
+        notify.alive()  # too early
+        assert systemd.recv(1000) == b"WATCHDOG=1"
+        with pytest.raises(BlockingIOError):
+            systemd.recv(1000, socket.MSG_DONTWAIT)
+
+
+def test_the_watchdog_of_somebody_else_is_not_fed(monkeypatch):
+    monkeypatch.setenv("WATCHDOG_USEC", "4000000")
+    monkeypatch.setenv("WATCHDOG_PID", "1")
+    assert Notify().every_s is None
