@@ -528,3 +528,8 @@ def test_a_second_director_is_made_only_where_it_is_asked_for(lab, second):
     assert client.up(second, (network.SECOND_DIRECTOR,)).already
     answered = execute(second, "server-4", "curl", "-sm5", "http://203.0.113.5/")
     assert answered.stdout == b"server-3 203.0.113.6 203.0.113.5\n"
+
+
+def test_a_lab_that_an_older_onearm_started_can_still_be_asked_and_ended():
+    fields = [field for field in client.LabInfo._fields if field not in {"hosts", "already"}]
+    assert client._info(dict.fromkeys(fields, "as it was")).hosts == ()

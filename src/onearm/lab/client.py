@@ -112,7 +112,7 @@ def _kind(name: str) -> type[OnearmError]:
 
 def _info(said: dict[str, Any]) -> LabInfo:
     fields = {field: said[field] for field in LabInfo._fields if field in said}
-    return LabInfo(**{**fields, "hosts": tuple(said["hosts"])})
+    return LabInfo(**{**fields, "hosts": tuple(said.get("hosts", ()))})
 
 
 def down(name: str | None = None) -> bool:
