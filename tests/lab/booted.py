@@ -63,6 +63,6 @@ def _write_world(folder):
 
 def _command_line(folder, fd):
     """Boot as the lab does, but with another PID 1."""
-    argv = uml._command_line(folder, fd)
+    argv = uml._command_line(folder, fd, ())
     words, (*_, modules) = argv[: argv.index("--") + 1], argv
     return [*words, "-ISsB", str(HERE / "booted_init.py"), str(SRC), modules, str(folder)]

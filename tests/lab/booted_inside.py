@@ -48,7 +48,9 @@ def snapshot():
 
 def states():
     found = snapshot().get("services", [])
-    return {f"{s['port']}/{s['protocol']}": server["state"] for s in found for server in s["servers"]}
+    return {
+        f"{s['port']}/{s['protocol']}": server["state"] for s in found for server in s["servers"]
+    }
 
 
 def all_up():
@@ -118,9 +120,14 @@ def stop():
     before = table()
     run("systemctl", "stop", UNIT)
     address = run("ip", "-br", "address", "show", "dev", "eth0")
-    left = sorted(os.listdir("/run/onearm"))
+    left = sorted(path.name for path in Path("/run/onearm").iterdir())
     said = [show("ActiveState"), show("Result")]
-    return {"tables": [before, table()], "vip": "203.0.113.2/32" in address, "left": left, "is": said}
+    return {
+        "tables": [before, table()],
+        "vip": "203.0.113.2/32" in address,
+        "left": left,
+        "is": said,
+    }
 
 
 STEPS = {

@@ -9,7 +9,7 @@ from runs import wait_for
 from onearm.serve import client
 
 SPEC = """
-name: manners
+name: process
 directors: {server-1: 203.0.113.3}
 real_servers: {server-2: 203.0.113.4, server-3: 203.0.113.5}
 check: {kind: tcp, interval: 500ms, timeout: 500ms, fall: 2, rise: 1}
@@ -18,7 +18,7 @@ services:
   - {vip: 203.0.113.2, port: 80/tcp, scheduler: rr}
 reach: lab
 """
-SOCKET = client.path_of("manners")
+FILE = "/run/process.yaml"
 # `wait` is what knows how it ended; it must not be the leader of what runs here.
 STARTS = """
 rm -f /run/d.*
@@ -32,7 +32,7 @@ ASKS = """
 import json, sys
 sys.path.append("{src}")
 from onearm.serve import client
-print(json.dumps(client.ask(client.path_of("manners"), json.loads(sys.argv[1]))))
+print(json.dumps(client.ask(client.path_of("process"), json.loads(sys.argv[1]))))
 """
 
 
@@ -41,13 +41,18 @@ class Director:
 
     def __init__(self, lab, *, text=SPEC, reader="cat", before="", **env):
         self.lab = lab
-        self.spec = lab.spec(text, "manners.yaml")
-        words = {"python": sys.executable, "spec": self.spec, "reader": reader, "before": before}
+        self.write(text)
+        words = {"python": sys.executable, "spec": FILE, "reader": reader, "before": before}
         lab.sh("server-1", STARTS.format(set=" ".join(f"{k}={v}" for k, v in env.items()), **words))
         self.pid = wait_for(lambda: self.file("pid")).strip()
 
     def file(self, name):
         return self.lab.sh("server-1", f"cat /run/d.{name}", check=False)
+
+    def write(self, text):
+        """Replace its spec, within the lab: what this machine's files hold is cached there."""
+        self.lab.on("server-1", "sh", "-c", f"cat >{FILE}.new", stdin=text.encode())
+        self.lab.on("server-1", "mv", f"{FILE}.new", FILE)
 
     def ask(self, **request):
         """Ask by its socket, in the lab: its own process of Python, as for everybody there."""
