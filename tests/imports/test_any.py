@@ -244,7 +244,7 @@ def test_the_sentence_counts_what_is_missing(capsys):
     case = next(case for case in CASES if case.name == "keepalived-nat")
     assert run(tool_of(case), case / FILES["keepalived"], "--director", "lb-1=203.0.113.3") == 5
     said = capsys.readouterr().err
-    assert "7 of 9 services are missing" in said
+    assert "7 of 10 services are missing" in said
     assert "NAT is not carried" in said
 
 

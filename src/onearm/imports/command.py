@@ -105,10 +105,11 @@ def told(found: Found, path: Path, output: Path | None, director: write.Director
     if not missing:
         return
     lost = sum(not isinstance(service, Service) for service in found.services)
-    count = f"{lost} of {len(found.services)} services are missing, and " if lost else ""
+    gone = f"{lost} of {len(found.services)} services are missing; " if lost else ""
+    count = "1 thing is" if len(missing) == 1 else f"{len(missing)} things are"
     first = "; ".join(str(note) for note in missing[:NAMED])
     more = f"; and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
     raise Differs(
-        f"{where} does not serve as {shown(str(path))} did: {count}{len(missing)} things could not"
-        f" be carried: {first}{more}; read the comments, and decide about each"
+        f"{where} does not serve as {shown(str(path))} does: {gone}{count} not carried:"
+        f" {first}{more}; read the comments there, and decide about each"
     )

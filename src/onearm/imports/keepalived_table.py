@@ -29,6 +29,7 @@ BOUND = "the kernel chooses where a check's packets come from"
 TUNED = "no such knob of a pattern is needed"
 DYNAMIC = "exit codes of 2 and more would be failures to onearm: nothing is checked"
 ONE_HOST = "the service's own real servers are asked"
+SORRY = "a sorry server that is not needed is not in the table, also not with weight 0"
 LENGTH = "how long a reply is does not count"
 
 ROWS = (
@@ -55,7 +56,7 @@ ROWS = (
     Row(VS, "hysteresis", why="a spec's quorum is met or not: `rise` and `fall` damp flapping"),
     Row(VS, "sorry_server", "sorry_server", "with the VIP's port", read=special.sorry),
     Row(VS, "sorry_server_lvs_method", "sorry.forwarding", "DR only", read=values.forwarding),
-    Row(VS, "sorry_server_inhibit", why="a sorry server that is not needed is not in the table"),
+    Row(VS, "sorry_server_inhibit", why=SORRY, differs=True),
     Row(f"{EVERYWHERE}", "alpha", why=SAFE_START),
     Row(VS, "omega", why="onearm runs no script on its end, and leaves the table as it is"),
     Row(VS, "ha_suspend", why="checks go on while another director holds the VIP"),
