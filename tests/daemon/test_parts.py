@@ -9,12 +9,13 @@ from onearm.daemon.checking import Checking
 from onearm.daemon.guard import FRESH, MOST, Guard
 from onearm.daemon.probes import probes_by_slot, shadow
 from onearm.daemon.source import Source, digest
+from onearm.daemon.tally import Tally
 from onearm.facts import HostFacts, NeighbourFact
 from onearm.health import Health
 from onearm.model import Action, CheckMark, Sysctl
-from onearm.snapshot import DOWN, UP
+from onearm.snapshot import DOWN, UNKNOWN, UP
 from onearm.spec import Check, parse
-from worlds import SERVICE, SPEC
+from worlds import SERVERS, SERVICE, SPEC
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 CHECKED = replace(SPEC, services=(replace(SERVICE, check=Check(fall=2)),))
@@ -70,6 +71,26 @@ def test_no_server_is_taken_out_because_replies_are_not_let_in():
     assert made.tallies[KEY].health.status == UP
     made.forgive([Action("d", replace(LET_IN, value="0"), LET_IN)])
     assert made.tallies[KEY].health.streak == 0
+
+
+def test_nobody_is_taken_out_before_one_probe_through_a_vip_was_answered():
+    made = checking()
+    made.tallies[shadow(KEY)] = Tally(shadow(KEY)[3])
+    take(made, result(ok=True, key=shadow(KEY)), *[result(ok=False)] * 9)
+    assert made.tallies[KEY].health.status == UNKNOWN
+    assert made.suspected
+    other, server = KEYS["tcp", SERVICE.vip, 80, "r2"], CheckMark(8, SERVERS[1].address, "r2")
+    made.standing = list
+    made.take(result(ok=True, key=other), [server, LET_IN], NOW)
+    take(made, *[result(ok=False)] * 2)
+    assert made.tallies[KEY].health.status == DOWN
+
+
+def test_one_that_is_dead_itself_is_taken_out_at_once():
+    made = checking()
+    made.tallies[shadow(KEY)] = Tally(shadow(KEY)[3])
+    take(made, result(ok=False, key=shadow(KEY)), *[result(ok=False)] * 2)
+    assert made.tallies[KEY].health.status == DOWN
 
 
 def test_the_reason_tells_a_dead_server_from_one_without_the_vip():

@@ -15,6 +15,7 @@ from onearm.health import Health
 from onearm.model import Action, Address, CheckMark, Key, Resource, Sysctl
 from onearm.places import director
 from onearm.rotation import Slot
+from onearm.snapshot import DOWN, UP
 from onearm.spec import Spec
 
 
@@ -28,6 +29,8 @@ class Checking:
 
     tallies: dict[Key, Tally] = field(default_factory=dict)
     standing: Callable[[Sequence[Resource]], list[Resource]] = _standing
+    proven: bool = False  # a probe through a VIP was answered since we began
+    suspected: bool = False  # none ever was, and servers answer for themselves
 
     def keep(self, spec: Spec) -> None:
         """Keep a record for each probe of the spec, and for the shadows of those that fail."""
@@ -58,9 +61,23 @@ class Checking:
         before = tally.health
         if not tally.take(result.ok, result.reason, result.latency_s, now):
             return not before.reason and bool(tally.health.reason)  # its shadow may begin
-        if not self._way_stands(key, way):
-            tally.health = replace(before, streak=0)
+        if not self._way_stands(key, way) or self._unproven(key, tally):
+            tally.health = replace(before, reason=tally.health.reason, streak=0)
+        self.proven |= result.ok and key[3].through == "vip"
         return True
+
+    def _unproven(self, key: Key, tally: Tally) -> bool:
+        """Say whether this very host may be to blame: no probe through a VIP was ever answered.
+
+        A stateful firewall here, say, drops all answers to probes and lets the clients pass. So
+        nobody is taken out before one was answered, unless the server itself does not answer.
+        """
+        if self.proven or key[3].through == "host" or tally.health.status != DOWN:
+            return False
+        other = self.tallies.get(shadow(key) or ())
+        dead = other is not None and other.bad > 0 and other.health.status != UP
+        self.suspected |= not dead
+        return not dead
 
     def _way_stands(self, key: Key, way: Iterable[Resource]) -> bool:
         _, server, _, check = key

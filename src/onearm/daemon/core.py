@@ -41,6 +41,10 @@ TICK_S = 1.0  # weights that grow, drains that end, figures for those who look o
 REFRESH_S = 60.0  # how often a VIP is announced anew: a cache that was misled recovers
 SETTLE_S = 0.02  # events come in bursts: one round for all of them
 SHARE = 0.05  # of its time, at most, that the daemon reads figures of a very large table
+SUSPECTED = (
+    "no check through the VIP was answered since the start, so nobody is taken out: the real"
+    " servers may lack the VIP, or a firewall of this director drops the answers (onearm doctor says which)"
+)
 MOST_TROUBLES = 20  # different ones, that are told
 QUIET_S = 0.25  # so shortly before a round the figures are not read for themselves
 
@@ -181,6 +185,8 @@ class Core:
 
     def _on_result(self, result: Result) -> None:
         self.dirty |= self.checking.take(result, self.rounds.way(), self.now())
+        if self.checking.suspected and not self.checking.proven:
+            self._on_trouble(SUSPECTED)
 
     def _on_trouble(self, text: str) -> None:
         if text not in self.troubles and len(self.troubles) < MOST_TROUBLES:
