@@ -43,7 +43,8 @@ SETTLE_S = 0.02  # events come in bursts: one round for all of them
 SHARE = 0.05  # of its time, at most, that the daemon reads figures of a very large table
 SUSPECTED = (
     "no check through the VIP was answered since the start, so nobody is taken out: the real"
-    " servers may lack the VIP, or a firewall of this director drops the answers (onearm doctor says which)"
+    " servers may lack the VIP, or a firewall of this director drops the answers; onearm doctor"
+    " says which"
 )
 MOST_TROUBLES = 20  # different ones, that are told
 QUIET_S = 0.25  # so shortly before a round the figures are not read for themselves
