@@ -42,11 +42,17 @@ def right(world: World) -> Callable[[], bool]:
 
 
 def by_hand(what: str, script: str, *, cuts: bool) -> Trouble:
-    """Make one that a hand types on the director; it may concern one real server, or all."""
+    """Make one that a hand types on the director; it may concern one real server, or all.
+
+    The daemon may have taken the thing away this very moment: then there is nothing to break.
+    """
 
     def plant(world: World, random: Random) -> Planted:
         server = random.choice(sorted(SERVERS))
-        world.on(DIRECTOR, script.format(vip=VIP, address=SERVERS[server]))
+        typed = script.format(vip=VIP, address=SERVERS[server])
+        world.on(
+            DIRECTOR, f"{typed} 2>/run/why || grep -q -e 'No such' -e 'Cannot assign' /run/why"
+        )
         one = "{address}" in script
         costs = (frozenset({server}) if one else ALL) if cuts else NONE
         return Planted(f"{what} {server}" if one else what, costs, nothing, right(world))
