@@ -48,6 +48,8 @@ def test_any_text_is_a_pattern_or_has_a_flaw(pattern, encoding, text):
         ("\xff.\x00", "latin-1", b"a\xff\xfe\x00", True),
         (r"[\x80-\xff]{3}", "latin-1", b"\x80\x90", False),
         ("", "utf-8", b"", True),
+        (r"(?i)\x41", "utf-8", b"a", True),
+        (r"(?i)[\x41-\x43]", "utf-8", b"b", True),
         ("a$", "utf-8", b"a\n", True),
         ("a$", "utf-8", b"a\n\n", False),
         ("(?m)^b$", "utf-8", b"a\nb\nc", True),

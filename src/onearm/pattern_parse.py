@@ -164,7 +164,10 @@ class _Parser:
         if char in {"b", "B", "A", "Z"}:
             self.at += 1
             return ("hold", ASSERT[char])
-        return self.byte_or_literal()
+        found = self.byte_or_literal()
+        if "i" in self.flags and found[0] == "set":
+            return ("set", _either_case(found[1]))
+        return found
 
     def byte_or_literal(self) -> Node:
         """Read what stands behind a backslash and means one character or byte."""
