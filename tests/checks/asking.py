@@ -1,6 +1,7 @@
 """Servers on loopback that behave in all ways, and a run of the checks against them."""
 
 import contextlib
+import os
 import queue
 import socket
 import subprocess
@@ -172,6 +173,17 @@ def http(status, body=b"", headers=b""):
 def open_files():
     """Give this process's descriptors."""
     return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
+def children():
+    """Give the numbers of this process's children, those that nobody waited for among them."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            pid, _, rest = path.read_text().partition(" (")
+            if int(rest.rpartition(")")[2].split()[1]) == os.getpid():
+                found.add(int(pid))
+    return found
 
 
 def free_port():
