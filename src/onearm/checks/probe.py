@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from select import EPOLLERR, EPOLLHUP
 from socket import SO_ERROR, SOL_SOCKET, SocketType
 from typing import Protocol
@@ -20,7 +21,7 @@ class Watch(Protocol):
     def forget(self, fd: int) -> None: ...  # of what epoll will say no more, as after EPOLLONESHOT
 
 
-class Probe:
+class Probe(ABC):
     """One probe of one target. Any verb may raise Down or Ours; close() is called in every case."""
 
     __slots__ = ("begun", "over", "place", "sock")
@@ -31,13 +32,13 @@ class Probe:
         self.over = False
         self.sock: SocketType | None = None
 
+    @abstractmethod
     def begin(self, watch: Watch) -> Verdict | None:
         """Open what is needed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ready(self, events: int, watch: Watch, /) -> Verdict | None:
         """Go on; None while there is no verdict."""
-        raise NotImplementedError
 
     def expired(self) -> Verdict:
         """Judge by what there is when the time is over."""

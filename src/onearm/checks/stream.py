@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from select import EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 
 from onearm.checks.place import Place
@@ -25,21 +26,21 @@ class Conversation(Probe):
         self.unsent = b""
         self.heard = 0
 
+    @abstractmethod
     def opened(self) -> None:
         """Fill `unsent` with the first words."""
-        raise NotImplementedError
 
+    @abstractmethod
     def hear(self, data: bytes) -> Verdict | None:
         """Take the next piece; may add to `unsent`."""
-        raise NotImplementedError
 
     def ended(self) -> Verdict:
         """Judge when the server closes in good order."""
         return CLOSED
 
+    @abstractmethod
     def waits_for(self) -> str:
         """Say what has not come yet."""
-        raise NotImplementedError
 
     def begin(self, watch: Watch) -> Verdict | None:
         self.sock = self.place.stream()
