@@ -18,7 +18,8 @@ class Watch(Protocol):
 
     def watch(self, fd: int, events: int, probe: Probe) -> None: ...
     def unwatch(self, fd: int) -> None: ...
-    def forget(self, fd: int) -> None: ...  # of what epoll will say no more, as after EPOLLONESHOT
+    def connect(self, probe: Probe) -> SocketType: ...  # begins a stream, and watches it
+    def hang_up(self, probe: Probe, sock: SocketType) -> None: ...  # ends one
 
 
 class Probe(ABC):
