@@ -101,7 +101,7 @@ def ask(kind: str, count: int) -> None:
     from onearm.spec import Check
 
     results: deque[Result] = deque()
-    checks = Checks(results.append, lambda trouble: sys.exit(str(trouble)))
+    checks = Checks(results.extend, lambda trouble: sys.exit(str(trouble)))
     check = Check(kind, "host", interval_s=1.0, timeout_s=1.0)
     checks.set_targets(
         tuple(Target(n, check, a, PORT, str(a)) for n, a in enumerate(addresses(count)))

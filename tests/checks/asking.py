@@ -39,8 +39,12 @@ class Heard:
     def __init__(self, *targets):
         self.results = queue.SimpleQueue()
         self.troubles = queue.SimpleQueue()
-        self.checks = Checks(self.results.put, self.troubles.put)
+        self.checks = Checks(self._take, self.troubles.put)
         self.checks.set_targets(targets)
+
+    def _take(self, results):
+        for result in results:
+            self.results.put(result)
 
     def __enter__(self):
         self.checks.start()

@@ -315,9 +315,9 @@ def test_a_stall_of_the_thread_is_counted():
     with Tcp(says(http(b"200 OK"))) as server:
         heard = Heard(target(check("http", timeout_s=2, interval_s=0.1), server.port))
 
-        def tell(result):
+        def tell(results):
             time.sleep(next(stalls, 0))
-            heard.results.put(result)
+            heard._take(results)
 
         heard.checks._tell = tell
         with heard:

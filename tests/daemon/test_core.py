@@ -5,6 +5,7 @@ import socket
 import time
 from dataclasses import replace
 from ipaddress import ip_address
+from itertools import count
 
 import pytest
 
@@ -18,6 +19,7 @@ from onearm.model import AnnouncedVip, CheckMark, Destination, HeldVip, Service,
 from onearm.snapshot import DOWN, DRAINED, DRAINING, UNKNOWN, UP
 from onearm.spec import parse
 
+MOMENTS = count(1.0, 10.0)  # results are an interval and more apart
 TEXT = """
 directors: {d: 203.0.113.3}
 real_servers: {r1: 203.0.113.4, r2: 203.0.113.5}
@@ -106,8 +108,8 @@ class Daemon:
         for _ in range(times):
             for target in self.core.checks.targets:
                 if target.host in hosts and target.mark:
-                    result = Result(target.key, not reason, reason, 0.001, 0.0)
-                    self.core._take(("result", result))
+                    result = Result(target.key, not reason, reason, 0.001, next(MOMENTS))
+                    self.core._take(("results", [result]))
             if self.core.dirty:
                 self.round()
 

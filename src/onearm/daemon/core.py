@@ -7,7 +7,7 @@ import os
 import queue
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -79,7 +79,7 @@ class Core:
         self.here = self.place or LocalPlace(self.spec.name, self.adopt)
         self.rounds = Rounds(self.spec.name, self.host, self.here, self.record, self.adopt)
         self.checks = self.checks_made(
-            lambda result: self.tell(("result", result)),
+            lambda results: self.tell(("results", results)),
             lambda trouble: self.tell(("trouble", trouble.text)),
         )
         self.drains: dict[str, Drain] | None = None  # None: not read from the marks yet
@@ -184,8 +184,12 @@ class Core:
             said = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
             self.rounds.fails((f"a bug of ours while {what}, please report it: {said}",))
 
-    def _on_result(self, result: Result) -> None:
-        self.dirty |= self.checking.take(result, self.rounds.way(), self.now())
+    def _on_results(self, results: Sequence[Result]) -> None:
+        """Take in what a tick of the checks brought."""
+        way, now = self.rounds.way(), self.now()
+        for result in results:
+            with self._surviving("taking a result in"):
+                self.dirty |= self.checking.take(result, way, now)
         if self.checking.suspected and not self.checking.proven:
             self._on_trouble(SUSPECTED)
 
