@@ -13,6 +13,7 @@ from onearm.checks import Result
 from onearm.daemon.core import Core
 from onearm.daemon.notify import Notify
 from onearm.daemon.source import Source
+from onearm.errors import PlaceError
 from onearm.facts import DestinationFact, ServiceFact
 from onearm.model import AnnouncedVip, CheckMark, Destination, HeldVip, Service, Sysctl
 from onearm.snapshot import DOWN, DRAINED, DRAINING, UNKNOWN, UP
@@ -118,6 +119,10 @@ class Daemon:
             self.round()
         return answers[0] if answers else None
 
+    def noted(self):
+        marks = [mark.resource for mark in self.host.marks.values()]
+        return [drain for r in marks if isinstance(r, Service) for drain in r.drains]
+
     def weights(self):
         return {str(d.server)[-1]: d.weight for d in self.host.kinds(Destination)}
 
@@ -205,6 +210,59 @@ def test_a_drain_lasts_over_a_restart_until_it_is_ended(daemon, tmp_path):
     again.ask("undrain", host="r2")
     again.good("r1", "r2")
     assert again.weights() == {"4": 1, "5": 1}
+
+
+def test_a_drain_is_answered_by_the_round_that_noted_it(daemon):
+    """Whoever has the answer may pull the plug: the marks, not the daemon, hold the drain."""
+    daemon.good("r1", "r2")
+
+    def asked(do):
+        answers = []
+        daemon.core._take(("ask", do, {"host": "r2"}, answers.append))
+        assert not answers
+        daemon.round()
+        return answers
+
+    assert asked("drain") == [{"host": "r2"}]
+    assert [d.host for d in daemon.noted()] == ["r2"]
+    assert asked("undrain") == [{"host": "r2"}]
+    assert daemon.noted() == []
+
+
+@pytest.mark.parametrize("first", ["drain", "undrain"])
+def test_a_drain_that_cannot_be_noted_is_refused_and_taken_back(daemon, first):
+    daemon.good("r1", "r2")
+    if first == "undrain":
+        daemon.ask("drain", host="r2")
+    before = (daemon.weights(), daemon.noted())
+    daemon.host.fails_after = daemon.host.count
+    said = daemon.ask(first, host="r2")
+    assert isinstance(said, PlaceError)
+    assert "r2 could not be" in str(said) and "d: lost" in str(said)
+    daemon.host.fails_after = None
+    daemon.round()
+    assert (daemon.weights(), daemon.noted()) == before
+    assert [e.text for e in daemon.core.latest.events if "r2 is as it was" in e.text]
+
+
+def test_of_two_who_ask_at_once_the_last_is_heard(daemon):
+    daemon.good("r1", "r2")
+    first, last = [], []
+    daemon.core._take(("ask", "drain", {"host": "r2", "deadline_s": 9}, first.append))
+    daemon.core._take(("ask", "drain", {"host": "r2", "deadline_s": 5}, last.append))
+    daemon.round()
+    assert "at the same time" in str(first[0])
+    assert last == [{"host": "r2"}]
+    assert [d.deadline_s for d in daemon.noted()] == [5]
+
+
+def test_a_drain_asked_for_at_the_very_end_is_noted_and_answered(daemon):
+    daemon.good("r1", "r2")
+    answers = []
+    daemon.core._take(("ask", "drain", {"host": "r2"}, answers.append))
+    daemon.core._end()
+    assert answers == [{"host": "r2"}]
+    assert [d.host for d in daemon.noted()] == ["r2"]
 
 
 def test_a_drain_counts_what_its_deadline_cuts(daemon):

@@ -35,6 +35,17 @@ def test_one_drained_and_one_down_is_no_drift_and_survives_sigkill(lab):
         daemon.wait(lambda: rotation(lab) == {"server-2": 1, "server-3": 1})
 
 
+def test_what_was_answered_outlives_the_sigkill_that_follows(lab):
+    with director(lab) as daemon:
+        daemon.wait(lambda: len(rotation(lab)) == 2)
+        assert daemon.last_word(do="drain", host="server-2") == {"host": "server-2"}
+        daemon.start()
+        daemon.wait(lambda: not rotation(lab).get("server-2"))
+        assert daemon.last_word(do="undrain", host="server-2") == {"host": "server-2"}
+        daemon.start()
+        daemon.wait(lambda: rotation(lab) == {"server-2": 1, "server-3": 1})
+
+
 def test_a_deadline_cuts_who_is_not_ready_and_counts_them(lab):
     """Of 50 transfers on server-2, 25 end by themselves and 25 would go on for ever."""
     many = ("--rate", "0", "--transfers", "50")

@@ -24,6 +24,7 @@ from onearm.daemon.probes import allocate
 from onearm.daemon.record import LOG, Record
 from onearm.daemon.rounds import Rounds, bounded
 from onearm.daemon.source import Source
+from onearm.daemon.waits import ForDrain, Waits
 from onearm.desire import Watch, desire, director_link
 from onearm.drain import draining
 from onearm.errors import OnearmError, PlaceError, Refused, UsageError
@@ -48,15 +49,6 @@ SUSPECTED = (
 )
 MOST_TROUBLES = 20  # different ones, that are told
 QUIET_S = 0.25  # so shortly before a round the figures are not read for themselves
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Somebody who waits for the world to stand as a spec says."""
-
-    reply: Callable[[Any], None]
-    digest: str | None
-    until: float
 
 
 @dataclass
@@ -85,7 +77,7 @@ class Core:
         self.drains: dict[str, Drain] | None = None  # None: not read from the marks yet
         self.rotation, self.facts = Rotation(), HostFacts()
         self.marks: dict[str, int] = {}
-        self.waiting: list[Waiting] = []
+        self.waits = Waits()
         self.troubles: dict[str, None] = {}
         self.deaf = self.status = ""
         self.started, self.began = self.wall(), time.monotonic()
@@ -251,6 +243,8 @@ class Core:
             self.dirty = False
         with self._surviving("making a round"):
             self._converge()
+        with self._surviving("answering for drains"):
+            self._settle_drains()
         self.checks.set_targets(self.checking.targets(self.spec, self.marks, self._own_address()))
         self.rounds.made += 1
         self.last_round_s = time.monotonic() - start
@@ -388,18 +382,36 @@ class Core:
 
     # Who waits.
 
-    def wait_for(self, digest: str | None, until: float, reply: Callable[[Any], None]) -> None:
-        """Answer when the world stands as the spec says, or at that moment."""
-        self.waiting.append(Waiting(reply, digest, until))
+    def want_drain(self, host: str, wanted: Drain | None, reply: Callable[[Any], None]) -> None:
+        """Want a host drained, or serving again; the answer comes after the round that notes it."""
+        before = self.drained_by_hand
+        self.drains = {h: d for h, d in before.items() if h != host}
+        if wanted is not None:
+            self.drains[host] = wanted
+        self.waits.drain(ForDrain(reply, host, wanted, before.get(host)))
+        self.dirty = True
+
+    def _settle_drains(self) -> None:
+        """Answer who had somebody drained; what could not be noted is taken back."""
+        if not self.waits.drains:
+            return
+        noted, why = None, "; ".join(self.rounds.left) or "the spec changed"
+        try:
+            noted = self.rounds.noted_drains()
+        except PlaceError as error:
+            why = str(error)
+        undone = self.waits.settle(noted, why)
+        kept = {h: d for h, d in self.drained_by_hand.items() if h not in undone}
+        self.drains = kept | {h: d for h, d in undone.items() if d is not None}
+        for host in undone:
+            self.dirty = True
+            self.note("drain", f"{host} is as it was: {why}", "error")
 
     def _answer(self) -> None:
-        for one in list(self.waiting):
-            taken = one.digest is None or one.digest == self.source.digest
-            done = taken and self.rounds.converged and not self.dirty and self.checking.told()
-            hopeless = not taken and self.source.error
-            if done or hopeless or time.monotonic() >= one.until:
-                self.waiting.remove(one)
-                one.reply(self.state())
+        stands = self.rounds.converged and not self.dirty and self.checking.told()
+        hopeless = bool(self.source.error)
+        for one in self.waits.met(self.source.digest, stands=stands, hopeless=hopeless):
+            one.reply(self.state())
 
     def state(self) -> dict[str, Any]:
         """Tell those who asked how far we are."""
@@ -424,6 +436,7 @@ class Core:
             self.rounds.converge(desired, self.facts, self.drained_by_hand)
         except (PlaceError, Refused) as error:
             self.note("round", f"not done at the end: {error}", "error")
+        self._settle_drains()
         for reply in self.farewells:
             reply(self.state())
         how = "withdrew the VIP and ends" if self.withdrawing else "ends; what serves goes on"

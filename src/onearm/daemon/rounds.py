@@ -11,7 +11,17 @@ from onearm.daemon.record import Record
 from onearm.diff import Plan, diff
 from onearm.drain import connections_cut
 from onearm.facts import HostFacts, ServiceFact
-from onearm.model import Action, CheckMark, Destination, Resource, Service, State, Sysctl, state_key
+from onearm.model import (
+    Action,
+    CheckMark,
+    Destination,
+    Drain,
+    Resource,
+    Service,
+    State,
+    Sysctl,
+    state_key,
+)
 from onearm.reconcile import Outcome, Run
 from onearm.words import describe
 
@@ -73,6 +83,13 @@ class Rounds:
         wanted = self.desired if desired is None else desired
         observed = {self.host: self.place.observe(wanted)}
         return diff(self.name, {self.host: wanted}, observed, adopt=self.adopt)
+
+    def noted_drains(self) -> dict[str, Drain]:
+        """Read from the marks who is drained by hand; raises PlaceError."""
+        services = {k: r for k, r in self.desired.items() if isinstance(r, Service)}
+        marks = (seen.marked for seen in self.place.observe(services).values())
+        drains = (drain for r in marks if isinstance(r, Service) for drain in r.drains)
+        return {drain.host: drain for drain in drains}
 
     def _is_drift(self, action: Action, desired: State) -> bool:
         """Say whether the kernel was changed by other hands: we want what we wanted before."""
