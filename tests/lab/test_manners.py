@@ -123,10 +123,14 @@ def test_where_it_may_not_write_it_says_so(lab, without):
     lab.sh("server-1", f"umount {without}", check=False)
 
 
-def test_on_a_full_disk_health_goes_on(lab):
-    """A dead server leaves and comes back: its mark is there already."""
+QUIET = SPEC.replace("scheduler: rr", "scheduler: wrr, slow_start: 2s, on_failure: weight 0")
+
+
+@pytest.mark.parametrize("text", [SPEC, QUIET], ids=["remove", "weight 0"])
+def test_on_a_full_disk_health_goes_on(lab, text):
+    """A dead server leaves and comes back: its mark is there already, but for its weight."""
     room = "mkdir -p /var/lib/onearm; mount -t tmpfs -o size=64k none /var/lib/onearm"
-    with director(lab, before=room) as daemon:
+    with director(lab, before=room, text=text) as daemon:
         daemon.up()
         lab.sh("server-1", "cat /dev/zero >/var/lib/onearm/filler", check=False)
         lab.sh("server-2", "ip address del 203.0.113.2/32 dev eth-vip")

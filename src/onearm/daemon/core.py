@@ -68,7 +68,9 @@ class Core:
         self.host = self.source.host
         self.inbox: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self.record, self.guard, self.checking = Record(), Guard(), Checking()
-        self.here = self.place or LocalPlace(self.spec.name, self.adopt)
+        self.here = self.place or LocalPlace(
+            self.spec.name, self.adopt, lambda text: self.note("round", text, "warning")
+        )
         self.rounds = Rounds(self.spec.name, self.host, self.here, self.record, self.adopt)
         self.checks = self.checks_made(
             lambda result: self.tell(("result", result)),
