@@ -18,7 +18,7 @@ from onearm.each import each
 from onearm.errors import Busy, PlaceError, Unreachable
 from onearm.facts import Facts, HostFacts
 from onearm.finding import Finding, by_severity
-from onearm.foresight import foresee
+from onearm.foresight import foresee, scripts
 from onearm.model import NEUTRON, Action, SpecFile, World
 from onearm.places.look import Question
 from onearm.places.remote import RemotePlace
@@ -263,15 +263,25 @@ class Session:
 
     def foreseen(self, plan: Plan) -> list[Foreseen]:
         """Say what the daemons will do that are handed a new spec by this plan."""
-        handed = sorted({a.place for a in plan if isinstance(a.resource, SpecFile)})
+        handed = _handed(plan)
         ahead = {p: foresee(self.spec, p, self.facts[p], _now()) for p in handed}
         seen, _ = each({p: partial(self.places[p].peek, ahead[p].wanted) for p in handed})
         name = self.spec.name
         return [Foreseen(p, ahead[p].plan(name, seen[p]), ahead[p].joins) for p in sorted(seen)]
 
+    def scripts(self, plan: Plan) -> dict[str, list[tuple[str, ...]]]:
+        """Say what the daemons that are handed a new spec by this plan will run, by host."""
+        found = scripts(self.spec)
+        return dict.fromkeys(_handed(plan), found) if found else {}
+
     def draining(self) -> int:
         """Count the destinations that are still draining."""
         return sum(len(kept) for kept in draining(self.spec, self.facts, _now()).values())
+
+
+def _handed(plan: Plan) -> list[str]:
+    """List the hosts whose daemon is handed a spec."""
+    return sorted({a.place for a in plan if isinstance(a.after, SpecFile)})
 
 
 def _locked(places: Mapping[str, RemotePlace], first: set[str]) -> dict[str, PlaceError]:

@@ -50,7 +50,7 @@ def test_a_destination_of_others_inside_our_service_is_left_alone(lab):
 def test_a_table_that_stands_is_adopted_in_one_run(lab, untouched):
     lab.sh(
         "server-1",
-        "ipvsadm -A -t 203.0.113.2:80 -s rr; ipvsadm -a -t 203.0.113.2:80 -r 203.0.113.4:80 -g -w 5",
+        "ipvsadm -A -t 203.0.113.2:80 -s rr;ipvsadm -a -t 203.0.113.2:80 -r 203.0.113.4:80 -g -w 5",
     )
     lab.onearm("apply", REFERENCE, "--adopt", "--yes", code=0)
     lab.onearm("plan", REFERENCE, "--check", code=0)
