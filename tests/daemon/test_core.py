@@ -16,6 +16,8 @@ from onearm.daemon.source import Source
 from onearm.errors import PlaceError
 from onearm.facts import DestinationFact, ServiceFact
 from onearm.model import AnnouncedVip, CheckMark, Destination, HeldVip, Service, Sysctl
+from onearm.serve.door import Door
+from onearm.serve.ends import Here
 from onearm.snapshot import DOWN, DRAINED, DRAINING, UNKNOWN, UP
 from onearm.spec import parse
 
@@ -53,6 +55,9 @@ class Host(FakeHost):
             for mark, there in to.items()
         ]
         return (*self.facts().services, *marks)
+
+    def remember_hosts(self, hosts):
+        self.hosts = hosts
 
     def kinds(self, kind):
         return [thing for thing in self.things.values() if isinstance(thing, kind)]
@@ -118,6 +123,9 @@ class Daemon:
         if self.core.dirty:
             self.round()
         return answers[0] if answers else None
+
+    def ask_plainly(self, do, request):
+        return self.ask(do, **request)
 
     def noted(self):
         marks = [mark.resource for mark in self.host.marks.values()]
@@ -274,6 +282,17 @@ def test_a_drain_counts_what_its_deadline_cuts(daemon):
     told = daemon.ask("drained", host="r2")
     assert (told["drained"], told["cut"]) == (True, 7)
     assert daemon.core.latest.drain_cut == 7
+
+
+@pytest.mark.enable_socket
+def test_the_names_of_an_apply_come_through_the_door_as_it_reads_them(daemon, tmp_path):
+    opened = Door(tmp_path / "d.sock", lambda: daemon.core.latest, daemon.ask_plainly)
+    opened.open()
+    try:
+        Here(tmp_path / "d.sock").ask("hosts", hosts=["d", "r1"])
+    finally:
+        opened.close()
+    assert daemon.host.hosts == ("d", "r1")
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def _out(core: Core) -> Iterator[OutFact]:
 
 def _hosts(core: Core, request: dict[str, Any], _reply: Reply) -> dict[str, Any]:
     hosts = request.get("hosts")
-    if not isinstance(hosts, list) or not all(isinstance(h, str) for h in hosts):
+    if not isinstance(hosts, (list, tuple)) or not all(isinstance(h, str) for h in hosts):
         raise UsageError("hosts: a list of names is wanted")
     core.here.remember_hosts(tuple(hosts))
     return {}
