@@ -15,7 +15,16 @@ from onearm.daemon.notify import Notify
 from onearm.daemon.source import Source
 from onearm.errors import PlaceError
 from onearm.facts import DestinationFact, ServiceFact
-from onearm.model import AnnouncedVip, CheckMark, Destination, HeldVip, Service, Sysctl
+from onearm.model import (
+    AnnouncedVip,
+    CheckMark,
+    Destination,
+    HeldVip,
+    Mark,
+    Service,
+    Sysctl,
+    state_key,
+)
 from onearm.serve.door import Door
 from onearm.serve.ends import Here
 from onearm.snapshot import DOWN, DRAINED, DRAINING, UNKNOWN, UP
@@ -55,6 +64,10 @@ class Host(FakeHost):
             for mark, there in to.items()
         ]
         return (*self.facts().services, *marks)
+
+    def note(self, resources):
+        for resource in resources:
+            self.marks[state_key(resource)] = Mark(resource, (self.spec_name,))
 
     def remember_hosts(self, hosts):
         self.hosts = hosts
@@ -187,6 +200,35 @@ def test_drift_of_the_table_shows_in_the_figures_before_a_round_is_due(daemon, k
     daemon.host.things.pop((kind.__name__, *gone.key))
     daemon.core._refresh()
     assert daemon.core.dirty
+
+
+def test_a_ledger_that_somebody_removed_is_written_again_while_it_runs(daemon):
+    daemon.good("r1", "r2")
+    daemon.ask("drain", host="r1")
+    before = dict(daemon.host.marks)
+    daemon.host.marks.clear()
+    daemon.bad("r2", times=2)
+    assert daemon.weights() == {"4": 0}
+    (gone,) = before.keys() - daemon.host.marks.keys()
+    assert (gone[0], str(gone[-1])) == ("Destination", "203.0.113.5")
+    assert [d.host for d in daemon.noted()] == ["r1"]
+    assert len(daemon.host.kinds(CheckMark)) == 2
+    said = [e.text for e in daemon.core.latest.events if "the ledger lost" in e.text]
+    assert said == ["the ledger lost 8 things of ours: noted again"]
+    daemon.good("r2", times=2)
+    assert daemon.weights() == {"4": 0, "5": 1}
+    assert daemon.core.latest.converged
+
+
+def test_what_stands_and_never_was_ours_stays_so(tmp_path):
+    host = Host("d", "203.0.113.3")
+    service = Service("tcp", ip_address("203.0.113.2"), 80, "wrr")
+    host.things[state_key(service)] = service
+    daemon = Daemon(tmp_path, host=host)
+    daemon.good("r1", "r2")
+    daemon.round()
+    assert state_key(service) not in host.marks
+    assert daemon.weights() == {"4": 1, "5": 1}
 
 
 def test_what_it_does_itself_is_no_drift(daemon):

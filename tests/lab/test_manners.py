@@ -143,6 +143,20 @@ def test_on_a_full_disk_health_goes_on(lab, text):
     lab.sh("server-1", "umount /var/lib/onearm")
 
 
+def test_a_ledger_that_somebody_removed_is_written_again(lab):
+    """Else all would be foreign from then on, and a dead server stay in the table for good."""
+    with director(lab) as daemon:
+        daemon.up()
+        before = lab.sh("server-1", "ipvsadm -Sn")
+        lab.sh("server-1", "rm /var/lib/onearm/ledger.json")
+        lab.sh("server-2", "ip address del 203.0.113.2/32 dev eth-vip")
+        wait_for(lambda: daemon.servers() == ["server-3"], daemon.log)
+        lab.sh("server-2", "ip address add 203.0.113.2/32 dev eth-vip")
+        daemon.up()
+        assert "the ledger lost" in daemon.log()
+        assert sorted(lab.sh("server-1", "ipvsadm -Sn").split("\n")) == sorted(before.split("\n"))
+
+
 WARM, MORE = 40, 160  # rounds, each with a new spec, a command, and a table that was emptied
 GROWTH_KB = 3000
 LIVES = """

@@ -257,6 +257,8 @@ class Core:
     def _converge(self) -> None:
         try:
             self.facts = self.here.look(self._question())
+            if self.rounds.renote(self.facts):
+                self.facts = self.here.look(self._question())
             outcome = self.rounds.converge(self._desired(), self.facts, self.drained_by_hand)
             self.checking.forgive(outcome.done)
             if outcome.done:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from onearm.errors import PlaceError
 from onearm.facts import HostFacts, ServiceFact
-from onearm.model import Action, Key, Seen, State
+from onearm.model import Action, Key, Resource, Seen, State
 from onearm.places import look
 from onearm.places.host import HostPlace
 
@@ -45,6 +45,10 @@ class LocalPlace:
                 self.tell(text)
 
         return HostPlace(self.name, adopt=self.adopt, unwritten=unwritten).apply(batch, done)
+
+    def note(self, resources: Sequence[Resource]) -> None:
+        """Mark again what a lost ledger named; raises PlaceError."""
+        HostPlace(self.name).note(resources)
 
     def remember_hosts(self, hosts: tuple[str, ...]) -> None:
         """Keep the host names of an apply."""

@@ -158,6 +158,10 @@ class HostPlace:
             same = [a for a in tried if standing.get(state_key(a.resource)) == a.before]
             self._ledger.unmark(self._name, gone + [state_key(a.resource) for a in same])
 
+    def note(self, resources: Sequence[Resource]) -> None:
+        """Mark what stands and is known to be ours, though no mark says so; raises PlaceError."""
+        self._ledger.mark(self._name, resources, self._was(resources))
+
     def remember_hosts(self, hosts: Iterable[str]) -> None:
         """Keep the names of all hosts of this apply, so that one that leaves is visited again."""
         self._ledger.remember_hosts(self._name, hosts)
