@@ -41,6 +41,8 @@ services:
 class FakeChecks:
     """Probes nothing; tests tell the results."""
 
+    troubles = ()
+
     def __init__(self, *_):
         self.targets = ()
 
@@ -51,8 +53,12 @@ class FakeChecks:
 class Host(FakeHost):
     """A director that can be looked at."""
 
+    dead = ()  # what its link is not: up, carrier
+
     def look(self, question):
         found = self.facts(question.near)
+        links = (replace(link, **dict.fromkeys(self.dead, False)) for link in found.links)
+        found = replace(found, links=tuple(links))
         marked = self.kinds(CheckMark)
         more = {"net/ipv4/conf/eth0/accept_local": "0"} if marked else {}
         return replace(found, sysctls={**found.sysctls, **more})
@@ -248,6 +254,29 @@ def test_a_table_that_somebody_emptied_takes_nobody_out(daemon):
     assert daemon.states() == {"r1": UP, "r2": UP}
 
 
+@pytest.mark.parametrize("dead", ["up", "carrier"])
+def test_a_dead_link_of_its_own_takes_nobody_out(daemon, monkeypatch, dead):
+    daemon.good("r1", "r2")
+    daemon.host.dead = (dead,)
+    daemon.core._take(("links",))
+    daemon.round()
+    daemon.bad("r1", "r2", times=9)
+    assert daemon.weights() == {"4": 1, "5": 1}
+    daemon.round()
+    (said,) = daemon.core.latest.troubles
+    assert said == "the link eth0 of this director is down, so nothing is known of the real servers"
+    daemon.host.dead = ()
+    daemon.round()
+    daemon.bad("r1", times=1)  # what was bad before does not count
+    assert daemon.weights() == {"4": 1, "5": 1}
+    later = time.monotonic() + 61
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    daemon.round()
+    assert daemon.core.latest.troubles == ()
+    daemon.bad("r1", times=1)
+    assert daemon.weights() == {"5": 1}
+
+
 def test_a_drain_lasts_over_a_restart_until_it_is_ended(daemon, tmp_path):
     daemon.good("r1", "r2")
     daemon.host.connections = {d.key: 7 for d in daemon.host.kinds(Destination)}
@@ -313,6 +342,15 @@ def test_a_drain_asked_for_at_the_very_end_is_noted_and_answered(daemon):
     daemon.core._end()
     assert answers == [{"host": "r2"}]
     assert [d.host for d in daemon.noted()] == ["r2"]
+
+
+def test_a_drain_ends_with_the_servers_place_in_the_spec_and_that_is_said(daemon):
+    daemon.good("r1", "r2")
+    daemon.ask("drain", host="r2")
+    daemon.path.write_text(TEXT.replace(", r2: 203.0.113.5", ""))
+    daemon.ask("converge", deadline_s=9)
+    assert daemon.noted() == []
+    assert "r2 left the spec, and its drain ends" in [e.text for e in daemon.core.latest.events]
 
 
 def test_a_drain_counts_what_its_deadline_cuts(daemon):

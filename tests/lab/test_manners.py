@@ -1,5 +1,6 @@
 """How the daemon behaves as a process: its rights, signals, no reader, no room, its size."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,22 @@ def test_a_ledger_that_somebody_removed_is_written_again(lab):
         daemon.up()
         assert "the ledger lost" in daemon.log()
         assert sorted(lab.sh("server-1", "ipvsadm -Sn").split("\n")) == sorted(before.split("\n"))
+
+
+def test_a_dead_link_of_the_director_takes_nobody_out(lab):
+    """Connections would be cut that only wait for the link: nothing is known of the servers."""
+    default = lab.sh("server-1", "ip route show default").strip()
+    with director(lab) as daemon:
+        daemon.up()
+        lab.sh("server-1", "ip link set eth0 down")
+        wait_for(lambda: "the link eth0 of this director is down" in daemon.log(), daemon.log)
+        bad = daemon.log().count(" is down: ")
+        time.sleep(3)  # longer than interval x fall
+        assert daemon.servers() == ["server-2", "server-3"]
+        lab.sh("server-1", f"ip link set eth0 up; ip route add {default}")
+        time.sleep(3)
+        assert daemon.servers() == ["server-2", "server-3"]
+        assert daemon.log().count(" is down: ") == bad
 
 
 WARM, MORE = 40, 160  # rounds, each with a new spec, a command, and a table that was emptied

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from onearm.checks import Checks, Result
+from onearm.checks.troubles import SPELL_S
 from onearm.daemon import asked
 from onearm.daemon.checking import Checking
 from onearm.daemon.ears import Beat, Ears
@@ -47,6 +48,7 @@ SUSPECTED = (
     " servers may lack the VIP, or a firewall of this director drops the answers; onearm doctor"
     " says which"
 )
+UNLINKED = "the link {} of this director is down, so nothing is known of the real servers"
 MOST_TROUBLES = 20  # different ones, that are told
 QUIET_S = 0.25  # so shortly before a round the figures are not read for themselves
 
@@ -80,8 +82,8 @@ class Core:
         self.rotation, self.facts = Rotation(), HostFacts()
         self.marks: dict[str, int] = {}
         self.waits = Waits()
-        self.troubles: dict[str, None] = {}
-        self.deaf = self.status = ""
+        self.troubles: dict[str, float] = {}  # and when each was last told
+        self.deaf = self.status = self.unlinked = ""
         self.started, self.began = self.wall(), time.monotonic()
         self.last_round_s = self.due = self.ticked = self.announced = self.refreshable = 0.0
         self.dirty, self.stopping, self.withdrawing = True, False, False
@@ -179,14 +181,27 @@ class Core:
             self.rounds.fails((f"a bug of ours while {what}, please report it: {said}",))
 
     def _on_result(self, result: Result) -> None:
-        self.dirty |= self.checking.take(result, self.rounds.way(), self.now())
+        way, linked = self.rounds.way(), not self.unlinked
+        self.dirty |= self.checking.take(result, way, self.now(), linked=linked)
+        if self.unlinked and not result.ok:
+            self._on_trouble(UNLINKED.format(self.unlinked))
         if self.checking.suspected and not self.checking.proven:
             self._on_trouble(SUSPECTED)
 
     def _on_trouble(self, text: str) -> None:
-        if text not in self.troubles and len(self.troubles) < MOST_TROUBLES:
-            self.troubles[text] = None
+        lately = self._troubles()
+        if text not in lately and len(lately) >= MOST_TROUBLES:
+            return
+        self.troubles[text] = time.monotonic()
+        if text not in lately:
             self.note("trouble", text, "error")
+
+    def _troubles(self) -> tuple[str, ...]:
+        """List what troubles us: one that was not told for a while is over."""
+        over = time.monotonic() - SPELL_S
+        self.troubles = {text: at for text, at in self.troubles.items() if at > over}
+        still = (trouble.text for trouble in self.checks.troubles)
+        return tuple(dict.fromkeys([*self.troubles, *still]))
 
     def _on_links(self) -> None:
         self.dirty = True
@@ -259,6 +274,7 @@ class Core:
             self.facts = self.here.look(self._question())
             if self.rounds.renote(self.facts):
                 self.facts = self.here.look(self._question())
+            self.unlinked = self._dead_link()
             outcome = self.rounds.converge(self._desired(), self.facts, self.drained_by_hand)
             self.checking.forgive(outcome.done)
             if outcome.done:
@@ -267,6 +283,12 @@ class Core:
             self.rounds.fails((str(error),))
         except OSError as error:
             self.rounds.fails((str(translate(error, "making a round")),))
+
+    def _dead_link(self) -> str:
+        """Name the link to the real servers where it carries nothing; else give nothing."""
+        name = director_link(self.spec, self.facts)
+        link = self.facts.link(name)
+        return "" if not name or (link is not None and link.up and link.carrier) else name
 
     def _tell_systemd(self) -> None:
         """Say how it goes where that is news, and after a start or a reload that it is done."""
@@ -289,6 +311,8 @@ class Core:
         if self.drains is None:
             self.drains = drains_in(self.facts, self.spec.name)
         known = {host for service in self.spec.services for host in service.hosts}
+        for host in self.drains.keys() - known:
+            self.note("drain", f"{host} left the spec, and its drain ends")
         self.drains = {host: drain for host, drain in self.drains.items() if host in known}
         self.marks = allocate(self.spec, self.facts, self.rules())
         self.checking.keep(self.spec)
@@ -381,7 +405,7 @@ class Core:
             converged=self.rounds.converged,
             left=tuple(bounded(self.rounds.left)),
             spec_error=self.source.error,
-            troubles=tuple(self.troubles),
+            troubles=self._troubles(),
         )
 
     # Who waits.
