@@ -10,6 +10,7 @@ import pytest
 
 from fakes import FakeHost
 from onearm.checks import Result
+from onearm.daemon import between
 from onearm.daemon.core import Core
 from onearm.daemon.notify import Notify
 from onearm.daemon.source import Source
@@ -200,11 +201,11 @@ def test_drift_is_healed_and_counted(daemon):
 @pytest.mark.parametrize("kind", [Service, Destination, CheckMark])
 def test_drift_of_the_table_shows_in_the_figures_before_a_round_is_due(daemon, kind):
     daemon.good("r1", "r2")
-    daemon.core._refresh()
+    between.refresh(daemon.core)
     assert not daemon.core.dirty
     gone = daemon.host.kinds(kind)[0]
     daemon.host.things.pop((kind.__name__, *gone.key))
-    daemon.core._refresh()
+    between.refresh(daemon.core)
     assert daemon.core.dirty
 
 
