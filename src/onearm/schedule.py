@@ -14,7 +14,8 @@ AT_LEAST = 8  # connections per client and service
 AT_MOST = 256
 BY_CHANCE = 16  # connections per server; of two servers one is then missed once in 2**31
 HASHING = ("sh", "mh")
-EXACT = ("rr", "wrr")
+IN_TURN = ("rr", "wrr")
+SPARE = ("fo", "dh", "lblc", "lblcr")  # those that may leave a real server without any
 
 
 def weights(service: VirtualService) -> dict[str, int]:
@@ -25,10 +26,13 @@ def weights(service: VirtualService) -> dict[str, int]:
 def shares(service: VirtualService) -> dict[str, int]:
     """Return how many connections of one full turn each server gets; empty: nothing exact.
 
-    rr gives each server one in turn whatever its weight; wrr gives weight/gcd of a turn
-    (net/netfilter/ipvs/ip_vs_rr.c, ip_vs_wrr.c).
+    rr gives each server one in turn whatever its weight; wrr gives weight/gcd of a turn; fo gives
+    all to the greatest weight (net/netfilter/ipvs/ip_vs_rr.c, ip_vs_wrr.c, ip_vs_fo.c).
     """
     found = weights(service)
+    if service.scheduler == "fo":
+        greatest = [host for host, weight in found.items() if weight == max(found.values())]
+        return {greatest[0]: 1} if len(greatest) == 1 else {}
     if service.scheduler == "rr":
         return dict.fromkeys(found, 1)
     if service.scheduler == "wrr" and found:
@@ -60,6 +64,11 @@ def expected(service: VirtualService, total: int) -> dict[str, int] | None:
     if not length or total % length:
         return None
     return {host: share * (total // length) for host, share in turn.items()}
+
+
+def exact(service: VirtualService) -> bool:
+    """Say whether its scheduler promises exact shares."""
+    return service.scheduler in IN_TURN or bool(shares(service))
 
 
 def sticks(service: VirtualService) -> bool:

@@ -144,7 +144,9 @@ def _not_shown(case: Case, host: str) -> Iterator[str]:
     if not case.watched(host):
         yield f"{host} could not be watched"
     elif not case.handed[host]:
-        yield f"{host} was not chosen in {case.total} connections"
+        spare = case.service.scheduler in schedule.SPARE
+        why = f": {case.service.scheduler} may leave all to others" if spare else ""
+        yield f"{host} was not chosen in {case.total} connections{why}"
     elif case.service.protocol != "tcp":
         mute = not any(host in way.answered for way in case.ways)
         if mute and any(way.answered for way in case.ways):
@@ -346,7 +348,7 @@ def _fits(case: Case, counts: Counter[str], shown: str) -> Judgement:
         return PASS, f"{shown}; no exact shares are promised with {hosts} in part"
     if schedule.sticks(case.service):
         return _sticky(case, shown)
-    if case.service.scheduler in schedule.EXACT:
+    if schedule.exact(case.served):
         return _exact(case, counts, shown)
     return PASS, f"{shown}; {case.service.scheduler} promises no exact shares"
 

@@ -70,6 +70,7 @@ CASES = [
     ("host.unseen", with_vitals("r2", cannot={"rules.nft": "nft is not installed here"})),
     ("host.same_machine", preflight("host.same_machine")),
     ("host.ip_vs", preflight("host.ip_vs")),
+    ("host.scheduler", preflight("host.scheduler")),
     ("host.role", preflight("host.role")),
     ("l2.on_link", preflight("l2.on_link")),
     ("l2.one_link", preflight("l2.one_link")),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from onearm.facts import ClaimFact, DestinationFact, HostFacts, LinkFact, ServiceFact
-from onearm.kernel import arp, packets, sysctl
+from onearm.kernel import arp, ipvs_trial, packets, sysctl
 from onearm.kernel.arp_drops import output_drops
 from onearm.kernel.faults import translate
 from onearm.kernel.ipvs import PERSISTENT, Ipvs, IpvsDestination, IpvsService, bits_to_flags
@@ -35,7 +35,7 @@ class Question:
 
     `role`: director, real_server or empty. `arp`: the ARP policy to try. `near`: addresses whose
     path is asked for. `probe`: VIPs that nobody should answer for yet. `drops`: VIPs for which
-    ARP drop rules are searched.
+    ARP drop rules are searched. `schedulers`: those that the kernel must know.
     """
 
     role: str = ""
@@ -43,6 +43,7 @@ class Question:
     near: tuple[Address, ...] = ()
     probe: tuple[Address, ...] = ()
     drops: tuple[Address, ...] = ()
+    schedulers: tuple[str, ...] = ()
 
 
 def look(question: Question) -> HostFacts:
@@ -87,6 +88,8 @@ def _lacks(question: Question, links: Iterable[LinkFact]) -> dict[str, str]:
     reasons: dict[str, str] = {}
     if question.role == "director":
         reasons["ip_vs"] = Ipvs.available()
+        if not reasons["ip_vs"]:
+            reasons["scheduler"] = ipvs_trial.lacking_schedulers(question.schedulers)
     if question.role == "real_server" and not any(link.kind == "dummy" for link in links):
         reasons["dummy"] = arp.trial_dummy()
     if question.arp in arp.POLICIES:

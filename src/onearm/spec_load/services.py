@@ -25,8 +25,16 @@ SCHEDULERS: dict[str, tuple[str, ...]] = {  # and the flags that each knows
     "wrr": (),
     "lc": (),
     "wlc": (),
+    "lblc": (),
+    "lblcr": (),
+    "dh": (),
     "sh": ("sh-fallback", "sh-port"),
+    "sed": (),
+    "nq": (),
+    "fo": (),
+    "ovf": (),
     "mh": ("mh-fallback", "mh-port"),
+    "twos": (),
 }
 DEFAULT_SCHEDULER = "wlc"
 
