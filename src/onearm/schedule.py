@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
 from itertools import cycle, islice
 
-from onearm.model import Address
+from onearm.model import Address, Network
 from onearm.spec import VirtualService
 
 AT_LEAST = 8  # connections per client and service
@@ -72,10 +73,19 @@ def exact(service: VirtualService) -> bool:
 
 
 def sticks(service: VirtualService) -> bool:
-    """Say whether one client address must always get the same server."""
+    """Say whether one client must always get the same server, as long as verify takes."""
+    if service.persistence_s:
+        return True
     return service.scheduler in HASHING and not any("port" in flag for flag in service.flags)
 
 
-def strays(chosen: Mapping[Address, Sequence[str]]) -> list[Address]:
-    """List the client addresses that got more than one server."""
+def one_client(service: VirtualService, source: Address) -> Network:
+    """Give the clients that persistence takes for one: those of a prefix, or a single address."""
+    mask = service.persistence_mask
+    length = source.max_prefixlen if mask is None or not service.persistence_s else mask
+    return ip_network(f"{source}/{length}", strict=False)
+
+
+def strays(chosen: Mapping[Network, Sequence[str]]) -> list[Network]:
+    """List the clients that got more than one server."""
     return [source for source, hosts in chosen.items() if len(Counter(hosts)) > 1]

@@ -71,6 +71,8 @@ CASES = [
     ("host.same_machine", preflight("host.same_machine")),
     ("host.ip_vs", preflight("host.ip_vs")),
     ("host.scheduler", preflight("host.scheduler")),
+    ("host.engine", preflight("host.engine")),
+    ("ipvs.persistence", with_service(persistence_s=300)),
     ("host.role", preflight("host.role")),
     ("l2.on_link", preflight("l2.on_link")),
     ("l2.one_link", preflight("l2.one_link")),
