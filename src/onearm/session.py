@@ -141,7 +141,13 @@ class Session:
         vips = tuple(vips_of(self.spec))
         if name in self._directors():
             near = tuple(host.address for host in self.spec.real_servers)
-            return Question(role="director", near=near, probe=vips if self.ask_vips else ())
+            return Question(
+                role="director",
+                near=near,
+                probe=vips if self.ask_vips else (),
+                schedulers=tuple(sorted({service.scheduler for service in self.spec.services})),
+                engines=tuple(sorted({s.engine for s in self.spec.services if s.engine})),
+            )
         for host in self.spec.real_servers:
             if host.name == name:
                 drops = vips if self.ask_drops else ()
