@@ -20,7 +20,7 @@ from onearm.preflight import vips_of
 from onearm.reach import lab_prefix
 from onearm.resting import held, of_service, resting, without
 from onearm.schedule import sources_for
-from onearm.session import DEADLINE_S, Session
+from onearm.session import Session
 from onearm.spec import Spec, VirtualService
 from onearm.traffic import Errand
 
@@ -239,7 +239,7 @@ def bystand(
     """Reach machines that are neither of the spec nor clients, but learn neighbours, as routers."""
     for name, words in reached.items():
         if name not in session.places:  # kept, so that their nodes end with the session's
-            place = RemotePlace(name, words, session.spec.name, DEADLINE_S)
+            place = RemotePlace(name, words, session.spec.name, session.deadline_s)
             session.places[name] = place
     places = {name: session.places[name] for name in reached}
     near = tuple(vips_of(session.spec))

@@ -23,14 +23,12 @@ from onearm.model import NEUTRON, Action, SpecFile, World
 from onearm.places.look import Question
 from onearm.places.remote import RemotePlace
 from onearm.preflight import cloud_left, preflight, vips_of
-from onearm.reach import prefix
+from onearm.reach import prefix, timeout_s
 from onearm.reconcile import Outcome, Place, Run, observe
 from onearm.spec import NAME, Spec
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-DEADLINE_S = 20.0  # per request and host
 
 
 class CloudPlace(Place, Protocol):
@@ -57,7 +55,7 @@ class Session:
 
     spec: Spec
     limit: frozenset[str] = frozenset()
-    deadline_s: float = DEADLINE_S
+    deadline_s: float = field(default_factory=timeout_s)  # per request and host
     ask_drops: bool = False  # whether foreign ARP drop rules are searched, which takes tools
     ask_vips: bool = True  # whether a director asks in ARP for VIPs that it does not hold
     places: dict[str, RemotePlace] = field(default_factory=dict)
