@@ -74,6 +74,8 @@ class Script:
         pass
 
     def recv_into(self, buffer):
+        if not self.datagrams:  # spoiled bytes had it wait for more
+            raise BlockingIOError
         data = self.datagrams.pop(0)
         buffer[: len(data)] = data
         return len(data)
