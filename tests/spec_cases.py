@@ -138,6 +138,18 @@ REFUSED = [  # text, line, fragments
     (in_service("flags: mh-port"), 7, "unknown to scheduler wlc: it knows none"),
     (in_service("scheduler: sh, flags: [sh-port, sh-port]"), 7, "one stands twice"),
     (in_service("scheduler: sh, flags: {a: b}"), 7, "flag is a map"),
+    # persistence
+    (in_service("persistence: 300"), 7, "persistence 300 has no unit: write 300s"),
+    (in_service("persistence: 0s"), 7, "persistence '0s'", "leave persistence out"),
+    (in_service("persistence: 0"), 7, "persistence 0", "leave persistence out"),
+    (in_service("persistence: 745h"), 7, "longer than 744h"),
+    (in_service("persistence: [300s]"), 7, "persistence is a list"),
+    (in_service("persistence: {}"), 7, "persistence has no timeout: write {timeout: 300s}"),
+    (in_service("persistence: {timeout: 5m, netmsk: 24}"), 7, "did you mean 'netmask'?"),
+    (in_service("persistence: {timeout: 5m, netmask: 33}"), 7, "netmask 33", "1 to 32"),
+    (in_service("persistence: {timeout: 5m, netmask: 255.255.255.0}"), 7, "whole number"),
+    (in_service("persistence: {timeout: 5m, engine: sap}"), 7, "did you mean 'sip'?"),
+    (in_service("persistence: {timeout: 5m, engine: sip}"), 7, "protocol is tcp", "udp"),
     # drain
     (in_service("drain: 30"), 7, "drain 30 has no unit", "30s, 5m or 1h"),
     (in_service("drain: 1.5m"), 7, "'1.5m'", "30s, 5m or 1h"),

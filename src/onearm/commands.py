@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from ipaddress import IPv4Network
 from typing import Any
 
 from onearm.cloud_facts import CloudFacts
@@ -178,7 +179,18 @@ def _service(action: Action, _mark: Mark | None) -> list[Argv]:
     named = [flag for flag in resource.flags if flag != "ops"]
     edit += ["-b", ",".join(named)] if named else []
     edit += ["-o"] if "ops" in resource.flags else []
-    return [edit + (["-p", str(resource.persistence_s)] if resource.persistence_s else [])]
+    return [edit + _persistence(resource)]
+
+
+def _persistence(service: Service) -> Argv:
+    if not service.persistence_s:
+        return []
+    mask = service.persistence_mask
+    words = ["-p", str(service.persistence_s)]
+    if mask is not None:
+        four = service.vip.version == 4  # noqa: PLR2004
+        words += ["-M", str(IPv4Network((0, mask)).netmask) if four else str(mask)]
+    return words + (["--pe", service.engine] if service.engine else [])
 
 
 def _destination(action: Action, _mark: Mark | None) -> list[Argv]:

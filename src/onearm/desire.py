@@ -205,13 +205,18 @@ def _sysctls(host: HostFacts) -> Iterator[Sysctl]:
 
 
 def unshared(spec: Spec, host: HostFacts) -> bool:
-    """Say whether services that are not ours keep us from the director's net.ipv4.vs sysctls."""
+    """Say whether services that are not ours keep us from the director's net.ipv4.vs sysctls.
+
+    Those that the spec itself names are no others', marked or not: that one is to be adopted, or
+    stands as wanted.
+    """
     if spec.shared_director or _marked_sysctls(spec, host):
         return False
-    marked = {m.resource.key for m in host.marks if isinstance(m.resource, Service)}
+    known = {m.resource.key for m in host.marks if isinstance(m.resource, Service)}
+    known |= {(s.protocol, s.vip, s.port) for s in spec.services}
     probes = {m.resource.mark for m in host.marks if isinstance(m.resource, CheckMark)}
     return any(
-        s.fwmark not in probes if s.fwmark else (s.protocol, s.vip, s.port) not in marked
+        s.fwmark not in probes if s.fwmark else (s.protocol, s.vip, s.port) not in known
         for s in host.services
     )
 

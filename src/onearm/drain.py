@@ -95,6 +95,9 @@ def service_resource(service: VirtualService) -> Service:
         scheduler=service.scheduler,
         flags=tuple(sorted(service.flags)),
         drain_s=service.drain_s,
+        persistence_s=service.persistence_s,
+        persistence_mask=service.persistence_mask,
+        engine=service.engine,
     )
 
 

@@ -47,6 +47,12 @@ def foresee(spec: Spec, place: str, host: HostFacts, now: datetime) -> Foresight
     return Foresight(place, wanted, tuple(_joins(rotation)))
 
 
+def scripts(spec: Spec) -> list[tuple[str, ...]]:
+    """List the commands that checks of this spec run on its director, as root there."""
+    checks = (service.check for service in spec.services)
+    return list(dict.fromkeys(c.argv for c in checks if c and c.kind == "script"))
+
+
 def _served(spec: Spec, host: HostFacts) -> set[Slot]:
     names = names_of(spec.real_servers)
     return {

@@ -94,7 +94,8 @@ class Drain:
 class Service:
     """A virtual service of the director.
 
-    `flags` are the kernel's by ipvsadm's names, sorted (`mh-port`, `ops`). `drain_s` and `drains`
+    `flags` are the kernel's by ipvsadm's names, sorted (`mh-port`, `ops`). `persistence_mask` is
+    the length of the prefix whose clients are one, None for one address. `drain_s` and `drains`
     are ours and live in the mark: how long a destination that is no longer wanted may keep its
     connections, and which real servers are drained by hand.
     """
@@ -107,6 +108,8 @@ class Service:
     persistence_s: int = 0
     drain_s: float = field(default=0, compare=False)
     drains: tuple[Drain, ...] = field(default=(), compare=False)
+    persistence_mask: Optional[int] = None
+    engine: str = ""
 
     @property
     def key(self) -> Key:

@@ -20,7 +20,7 @@ from onearm.preflight import vips_of
 from onearm.reach import lab_prefix
 from onearm.resting import held, of_service, resting, without
 from onearm.schedule import sources_for
-from onearm.session import DEADLINE_S, Session
+from onearm.session import Session
 from onearm.spec import Spec, VirtualService
 from onearm.traffic import Errand
 
@@ -32,6 +32,22 @@ CONNECT_S = 3.5  # a SYN is repeated after 1 and 3 s (RFC 6298 §2)
 LINK_SCOPE = 253
 PERMANENT = 0x80 | 0x40  # NUD_PERMANENT | NUD_NOARP: not learned, so never forgotten
 LAB_REQUEST = b"GET / HTTP/1.0\r\n\r\n"  # only in the lab: elsewhere a guess is not harmless
+# The engine reads the Call-ID: what has none is dropped. A call each client, so that a client's
+# connections are one call. OPTIONS asks what a server can do, and is SIP's own ping (RFC 3261 §11).
+SIP_REQUEST = b"\r\n".join(
+    (
+        b"OPTIONS sip:onearm@{client} SIP/2.0",
+        b"Via: SIP/2.0/UDP {client};branch=z9hG4bKonearm",
+        b"From: <sip:onearm@{client}>;tag=onearm",
+        b"To: <sip:onearm@{client}>",
+        b"Call-ID: onearm-{client}",
+        b"CSeq: 1 OPTIONS",
+        b"Max-Forwards: 0",
+        b"Content-Length: 0",
+        b"",
+        b"",
+    )
+)
 LAB_CLIENTS = ("client", "neighbour")
 LAB_ROUTER = "router"
 
@@ -207,6 +223,7 @@ class Probe:
         """Open connections from all clients at once, but for one that took the VIP itself."""
         own = LAB_REQUEST if self._spec.reach.default == "lab" else b""
         request = own if self.request is None else self.request
+        request = SIP_REQUEST if service.engine == "sip" else request
         jobs = {
             client.name: partial(
                 client.place.connect,
@@ -243,7 +260,7 @@ def bystand(
     """Reach machines that are neither of the spec nor clients, but learn neighbours, as routers."""
     for name, words in reached.items():
         if name not in session.places:  # kept, so that their nodes end with the session's
-            place = RemotePlace(name, words, session.spec.name, DEADLINE_S)
+            place = RemotePlace(name, words, session.spec.name, session.deadline_s)
             session.places[name] = place
     places = {name: session.places[name] for name in reached}
     near = tuple(vips_of(session.spec))

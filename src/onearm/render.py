@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -86,6 +86,16 @@ def show_commands(
             console.out(f"# {shlex.quote(last)}", highlight=False)
         for argv in typed:
             console.out(shell_line(argv), highlight=False)
+
+
+def show_scripts(console: Console, scripts: Mapping[str, Iterable[Sequence[str]]]) -> None:
+    """Print what a new spec has the daemons of these hosts run."""
+    for place, found in scripts.items():
+        # What it may do there: docs/how-to/run-the-daemon.md.
+        head = Text.assemble((f"checks run on {place}", "bold"), ", as root without capabilities")
+        console.print(head)
+        for argv in found:
+            indented(console, Text(shell_line(list(argv)), "bold yellow"), 5)
 
 
 def show_findings(console: Console, findings: Iterable[Finding]) -> None:

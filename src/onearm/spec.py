@@ -96,6 +96,8 @@ class VirtualService:
     """A service of the spec; `drain_s` 0 cuts, otherwise connections may end within it.
 
     `check` None: its real servers are not checked and have the weights of the spec.
+    `persistence_s` 0: each connection is scheduled anew; otherwise clients of one prefix (a mask's
+    length; None: one address) stay with their server, or calls do by the `engine` sip.
     """
 
     vip: Address
@@ -107,6 +109,9 @@ class VirtualService:
     drain_s: float = 0
     check: Check | None = None
     policy: Policy = Policy()
+    persistence_s: int = 0
+    persistence_mask: int | None = None
+    engine: str = ""
 
     @property
     def hosts(self) -> tuple[str, ...]:

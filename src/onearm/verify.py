@@ -11,7 +11,7 @@ from onearm.case import Case
 from onearm.desire import director_link
 from onearm.evidence import Evidence
 from onearm.flows import Names, Way
-from onearm.model import IPV4, IPV6, Address, endpoint
+from onearm.model import IPV4, IPV6, Address, Network, endpoint
 from onearm.preflight import vips_of
 from onearm.resting import words
 from onearm.spec import Spec, VirtualService
@@ -147,7 +147,9 @@ def _not_shown(case: Case, host: str) -> Iterator[str]:
     if not case.watched(host):
         yield f"{host} could not be watched"
     elif not case.handed[host]:
-        yield f"{host} was not chosen in {case.total} connections"
+        spare = case.service.scheduler in schedule.SPARE
+        why = f": {case.service.scheduler} may leave all to others" if spare else ""
+        yield f"{host} was not chosen in {case.total} connections{why}"
     elif case.service.protocol != "tcp":
         mute = not any(host in way.answered for way in case.ways)
         if mute and any(way.answered for way in case.ways):
@@ -349,7 +351,7 @@ def _fits(case: Case, counts: Counter[str], shown: str) -> Judgement:
         return PASS, f"{shown}; no exact shares are promised with {hosts} in part"
     if schedule.sticks(case.service):
         return _sticky(case, shown)
-    if case.service.scheduler in schedule.EXACT:
+    if schedule.exact(case.served):
         return _exact(case, counts, shown)
     return PASS, f"{shown}; {case.service.scheduler} promises no exact shares"
 
@@ -370,13 +372,17 @@ def _exact(case: Case, counts: Counter[str], shown: str) -> Judgement:
 
 
 def _sticky(case: Case, shown: str) -> Judgement:
-    chosen: dict[Address, list[str]] = defaultdict(list)
+    service = case.service
+    chosen: dict[Network, list[str]] = defaultdict(list)
     for way in case.ways:
-        chosen[way.attempt.source] += way.handed_to
+        chosen[schedule.one_client(service, way.attempt.source)] += way.handed_to
     astray = schedule.strays(chosen)
+    masked = service.persistence_s and service.persistence_mask is not None
+    clients = f"client prefixes (/{service.persistence_mask})" if masked else "client addresses"
     if astray:
-        return FAIL, f"{len(astray)} client addresses got several servers: {shown}"
-    return PASS, f"{shown}; each of {len(chosen)} client addresses kept its server"
+        return FAIL, f"{len(astray)} {clients} got several servers: {shown}"
+    stays = f" (persistent for {service.persistence_s} s)" if service.persistence_s else ""
+    return PASS, f"{shown}; each of {len(chosen)} {clients} kept its server{stays}"
 
 
 # The third: verdicts that lean on what was not seen, so that lost frames leave them unproved.

@@ -90,6 +90,8 @@ def _shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, tuple):
         return ",".join(value) or "none"
+    if value in (None, ""):
+        return "none"
     return str(value)
 
 
@@ -98,8 +100,17 @@ def _values(resource: Resource) -> str:
         return f" = {resource.value}"
     if isinstance(resource, Service):
         flags = f" ({', '.join(resource.flags)})" if resource.flags else ""
-        return f" {resource.scheduler}{flags}"
+        return f" {resource.scheduler}{flags}{_persistence(resource)}"
     return f" weight {resource.weight}" if isinstance(resource, Destination) else ""
+
+
+def _persistence(service: Service) -> str:
+    if not service.persistence_s:
+        return ""
+    mask = service.persistence_mask
+    clients = f", clients by /{mask}" if mask is not None else ""
+    engine = f", by {service.engine}" if service.engine else ""
+    return f", persistent for {service.persistence_s} s{clients}{engine}"
 
 
 def endpoint(resource: Service | Destination) -> str:

@@ -185,6 +185,31 @@ def scheduler(o: Observations) -> Iterator[Clue]:
             )
 
 
+def persistence(o: Observations) -> Iterator[Clue]:
+    """Find services whose clients stay with their server in another way than the spec says."""
+    for director, service, standing in _standing(o):
+        has = (standing.persistence_s, standing.persistence_mask, standing.engine)
+        wants = (service.persistence_s, service.persistence_mask, service.engine)
+        if has != wants:
+            yield Clue(
+                director.name,
+                f"clients of {about(service)} {_stay(*has)}",
+                f"they {_stay(*wants)}",
+                "a client that comes again may get another server, or none but its first",
+                f"onearm apply SPEC (or ipvsadm -E with -p {service.persistence_s})"
+                if service.persistence_s
+                else "onearm apply SPEC (or ipvsadm -E without -p)",
+                about=about(service),
+            )
+
+
+def _stay(seconds: int, mask: int | None, engine: str) -> str:
+    if not seconds:
+        return "get a server anew with each connection"
+    who = "" if mask is None else f" by /{mask}"
+    return f"stay with their server for {seconds} s{who}{f' by {engine}' if engine else ''}"
+
+
 def unwanted(o: Observations) -> Iterator[Clue]:
     """Find destinations with weight that the spec does not name."""
     names = names_of(o.spec.real_servers)

@@ -41,7 +41,7 @@ NDM = struct.Struct("=BxxxiHBB")
 NEXTHOP = struct.Struct("=HBBi")
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
 IFLA_EXT_MASK, SKIP_STATS, INFO_KIND = 29, 8, 1
-IFF_UP, IFF_LOOPBACK, IFF_NOARP = 0x1, 0x8, 0x80
+IFF_UP, IFF_LOOPBACK, IFF_NOARP, IFF_LOWER_UP = 0x1, 0x8, 0x80, 0x10000
 IFA_ADDRESS, IFA_LOCAL, IFA_CACHEINFO, IFA_F_NODAD = 1, 2, 6, 0x02
 CACHEINFO = struct.Struct("=IIII")  # preferred, valid, created, updated
 FOR_EVER = 0xFFFFFFFF
@@ -85,6 +85,7 @@ def parse_link(payload: bytes) -> tuple[LinkFact, int]:
         mac=_mac(found.get(IFLA_ADDRESS, b"")),
         mtu=number(found.get(IFLA_MTU, b"")),
         up=bool(flags & IFF_UP),
+        carrier=bool(flags & IFF_LOWER_UP),
         loopback=bool(flags & IFF_LOOPBACK),
         arp=not flags & IFF_NOARP,
     )

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Optional
 
 from onearm.facts import ClaimFact, DestinationFact, HostFacts, LinkFact, ServiceFact
-from onearm.kernel import arp, packets, sysctl
+from onearm.kernel import arp, ipvs_trial, packets, sysctl
 from onearm.kernel.arp_drops import output_drops
 from onearm.kernel.faults import translate
-from onearm.kernel.ipvs import PERSISTENT, Ipvs, IpvsDestination, IpvsService, bits_to_flags
+from onearm.kernel.ipvs import Ipvs, IpvsDestination, IpvsService, bits_to_flags
 from onearm.kernel.links import Links
 from onearm.ledger import Ledger
 from onearm.model import Address, Service
-from onearm.places.director import METHODS, NUMBERS
+from onearm.places.director import METHODS, NUMBERS, persistence
 
 CONF6 = ("disable_ipv6",)
 CONF = ("arp_ignore", "arp_announce", "rp_filter", "accept_local", "forwarding")
@@ -37,7 +37,8 @@ class Question:
 
     `role`: director, real_server or empty. `arp`: the ARP policy to try. `near`: addresses whose
     path is asked for. `probe`: VIPs that nobody should answer for yet. `drops`: VIPs for which
-    ARP drop rules are searched.
+    ARP drop rules are searched. `schedulers`, and persistence `engines`: those that
+    the kernel must know.
     """
 
     role: str = ""
@@ -45,6 +46,8 @@ class Question:
     near: tuple[Address, ...] = ()
     probe: tuple[Address, ...] = ()
     drops: tuple[Address, ...] = ()
+    schedulers: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
 
 
 def look(question: Question) -> HostFacts:
@@ -89,6 +92,9 @@ def _lacks(question: Question, links: Iterable[LinkFact]) -> dict[str, str]:
     reasons: dict[str, str] = {}
     if question.role == "director":
         reasons["ip_vs"] = Ipvs.available()
+        if not reasons["ip_vs"]:
+            reasons["scheduler"] = ipvs_trial.lacking(ipvs_trial.SCHEDULER, question.schedulers)
+            reasons["engine"] = ipvs_trial.lacking(ipvs_trial.ENGINE, question.engines)
     if question.role == "real_server" and not any(link.kind == "dummy" for link in links):
         reasons["dummy"] = arp.trial_dummy()
     if question.arp in arp.POLICIES:
@@ -132,9 +138,9 @@ def _service(found: IpvsService, destinations: Sequence[IpvsDestination]) -> Ser
         fwmark=found.fwmark,
         scheduler=found.scheduler,
         flags=tuple(bits_to_flags(found.scheduler, found.flags)),
-        persistence_s=found.timeout_s if found.flags & PERSISTENT else 0,
         counters=found.counters,
         destinations=tuple(_destination(d) for d in destinations),
+        **persistence(found),
     )
 
 

@@ -11,10 +11,14 @@ from onearm.spec import Host, Member, VirtualService
 from onearm.spec_load import fields, notes
 from onearm.spec_load.checks import Checks
 from onearm.spec_load.hosts import Hosts
+from onearm.spec_load.kinds import read_persistence
 from onearm.spec_load.notes import NULL, SECTIONS, Complaints, Fields, entries, known, line, shown
 from onearm.spec_load.policy import POLICY, read_policy
 
-SERVICE = ("vip", "port", "scheduler", "flags", "real_servers", "drain", "check", *POLICY)
+SERVICE = (
+    *("vip", "port", "scheduler", "flags", "persistence", "real_servers", "drain", "check"),
+    *POLICY,
+)
 MEMBER = ("weight",)
 MEMBER_HINTS = {
     "port": "a real server has no port of its own: in direct routing it is the VIP's port"
@@ -25,8 +29,16 @@ SCHEDULERS: dict[str, tuple[str, ...]] = {  # and the flags that each knows
     "wrr": (),
     "lc": (),
     "wlc": (),
+    "lblc": (),
+    "lblcr": (),
+    "dh": (),
     "sh": ("sh-fallback", "sh-port"),
+    "sed": (),
+    "nq": (),
+    "fo": (),
+    "ovf": (),
     "mh": ("mh-fallback", "mh-port"),
+    "twos": (),
 }
 DEFAULT_SCHEDULER = "wlc"
 
@@ -72,10 +84,23 @@ class Services:
         drain_s = self.notes.optional(given, "drain", fields.duration, 0.0)
         check = self.checks.read(node, given.get("check"), port)
         policy = read_policy(self.notes, given, self.names, scheduler, members)
+        kept = read_persistence(self.notes, given, vip, port[1] if port else None)
         if vip is None or port is None:
             return None
         self._claim(node, port[1], vip, port[0])
-        made = VirtualService(vip, *port, scheduler, flags, members, drain_s or 0.0, check, policy)
+        made = VirtualService(
+            vip,
+            *port,
+            scheduler,
+            flags,
+            members,
+            drain_s or 0.0,
+            check,
+            policy,
+            persistence_s=kept.seconds,
+            persistence_mask=kept.mask,
+            engine=kept.engine,
+        )
         self._one_family(node, made)
         return made
 
