@@ -133,7 +133,7 @@ LAYERS = (
     Layer("ladder", "spec evidence flows kernel.frames"),
     Layer(
         "trace",
-        "spec errors wire planfile finding flows ladder render report resting session verify"
+        "model spec errors wire planfile finding flows ladder render report resting session verify"
         " doctor.*",
     ),
     Layer("lab.*", "errors model lab.*", kernel=True),

@@ -138,7 +138,7 @@ class Session:
     def _question(self, name: str) -> Question:
         vips = tuple(vips_of(self.spec))
         if name in self._directors():
-            near = tuple(host.address for host in self.spec.real_servers)
+            near = tuple(own for host in self.spec.real_servers for own in host.addresses)
             return Question(
                 role="director",
                 near=near,

@@ -35,6 +35,7 @@ from onearm.model import (
     Resource,
     Service,
     Sysctl,
+    endpoint,
     state_key,
 )
 from onearm.places import address, check_marks
@@ -288,6 +289,8 @@ def _ipvs_destination(destination: Destination) -> IpvsDestination:
 def _sentence(action: Action, code: int) -> PlaceError:
     resource = action.resource
     if isinstance(resource, Service) and code == errno.ENOENT:
-        what = f"{resource.vip}:{resource.port}/{resource.protocol} with {resource.scheduler}"
+        what = (
+            f"{endpoint(resource.vip, resource.port)}/{resource.protocol} with {resource.scheduler}"
+        )
         return translate(code, f"the virtual service {what}")
     return translate(code, f"{action.verb} {resource}")
