@@ -27,6 +27,7 @@ JITTER = 0.05  # of an interval, to either side
 PHASE_S = 1.0  # within which new targets begin
 EVENTS_MOST = 4096
 STREAM = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET  # set once: no epoll_ctl on the way
+LAG_S = 2 * TICK_S  # of a beginning, that the next one makes up for; no two are closer than that
 AT_ONCE = 16  # probes begun before answers are looked at again, or latencies would grow with it
 
 
@@ -197,7 +198,7 @@ class Checks:
             return
         check = place.check
         jitter = 1 + JITTER * (2 * random.random() - 1)  # noqa: S311
-        place.due = max(place.due + check.interval_s * jitter, time)
+        place.due = max(place.due, time - LAG_S) + check.interval_s * jitter
         self._wheel.slot(place.due).begins.append(place)
         self._started += 1
         self._in_flight += 1

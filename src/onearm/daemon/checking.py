@@ -65,7 +65,7 @@ class Checking:
         if not linked and not result.ok:
             tally.health = replace(before, streak=0)
             return False
-        if not tally.take(result.ok, result.reason, result.latency_s, now):
+        if not tally.take(result, now):
             return not before.reason and bool(tally.health.reason)  # its shadow may begin
         if not self._way_stands(key, way) or self._unproven(key, tally):
             tally.health = replace(before, reason=tally.health.reason, streak=0)
