@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent
 MODULES = (
     "__init__.py",
+    "entries.py",
     "errors.py",
     "facts.py",
     "ledger.py",
@@ -36,6 +37,7 @@ MODULES = (
     "places/look.py",
     "places/real_server.py",
     "places/spec_file.py",
+    "places/table.py",
     "serve/__init__.py",
     "serve/client.py",
 )

@@ -12,10 +12,10 @@ from onearm.finding import NOTE, WARNING
 from onearm.model import IPV4, Address, endpoint
 from onearm.snapshot import RAMPING
 from onearm.spec import Host, VirtualService, names_of
+from onearm.tally import half_open as half_open_of
 from onearm.verify import about
 
 OPTION = {"tcp": "-t", "udp": "-u"}  # ipvsadm's
-MANY = 10  # connections
 Standing = tuple[Host, VirtualService, ServiceFact]
 
 
@@ -233,20 +233,14 @@ def half_open(o: Observations) -> Iterator[Clue]:
     names = names_of(o.spec.real_servers)
     for director, _ in o.directors:
         vitals = o.vitals.get(director.name)
-        held: dict[tuple[str, str], list[int]] = {}
-        for row in vitals.connections if vitals else ():
-            key = (
-                f"{endpoint(row.vip, row.port)}/{row.protocol.lower()}",
-                names.get(row.server, ""),
-            )
-            counted = held.setdefault(key, [0, 0])
-            counted[0] += row.old
-            counted[1] += row.count
-        for (service, server), (old, total) in held.items():
-            if server and old >= MANY and 2 * old >= total:
+        for (served, address), sums in half_open_of(vitals.connections if vitals else ()):
+            service = f"{endpoint(served.vip, served.port)}/{served.protocol}"
+            server = names.get(address)
+            if server is not None:
                 yield Clue(
                     director.name,
-                    f"{old} of {total} connections of {service} to {server} stay in SYN_RECV",
+                    f"{sums.old} of {sums.connections} connections of {service} to {server} stay in"
+                    " SYN_RECV",
                     "a few at most",
                     "their second packet never came through the director: a firewall drops what"
                     " it calls invalid, or replies do not reach the clients",

@@ -17,6 +17,7 @@ from onearm.places.obstacles import explained, obstacle
 FOREIGN_LIMIT = 65536  # bytes of banners and the like that may precede the node's hello
 REPLY_LIMIT = 1 << 29  # bytes of one reply: the largest table is a tenth of it
 PAUSES_S = (0.2, 0.5, 1.0, 2.0)  # between tries, doubled at most by chance
+STREAM_LIMIT = 1 << 34  # bytes of a reply of which nothing is kept: some hundred million lines
 NOT_THERE = (1, 2)  # python3's exit codes when the file is not all there, or not at all
 
 
@@ -55,7 +56,19 @@ class Conversation:
         def talk(deadline: float) -> Any:
             child = self._child or self._start(deadline)
             child.feed(_lines(request, rows))
-            return self._reply(part, deadline)
+            return self._reply(part, lambda: deadline, REPLY_LIMIT)
+
+        return self._within(talk)
+
+    def stream(
+        self, request: dict[str, Any], rows: Iterable[Any], part: Callable[[Any], None]
+    ) -> Any:
+        """Ask for what may take long and is not kept: each line has the whole time to come."""
+
+        def talk(deadline: float) -> Any:
+            child = self._child or self._start(deadline)
+            child.feed(_lines(request, rows))
+            return self._reply(part, lambda: time.monotonic() + self._deadline_s, STREAM_LIMIT)
 
         return self._within(talk)
 
@@ -69,10 +82,10 @@ class Conversation:
             self.close()  # what follows on the line would be taken for the next reply
             raise PlaceError(f"{self._host}: {error}") from error
 
-    def _reply(self, part: Callable[[Any], None], deadline: float) -> Any:
+    def _reply(self, part: Callable[[Any], None], deadline: Callable[[], float], limit: int) -> Any:
         size = 0
-        while size <= REPLY_LIMIT:
-            data = self._line(deadline)
+        while size <= limit:
+            data = self._line(deadline())
             size += len(data)
             reply = wire.parse_line(data)
             if "part" in reply:
@@ -81,7 +94,7 @@ class Conversation:
                 return reply["ok"]
             else:
                 raise self._revived(reply.get("error"))
-        raise wire.WireError(f"over {REPLY_LIMIT} bytes came back")
+        raise wire.WireError(f"over {limit} bytes came back")
 
     def _revived(self, error: Any) -> OnearmError:
         """Rebuild the node's error: control characters go, the lines of a traceback stay."""
