@@ -114,6 +114,8 @@ class ServiceFact:
     persistence_s: int = 0
     counters: Counters = Counters()
     destinations: tuple[DestinationFact, ...] = ()
+    persistence_mask: Optional[int] = None
+    engine: str = ""
 
 
 DESTINATIONS_AT_ONCE = 1000  # a service with more goes over the wire in several pieces

@@ -16,9 +16,9 @@ from onearm.commands import commands, shell_line
 from onearm.diff import Plan
 from onearm.facts import Facts, ServiceFact, mark_of
 from onearm.finding import Finding
-from onearm.model import Action, Mark
+from onearm.model import Action, Mark, endpoint
 from onearm.reconcile import Outcome
-from onearm.spec import Spec
+from onearm.spec import Spec, names_of
 from onearm.words import SIGNS, describe, reason
 
 COLOURS = {"create": "green", "update": "yellow", "delete": "red", "keep": "cyan"}
@@ -152,14 +152,14 @@ def show_status(console: Console, spec: Spec, facts: Facts) -> None:
 def _show_services(
     console: Console, spec: Spec, director: str, services: Iterable[ServiceFact]
 ) -> None:
-    names = {host.address: host.name for host in spec.real_servers}
+    names = names_of(spec.real_servers)
     wanted = {(s.protocol, s.vip, s.port) for s in spec.services}
     table = Table(box=None, pad_edge=False, title=f"services on {director}", title_justify="left")
     for column in ("service", "server", "weight", "active", "inactive", "conns", "conn/s"):
         table.add_column(column, justify="left" if column in ("service", "server") else "right")
     for service in services:
         ours = (service.protocol, service.vip, service.port) in wanted
-        head = f"{service.vip or service.fwmark}:{service.port}/{service.protocol}"
+        head = f"{endpoint(service.vip or service.fwmark, service.port)}/{service.protocol}"
         conns = str(service.counters.connections)
         rate = str(service.counters.connections_per_s)
         note = service.scheduler if ours else f"{service.scheduler}, not ours"

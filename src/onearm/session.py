@@ -23,14 +23,12 @@ from onearm.model import NEUTRON, Action, SpecFile, World
 from onearm.places.look import Question
 from onearm.places.remote import RemotePlace
 from onearm.preflight import cloud_left, preflight, vips_of
-from onearm.reach import prefix
+from onearm.reach import prefix, timeout_s
 from onearm.reconcile import Outcome, Place, Run, observe
 from onearm.spec import NAME, Spec
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-DEADLINE_S = 20.0  # per request and host
 
 
 class CloudPlace(Place, Protocol):
@@ -57,7 +55,7 @@ class Session:
 
     spec: Spec
     limit: frozenset[str] = frozenset()
-    deadline_s: float = DEADLINE_S
+    deadline_s: float = field(default_factory=timeout_s)  # per request and host
     ask_drops: bool = False  # whether foreign ARP drop rules are searched, which takes tools
     ask_vips: bool = True  # whether a director asks in ARP for VIPs that it does not hold
     places: dict[str, RemotePlace] = field(default_factory=dict)
@@ -140,8 +138,14 @@ class Session:
     def _question(self, name: str) -> Question:
         vips = tuple(vips_of(self.spec))
         if name in self._directors():
-            near = tuple(host.address for host in self.spec.real_servers)
-            return Question(role="director", near=near, probe=vips if self.ask_vips else ())
+            near = tuple(own for host in self.spec.real_servers for own in host.addresses)
+            return Question(
+                role="director",
+                near=near,
+                probe=vips if self.ask_vips else (),
+                schedulers=tuple(sorted({service.scheduler for service in self.spec.services})),
+                engines=tuple(sorted({s.engine for s in self.spec.services if s.engine})),
+            )
         for host in self.spec.real_servers:
             if host.name == name:
                 drops = vips if self.ask_drops else ()
