@@ -257,6 +257,16 @@ def test_a_table_that_somebody_emptied_takes_nobody_out(daemon):
     assert daemon.states() == {"r1": UP, "r2": UP}
 
 
+def test_a_vip_that_somebody_removed_takes_nobody_out(daemon):
+    daemon.good("r1", "r2")
+    (vip,) = daemon.host.kinds(AnnouncedVip)
+    daemon.host.things.pop(("AnnouncedVip", *vip.key))
+    daemon.bad("r1", "r2", times=2)  # the probes went where the network took them
+    assert daemon.weights() == {"4": 1, "5": 1}
+    assert daemon.states() == {"r1": UP, "r2": UP}
+    assert daemon.host.kinds(AnnouncedVip) == [vip]
+
+
 @pytest.mark.parametrize("dead", ["up", "carrier"])
 def test_a_dead_link_of_its_own_takes_nobody_out(daemon, monkeypatch, dead):
     daemon.good("r1", "r2")
