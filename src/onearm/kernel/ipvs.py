@@ -156,19 +156,22 @@ class Ipvs:
         found = (parse_destination(payload, service.family) for payload in dumped)
         return [destination for destination in found if destination]
 
+    def _told(self, command: int, *kinds: int) -> list[int]:
+        """Ask for numbers of IPVS as a whole; what a kernel does not tell is 0."""
+        found: dict[int, bytes] = {}
+        for reply in self._netlink.request(self._type, body(command)):
+            found.update(attributes(reply, GENL.size))
+        return [number(found.get(kind, b"")) for kind in kinds]
+
     def info(self) -> IpvsInfo:
         """Return the version and the size of the connection table."""
-        (reply,) = self._netlink.request(self._type, body(GET_INFO))
-        found = attributes(reply, GENL.size)
-        version = number(found[INFO_VERSION])
+        version, table_size = self._told(GET_INFO, INFO_VERSION, INFO_TABLE_SIZE)
         words = (version >> 16 & 0xFF, version >> 8 & 0xFF, version & 0xFF)
-        return IpvsInfo(".".join(map(str, words)), number(found[INFO_TABLE_SIZE]))
+        return IpvsInfo(".".join(map(str, words)), table_size)
 
     def timeouts(self) -> IpvsTimeouts:
         """Return the three idle times."""
-        (reply,) = self._netlink.request(self._type, body(GET_CONFIG))
-        found = attributes(reply, GENL.size)
-        return IpvsTimeouts(*(number(found[kind]) for kind in (CMD_TCP, CMD_TCP_FIN, CMD_UDP)))
+        return IpvsTimeouts(*self._told(GET_CONFIG, CMD_TCP, CMD_TCP_FIN, CMD_UDP))
 
     def set_timeouts(self, timeouts: IpvsTimeouts) -> None:
         """Set those of the three that are not 0; EINVAL when one is out of the kernel's range."""
