@@ -47,7 +47,8 @@ LAYERS = (
     Layer("places.neutron*", "errors model facts cloud_facts spec places.neutron*"),
     Layer("bundle", "errors"),
     Layer("places.child", ""),
-    Layer("places.conversation", "places.child bundle errors wire model facts"),
+    Layer("places.obstacles", "", **PURE),
+    Layer("places.conversation", "places.child places.obstacles bundle errors wire model facts"),
     Layer(
         "places.remote*",
         "places.conversation places.look kernel.frames traffic errors wire model facts entries"
@@ -88,7 +89,8 @@ LAYERS = (
     Layer("diff", "model errors", **PURE),
     Layer("each", "errors"),
     Layer("reconcile", "model errors each diff"),
-    Layer("reach", "spec errors"),
+    Layer("ssh_sharing", ""),
+    Layer("reach", "spec errors figures ssh_sharing"),
     Layer("words*", "model words_cloud", **PURE),
     Layer(
         "session",
@@ -134,7 +136,7 @@ LAYERS = (
     Layer("ladder", "spec evidence flows kernel.frames"),
     Layer(
         "trace",
-        "spec errors wire planfile finding flows ladder render report resting session verify"
+        "model spec errors wire planfile finding flows ladder render report resting session verify"
         " doctor.*",
     ),
     Layer("lab.*", "errors model lab.*", kernel=True),

@@ -46,6 +46,10 @@ MODULES = (
 MAIN = """\
 import sys
 
+if sys.version_info < (3, 9):
+    sys.stderr.write("onearm needs Python 3.9 or later, and this is %s.%s" % sys.version_info[:2])
+    sys.exit(4)
+
 
 class Inspect:
     def __getattr__(self, name):

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from onearm import bundle, wire
 from onearm.errors import OnearmError, PlaceError, Unreachable, revive
 from onearm.places.child import Child
+from onearm.places.obstacles import explained, obstacle
 
 FOREIGN_LIMIT = 65536  # bytes of banners and the like that may precede the node's hello
 REPLY_LIMIT = 1 << 29  # bytes of one reply: the largest table is a tenth of it
 STREAM_LIMIT = 1 << 34  # bytes of a reply of which nothing is kept: some hundred million lines
+PAUSES_S = (0.2, 0.5, 1.0, 2.0)  # between tries, doubled at most by chance
 NOT_THERE = (1, 2)  # python3's exit codes when the file is not all there, or not at all
 
 
 class Ended(Unreachable):
     """The process behind the prefix ended by itself."""
 
-    def __init__(self, text: str, code: int) -> None:
-        """Keep the exit code."""
+    def __init__(self, text: str, code: int, said: str = "") -> None:
+        """Keep the exit code, and whether the cause may be gone at the next try."""
         super().__init__(text)
         self.code = code
+        found = obstacle(said)
+        self.passing = found is not None and found.passing
 
 
 class Conversation:
@@ -102,6 +108,18 @@ class Conversation:
         return found if isinstance(found, PlaceError) else PlaceError(str(found))
 
     def _start(self, deadline: float) -> Child:
+        """Start the node; many at once may be too many for a jump host, which some try again."""
+        for pause_s in PAUSES_S:
+            try:
+                return self._started(deadline)
+            except Ended as ended:
+                wait_s = pause_s * (1 + random.random())  # noqa: S311 - not all at one moment
+                if not ended.passing or time.monotonic() + wait_s > deadline:
+                    raise
+            time.sleep(wait_s)
+        return self._started(deadline)
+
+    def _started(self, deadline: float) -> Child:
         """Start the node; when its file is not there yet, put it there and start again."""
         try:
             return self._greeted(deadline)
@@ -113,7 +131,8 @@ class Conversation:
     def _launch(self, *command: str) -> Child:
         argv = [*self._prefix, *command]
         try:
-            self._child = Child(argv)
+            # ssh may leave a connection to the next one: ours, or one that its operator shares.
+            self._child = Child(argv, keep=PurePath(argv[0]).name == "ssh")
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
             raise Unreachable(
@@ -132,7 +151,8 @@ class Conversation:
         said = child.complaint()
         self.close()
         if code and said:
-            raise Unreachable(f"{self._host}: {self._file} could not be put there: {said}")
+            why = explained(said)
+            raise Unreachable(f"{self._host}: {why}{self._file} could not be put there: {said}")
         return not code
 
     def _greeted(self, deadline: float) -> Child:
@@ -190,11 +210,8 @@ class Conversation:
         said = child.complaint()
         self.close()
         command = self._prefix[0] if self._prefix else "python3"
-        raise Ended(
-            f"{self._host}: no answer, {command} ended with code {code}"
-            + (f": {said}" if said else ""),
-            code,
-        )
+        ended = f"{command} ended with code {code}" + (f": {said}" if said else "")
+        raise Ended(f"{self._host}: {explained(said) or 'no answer, '}{ended}", code, said)
 
     def close(self) -> None:
         """End the node, after the batch in hand if it is quick; twice is as once."""
