@@ -104,6 +104,7 @@ ASKED = (
     lambda i: i.destinations(WEB),
     lambda i: i._family(),
     lambda i: i.zero(),
+    lambda i: i.daemons(),
 )
 LINKED = (
     lambda k: k.links(),

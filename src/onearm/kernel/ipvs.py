@@ -8,6 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional, final
 
+from onearm.kernel.ipvs_daemons import (
+    BACKUP,
+    DEL_DAEMON,
+    GET_DAEMON,
+    MASTER,
+    NEW_DAEMON,
+    IpvsDaemon,
+    daemon,
+    parse_daemon,
+)
 from onearm.kernel.ipvs_layout import Destinations
 from onearm.kernel.ipvs_messages import (
     ALL_BITS,
@@ -52,15 +62,18 @@ from onearm.kernel.netlink import (
 
 __all__ = [
     "ALL_BITS",
+    "BACKUP",
     "DIRECT",
     "HASHED",
     "LOCAL",
     "MASQ",
+    "MASTER",
     "ONE_PACKET",
     "PERSISTENT",
     "TUNNEL",
     "Change",
     "Ipvs",
+    "IpvsDaemon",
     "IpvsDestination",
     "IpvsInfo",
     "IpvsService",
@@ -186,6 +199,19 @@ class Ipvs:
     def zero(self, service: Optional[IpvsService] = None) -> None:
         """Set the counters of one service, or of all of them, back to 0."""
         self._netlink.request(self._type, body(ZERO, *([service_key(service)] if service else ())))
+
+    def daemons(self) -> list[IpvsDaemon]:
+        """Return the sync daemons of this namespace: a master, a backup, both or none."""
+        dumped = self._netlink.dump(self._type, body(GET_DAEMON))
+        return [found for found in map(parse_daemon, dumped) if found]
+
+    def start_daemon(self, wanted: IpvsDaemon) -> None:
+        """Start a sync daemon; EEXIST when one of that state runs, ENODEV without the link."""
+        self._netlink.request(self._type, body(NEW_DAEMON, daemon(wanted)))
+
+    def stop_daemon(self, running: IpvsDaemon) -> None:
+        """Stop the sync daemon of that state; ESRCH when none runs."""
+        self._netlink.request(self._type, body(DEL_DAEMON, daemon(running)))
 
     def change(self, changes: Sequence[Change]) -> dict[int, int]:
         """Apply (command, service, destination or None) in order, in as few sends as possible.
