@@ -16,8 +16,8 @@ from onearm.places.obstacles import explained, obstacle
 
 FOREIGN_LIMIT = 65536  # bytes of banners and the like that may precede the node's hello
 REPLY_LIMIT = 1 << 29  # bytes of one reply: the largest table is a tenth of it
-STREAM_LIMIT = 1 << 34  # bytes of a reply of which nothing is kept: some hundred million lines
 PAUSES_S = (0.2, 0.5, 1.0, 2.0)  # between tries, doubled at most by chance
+STREAM_LIMIT = 1 << 34  # bytes of a reply of which nothing is kept: some hundred million lines
 NOT_THERE = (1, 2)  # python3's exit codes when the file is not all there, or not at all
 
 
@@ -83,18 +83,10 @@ class Conversation:
             raise PlaceError(f"{self._host}: {error}") from error
 
     def _reply(self, part: Callable[[Any], None], deadline: Callable[[], float], limit: int) -> Any:
-        size = 0
-        while size <= limit:
-            data = self._line(deadline())
-            size += len(data)
-            reply = wire.parse_line(data)
-            if "part" in reply:
-                part(reply["part"])
-            elif "ok" in reply:
-                return reply["ok"]
-            else:
-                raise self._revived(reply.get("error"))
-        raise wire.WireError(f"over {limit} bytes came back")
+        reply = wire.ending(lambda: self._line(deadline()), part, limit)
+        if "ok" in reply:
+            return reply["ok"]
+        raise self._revived(reply.get("error"))
 
     def _revived(self, error: Any) -> OnearmError:
         """Rebuild the node's error: control characters go, the lines of a traceback stay."""
