@@ -124,6 +124,8 @@ REFUSED = [  # text, line, fragments
     (in_service("flags: mh-port"), 7, "unknown to scheduler wlc: it knows none"),
     (in_service("scheduler: sh, flags: [sh-port, sh-port]"), 7, "one stands twice"),
     (in_service("scheduler: sh, flags: {a: b}"), 7, "flag is a map"),
+    (in_service("flags: ops"), 7, "suits udp alone, not tcp: leave it out"),
+    (service("{vip: 1.2.3.4, port: 5/udp, flags: [ops, ops]}"), 7, "one stands twice"),
     # persistence
     (in_service("persistence: 300"), 7, "persistence 300 has no unit: write 300s"),
     (in_service("persistence: 0s"), 7, "persistence '0s'", "leave persistence out"),

@@ -104,6 +104,24 @@ def test_persistence_that_somebody_changed_is_found_and_put_right(lab):
         lab.onearm("destroy", spec, "--yes", code=0)
 
 
+def test_one_packet_scheduling_is_proved(lab):
+    text = services(
+        "port: 53/udp, scheduler: rr, flags: [ops]",
+        "port: 5353/udp, scheduler: mh, flags: [mh-port, ops], real_servers: [server-2]",
+    )
+    spec = lab.spec(text)
+    lab.onearm("apply", spec, "--yes", code=0)
+    try:
+        assert "-A -u 203.0.113.2:53 -s rr -o" in [line.strip() for line in table(lab)]
+        found = lab.onearm("verify", spec, "--cold", "--strict", "--json", code=0).json()
+        shares = {p["about"]: p["evidence"] for p in found["properties"] if p["id"] == RULES[3]}
+        assert "exactly as rr promises" in shares["203.0.113.2:53/udp"]
+        counted = lab.sh("server-1", "grep -c '^UDP' /proc/net/ip_vs_conn", check=False).strip()
+        assert counted == "0", "no packet is remembered"
+    finally:
+        lab.onearm("destroy", spec, "--yes", code=0)
+
+
 RULES = ("path.every_destination", "path.client_address", "path.direct_reply", "path.distribution")
 # The clients that stay, of port 53: their entries have no port of the client.
 STAYING = 'awk \'$1 == "UDP" && $3 == "0000" && $5 == "0035"\' /proc/net/ip_vs_conn'

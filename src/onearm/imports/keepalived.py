@@ -230,7 +230,7 @@ def _keys(
     protocol: str,
 ) -> tuple[tuple[str, Value], ...]:
     keys: dict[str, Value] = {"scheduler": found.values.get("scheduler", "wlc")}
-    if flags := whole.flags(found):
+    if flags := whole.flags(found, protocol):
         keys["flags"] = flags
     if stay := whole.persistence(found, protocol):
         keys["persistence"] = stay

@@ -45,7 +45,7 @@ ROWS = (
     Row(VS, "persistence_timeout", "persistence", read=values.persistence),
     Row(VS, "persistence_granularity", "persistence.netmask", read=values.netmask),
     Row(VS, "persistence_engine", "persistence.engine", read=values.engine),
-    Row(VS, "ops", why="a spec has no one-packet scheduling", differs=True),
+    Row(VS, "ops", "flags[]", "udp only", read=values.one_packet),
     Row(VS, "ip_family", why="a spec has IPv4 only, and no fwmark services"),
     Row(f"{VS} {RS}", "weight", "weight", read=values.weight),
     Row(VS, RS, "real_servers", "with the VIP's port", read=special.block),

@@ -25,6 +25,7 @@ from onearm.imports.ldirectord_checks import Told, check
 from onearm.imports.ldirectord_table import NO_SIX, TABLE
 from onearm.imports.table import Gathered, Statement, gather
 from onearm.spec_load.fields import HIGHEST_WEIGHT
+from onearm.spec_load.services import ONE_PACKET
 
 MOST_LINES = 100_000
 MOST_RANGE = 4096
@@ -150,10 +151,12 @@ def _filled(
     chosen, differing = whole.one_check(checks)
     keys: list[tuple[str, Value]] = [("scheduler", str(found.values.get("scheduler", "wrr")))]
     flags = found.values.get("flags", ())
-    found.values["flags[]"] = flags
-    if "flags" in found.origin:
-        found.origin["flags[]"] = found.origin["flags"]
-    if named := whole.flags(found):
+    one_packet = (ONE_PACKET,) if found.values.get("ops") else ()
+    found.values["flags[]"] = (*(flags if isinstance(flags, tuple) else ()), *one_packet)
+    for key in ("ops", "flags"):
+        if key in found.origin:
+            found.origin["flags[]"] = found.origin[key]
+    if named := whole.flags(found, service.protocol):
         keys.append(("flags", named))
     if stay := whole.persistence(found, service.protocol):
         keys.append(("persistence", stay))

@@ -24,7 +24,7 @@ ROWS = (
     Row(V, "schedflags", "flags", read=special.flags),
     Row(V, "persistent", "persistence", read=values.persistence),
     Row(V, "netmask", "persistence.netmask", read=values.netmask),
-    Row(V, "ops", why="a spec has no one-packet scheduling", differs=True),
+    Row(V, "ops", "ops", "becomes a flag; udp only", read=values.flag),
     Row(BOTH, "quiescent", "on_failure", read=values.flag),
     Row(BOTH, "fallback", "sorry_server", "gate, VIP's port", read=special.line),
     Row(BOTH, "fallback6", why=NO_SIX, differs=True),

@@ -14,7 +14,7 @@ from onearm.spec_load.fields import HIGHEST_PORT, HIGHEST_WEIGHT, unusable
 from onearm.spec_load.kinds import ENGINES
 from onearm.spec_load.kinds import LONGEST_S as LONGEST_PERSISTENCE_S
 from onearm.spec_load.probes import DOMAIN, LONGEST_DOMAIN, LONGEST_PATH, PATH
-from onearm.spec_load.services import SCHEDULERS
+from onearm.spec_load.services import ONE_PACKET, SCHEDULERS
 
 NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
@@ -131,6 +131,10 @@ def netmask(statement: Statement) -> int:
 def engine(statement: Statement) -> str:
     must(first(statement) in ENGINES, f"a spec has the engine {', '.join(ENGINES)} only")
     return first(statement)
+
+
+def one_packet(_: Statement) -> str:
+    return ONE_PACKET
 
 
 def scheduler_flag(statement: Statement) -> str:

@@ -41,6 +41,7 @@ SCHEDULERS: dict[str, tuple[str, ...]] = {  # and the flags that each knows
     "twos": (),
 }
 DEFAULT_SCHEDULER = "wlc"
+ONE_PACKET = "ops"  # a flag of the service, whatever its scheduler
 
 
 class Services:
@@ -76,7 +77,7 @@ class Services:
                 self.notes.add(node, f"a service has no {key}: write {right}")
         vip = self._vip(given["vip"]) if "vip" in given else None
         port = self.notes.take(given["port"], fields.port) if "port" in given else None
-        scheduler, flags = self._scheduler(given)
+        scheduler, flags = self._scheduler(given, port[1] if port else "udp")
         members = (
             self._members(given["real_servers"]) if "real_servers" in given else self._all(given)
         )
@@ -122,13 +123,13 @@ class Services:
             self.notes.add(node, text)
         self.lines.setdefault(key, line(node))
 
-    def _scheduler(self, given: Fields) -> tuple[str, tuple[str, ...]]:
+    def _scheduler(self, given: Fields, protocol: str) -> tuple[str, tuple[str, ...]]:
         scheduler = self.notes.optional(given, "scheduler", self._known, DEFAULT_SCHEDULER) or ""
         if "flags" not in given:
             return scheduler, ()
         node = given["flags"]
         nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
-        flags = [f for f in (self._flag(child, scheduler) for child in nodes) if f]
+        flags = [f for f in (self._flag(child, scheduler, protocol) for child in nodes) if f]
         if len(set(flags)) < len(flags):
             self.notes.add(node, "flags: one stands twice; write each once")
         return scheduler, tuple(sorted(set(flags)))
@@ -136,13 +137,22 @@ class Services:
     def _known(self, node: yaml.Node) -> str:
         return fields.one_of(node, "scheduler", SCHEDULERS, self.notes)
 
-    def _flag(self, node: yaml.Node, scheduler: str) -> str | None:
+    def _flag(self, node: yaml.Node, scheduler: str, protocol: str) -> str | None:
         flag = self.notes.take(node, lambda n: notes.text(n, "flag"))
+        if flag == ONE_PACKET:
+            return self._one_packet(node, protocol)
         allowed = SCHEDULERS.get(scheduler)
         if flag is None or allowed is None or flag in allowed:
             return flag
         knows = f"it knows {' and '.join(allowed)}" if allowed else "it knows none"
         self.notes.add(node, f"flag {shown(node)} is unknown to scheduler {scheduler}: {knows}")
+        return None
+
+    def _one_packet(self, node: yaml.Node, protocol: str) -> str | None:
+        if protocol == "udp":
+            return ONE_PACKET
+        text = f"flag ops schedules each packet anew, which suits udp alone, not {protocol}"
+        self.notes.add(node, f"{text}: leave it out")
         return None
 
     def _members(self, node: yaml.Node) -> tuple[Member, ...]:
