@@ -228,6 +228,10 @@ REFUSED = [  # text, line, fragments
     (in_service("real_servers: {server-2: {weight: !!int x}}"), 7, "weight is x"),
     (in_service("real_servers: {server-2: {weight: true}}"), 7, "weight is true"),
     (in_service(f"real_servers: {{server-2: {{weight: {'9' * 5000}}}}}"), 7, "0 to 65535"),
+    (in_service("real_servers: {server-2: {upper: 0}}"), 7, "upper 0", "1 to 999999"),
+    (in_service("real_servers: {server-2: {upper: 5, lower: 6}}"), 7, "lower 6 is greater than"),
+    (in_service("real_servers: {server-2: {lower: 6}}"), 7, "lower 6 goes with upper"),
+    (in_service("real_servers: {server-2: {upper: many, lower: 6}}"), 7, "upper is 'many'"),
     # the rest
     (GOOD + "name: a b", 9, "name 'a b'"),
     (GOOD + "name: ", 9, "name is nothing"),

@@ -189,6 +189,8 @@ def _destination(action: Action, _mark: Mark | None) -> list[Argv]:
     if action.after is None:
         return [["ipvsadm", "-d", *word]]
     how = [FORWARDING[resource.forwarding], "-w", str(resource.weight)]
+    if resource.upper:
+        how += ["-x", str(resource.upper), "-y", str(resource.lower)]
     return [["ipvsadm", "-a" if action.before is None else "-e", *word, *how]]
 
 

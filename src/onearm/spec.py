@@ -22,10 +22,14 @@ class Host:
 
 @dataclass(frozen=True)
 class Member:
-    """A real server behind a service."""
+    """A real server behind a service. With `upper` connections it gets no new ones, until fewer
+    than `lower` are left; 0: no such bound, or the kernel's own (three quarters of `upper`).
+    """
 
     host: str
     weight: int = 1
+    upper: int = 0
+    lower: int = 0
 
 
 @dataclass(frozen=True)

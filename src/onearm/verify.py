@@ -348,6 +348,8 @@ def _fits(case: Case, counts: Counter[str], shown: str) -> Judgement:
         return PASS, f"{shown}; no exact shares are promised with {hosts} in part"
     if schedule.sticks(case.service):
         return _sticky(case, shown)
+    if any(member.upper for member in case.service.members):
+        return PASS, f"{shown}; no exact shares are promised where real servers may be full"
     if schedule.exact(case.served):
         return _exact(case, counts, shown)
     return PASS, f"{shown}; {case.service.scheduler} promises no exact shares"

@@ -100,7 +100,14 @@ def _values(resource: Resource) -> str:
     if isinstance(resource, Service):
         flags = f" ({', '.join(resource.flags)})" if resource.flags else ""
         return f" {resource.scheduler}{flags}{_persistence(resource)}"
-    return f" weight {resource.weight}" if isinstance(resource, Destination) else ""
+    return _taken(resource) if isinstance(resource, Destination) else ""
+
+
+def _taken(destination: Destination) -> str:
+    """Say how much a destination takes."""
+    most = f", at most {destination.upper} connections" if destination.upper else ""
+    again = f", again with {destination.lower}" if destination.lower else ""
+    return f" weight {destination.weight}{most}{again}"
 
 
 def _persistence(service: Service) -> str:

@@ -104,6 +104,30 @@ def test_persistence_that_somebody_changed_is_found_and_put_right(lab):
         lab.onearm("destroy", spec, "--yes", code=0)
 
 
+def test_bounds_of_real_servers(lab):
+    text = services(
+        "port: 80/tcp, real_servers: {server-2: {weight: 3, upper: 100, lower: 80},"
+        " server-3: {upper: 9}}"
+    )
+    taken_there_and_back(
+        lab,
+        text,
+        [
+            "-A -t 203.0.113.2:80 -s wlc",
+            "-a -t 203.0.113.2:80 -r 203.0.113.4:80 -g -w 3 -x 100 -y 80",
+            "-a -t 203.0.113.2:80 -r 203.0.113.5:80 -g -w 1 -x 9 -y 0",
+        ],
+    )
+    spec = lab.spec(text)
+    lab.onearm("apply", spec, "--yes", code=0)
+    try:
+        lab.sh("server-1", "ipvsadm -e -t 203.0.113.2:80 -r 203.0.113.5:80 -g -w 1 -x 8")
+        plan = lab.onearm("plan", spec, code=0).out
+        assert "upper 8 -> 9" in plan
+    finally:
+        lab.onearm("destroy", spec, "--yes", code=0)
+
+
 def test_one_packet_scheduling_is_proved(lab):
     text = services(
         "port: 53/udp, scheduler: rr, flags: [ops]",

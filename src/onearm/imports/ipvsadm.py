@@ -122,4 +122,5 @@ def _server(found: Gathered, service_port: int) -> Server:
     method = str(found.values.get("forwarding", "direct"))
     must(method == "direct", f"{NOT_DIRECT.get(method)}: {ONLY_DIRECT}")
     must(port in {0, service_port}, PORTS.format(service_port))
-    return Server(values.address(address), int(str(found.values.get("weight", 1))))
+    weight = int(str(found.values.get("weight", 1)))
+    return Server(values.address(address), weight, *whole.bounds(found))

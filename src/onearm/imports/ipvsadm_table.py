@@ -48,7 +48,8 @@ ROWS = (
     Row("-a", "-r", "real_servers", "with the VIP's port", read=values.first),
     Row("-a", "-g -i -m", "forwarding", "-g only", read=method),
     Row("-a", "-w", "weight", read=values.weight),
-    Row("-a", "-x -y", why="a spec has no connection limits", differs=True),
+    Row("-a", "-x", "upper", read=values.bound),
+    Row("-a", "-y", "lower", read=values.bound),
     Row("-a", "--tun-type --tun-port", why="a spec has no tunnels yet"),
     Row("-a", "--tun-nocsum --tun-csum --tun-remcsum", why="a spec has no tunnels yet"),
 )

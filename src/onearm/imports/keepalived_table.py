@@ -49,7 +49,8 @@ ROWS = (
     Row(VS, "ip_family", why="a spec has IPv4 only, and no fwmark services"),
     Row(f"{VS} {RS}", "weight", "weight", read=values.weight),
     Row(VS, RS, "real_servers", "with the VIP's port", read=special.block),
-    Row(RS, "uthreshold lthreshold", why="a spec has no connection limits", differs=True),
+    Row(RS, "uthreshold", "upper", read=values.bound),
+    Row(RS, "lthreshold", "lower", read=values.bound),
     # What becomes of failures
     Row(f"{VS} {RS}", "inhibit_on_failure", "on_failure", "of all its servers", read=values.flag),
     Row(VS, "quorum", "quorum", "where all weights are equal", read=values.counted(1, 10**9)),

@@ -52,6 +52,15 @@ def persistence(found: Gathered, protocol: str) -> tuple[tuple[str, Value], ...]
     return () if seconds is None else tuple(pairs)
 
 
+def bounds(found: Gathered) -> tuple[int, int]:
+    """Give the bounds of a real server; a lower one that a spec cannot have is noted."""
+    upper, lower = (int(str(found.values.get(key, 0))) for key in ("upper", "lower"))
+    if lower > upper:
+        found.drop("lower", "it goes with an upper bound, which is not smaller")
+        lower = 0
+    return upper, lower
+
+
 def _named(flag: str, scheduler: str) -> str:
     """Give a flag's name, where it stands as a number."""
     return f"{scheduler}-{NUMBERED[flag]}" if flag in NUMBERED else flag

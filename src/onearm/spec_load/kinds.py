@@ -1,4 +1,4 @@
-"""What kind of service it is: how long clients stay with their real server."""
+"""What kind of service it is: how long clients stay, and how many a real server takes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from onearm.spec_load.notes import Complaints, Fields, Wrong, known, shown
 
 PERSISTENCE = ("timeout", "netmask", "engine")
 ENGINES = ("sip",)
+MOST = 999_999  # connections
 LONGEST_S = 31 * 24 * 3600  # as ipvsadm has it
 TIMEOUT = "write 300s, 5m or 1h; for none leave persistence out"
 
@@ -46,6 +47,18 @@ def read_persistence(
         text = f"engine {engine} reads SIP in datagrams, and the service's protocol is {protocol}"
         notes.add(found["engine"], f"{text}: leave it out, or make it a service of udp")
     return Persistence(seconds or 0, None if mask == host else mask, engine or "")
+
+
+def read_bounds(notes: Complaints, given: Fields) -> tuple[int, int]:
+    """Read with how many connections a real server gets no new ones, and with how few again."""
+    upper = notes.optional(given, "upper", lambda n: fields.whole(n, "upper", 1, MOST), 0) or 0
+    lower = notes.optional(given, "lower", lambda n: fields.whole(n, "lower", 1, MOST), 0) or 0
+    if lower and "upper" not in given:
+        notes.add(given["lower"], f"lower {lower} goes with upper: the bound that is reached first")
+    elif lower > upper > 0:
+        text = f"lower {lower} is greater than upper {upper}"
+        notes.add(given["lower"], f"{text}: write at most that, or leave lower out")
+    return upper, lower
 
 
 def _timeout(node: yaml.Node) -> int:

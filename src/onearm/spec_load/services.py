@@ -11,7 +11,7 @@ from onearm.spec import Host, Member, VirtualService
 from onearm.spec_load import fields, notes
 from onearm.spec_load.checks import Checks
 from onearm.spec_load.hosts import Hosts
-from onearm.spec_load.kinds import read_persistence
+from onearm.spec_load.kinds import read_bounds, read_persistence
 from onearm.spec_load.notes import NULL, SECTIONS, Complaints, Fields, entries, known, line, shown
 from onearm.spec_load.policy import POLICY, read_policy
 
@@ -19,7 +19,7 @@ SERVICE = (
     *("vip", "port", "scheduler", "flags", "persistence", "real_servers", "drain", "check"),
     *POLICY,
 )
-MEMBER = ("weight",)
+MEMBER = ("weight", "upper", "lower")
 MEMBER_HINTS = {
     "port": "a real server has no port of its own: in direct routing it is the VIP's port"
 }
@@ -56,7 +56,7 @@ class Services:
         self.names = dict.fromkeys(hosts.roles["real server"])
         self.everyone = tuple(Member(host.name) for host in servers)
         self.lines: dict[tuple[str, IPv4Address, int], int] = {}
-        self.members: dict[tuple[str, int], Member] = {}  # one value, however often it is used
+        self.members: dict[Member, Member] = {}  # one value, however often it is used
 
     def read(self, node: yaml.Node | None) -> tuple[VirtualService, ...]:
         if node is None:
@@ -180,12 +180,12 @@ class Services:
                 self.notes.add(node, text)
             seen[name] = line(node)
             self._check_member(name, node)
-        return [self._member(name, 1) for name in seen]
+        return [self._member(Member(name)) for name in seen]
 
     def _weighted(self, name: str, key: yaml.Node, value: yaml.Node) -> Member | None:
         self._check_member(name, key)
         if value.tag == NULL:
-            return self._member(name, 1)
+            return self._member(Member(name))
         if not isinstance(value, yaml.MappingNode):
             text = f"real server {shown(key)} is {shown(value)}: write {{weight: 3}} or nothing"
             self.notes.add(value, text)
@@ -193,12 +193,13 @@ class Services:
         what = f"real server {shown(key)} of a service"
         given = known(self.notes, value, what, MEMBER, MEMBER_HINTS) or {}
         weight = self.notes.optional(given, "weight", fields.weight, 1)
-        return None if weight is None else self._member(name, weight)
+        bounds = read_bounds(self.notes, given)
+        return None if weight is None else self._member(Member(name, weight, *bounds))
 
     def _check_member(self, name: str, node: yaml.Node) -> None:
         if self.names and name not in self.names:
             text = f"{shown(node)} is not in real_servers; {self.notes.meant(name, self.names)}"
             self.notes.add(node, text)
 
-    def _member(self, name: str, weight: int) -> Member:
-        return self.members.setdefault((name, weight), Member(name, weight))
+    def _member(self, member: Member) -> Member:
+        return self.members.setdefault(member, member)
