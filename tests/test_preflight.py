@@ -124,6 +124,9 @@ SANE = {
     },
     "our own services": marked("d", SERVICE)
     | {"d": replace(marked("d", SERVICE)["d"], services=(ServiceFact("tcp", VIP, 80, 0, "rr"),))},
+    "a service of the spec that somebody else made": change(
+        "d", services=(ServiceFact("tcp", VIP, 80, 0, "wlc"),)
+    ),
     "foreign services, sysctls ours already": change(
         "d", services=(FOREIGN,), marks=(Mark(Sysctl("net/ipv4/vs/conntrack", "0"), ("default",)),)
     ),

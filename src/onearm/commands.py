@@ -10,6 +10,7 @@ from typing import Any
 from onearm.cloud_facts import CloudFacts
 from onearm.commands_cloud import CLOUD_TYPED
 from onearm.model import (
+    IPV6,
     Action,
     AnnouncedVip,
     ArpSilence,
@@ -21,6 +22,7 @@ from onearm.model import (
     Service,
     SpecFile,
     Sysctl,
+    endpoint,
 )
 
 Argv = list[str]
@@ -142,18 +144,28 @@ def _address(action: Action, _mark: Mark | None) -> list[Argv]:
     resource = action.resource
     if not isinstance(resource, (HeldVip, AnnouncedVip)):
         return []
-    verb = "del" if action.after is None else "add"
-    change = ["ip", "address", verb, f"{resource.vip}/{resource.prefix_length}"]
-    found = [] if action.before == action.after else [[*change, "dev", resource.link]]
-    if action.after is not None and isinstance(resource, AnnouncedVip):
-        arping = ["arping", "-c", "5", "-I", resource.link, str(resource.vip)]
-        found += [[arping[0], "-U", *arping[1:]], [arping[0], "-A", *arping[1:]]]
+    built = action.after is not None
+    change = ["address", "add" if built else "del", f"{resource.vip}/{resource.prefix_length}"]
+    change += ["dev", resource.link]
+    if resource.vip.version == IPV6:
+        # no wait for duplicates, and never a source that is chosen for the host's own connections
+        change = ["-6", *change, *(("nodad", "preferred_lft", "0") if built else ())]
+    found = [] if action.before == action.after else [["ip", *change]]
+    if built and isinstance(resource, AnnouncedVip):
+        found += _announcement(resource)
     return found
 
 
+def _announcement(vip: AnnouncedVip) -> list[Argv]:
+    if vip.vip.version == IPV6:
+        return [["ndptool", "-t", "na", "-U", "-i", vip.link, "-T", str(vip.vip), "send"]]
+    arping = ["arping", "-c", "5", "-I", vip.link, str(vip.vip)]
+    return [[arping[0], "-U", *arping[1:]], [arping[0], "-A", *arping[1:]]]
+
+
 def _service_word(resource: Service | Destination) -> list[str]:
-    vip = f"[{resource.vip}]" if resource.vip.version == 6 else str(resource.vip)  # noqa: PLR2004
-    return ["-t" if resource.protocol == "tcp" else "-u", f"{vip}:{resource.port}"]
+    word = endpoint(resource.vip, resource.port)
+    return ["-t" if resource.protocol == "tcp" else "-u", word]
 
 
 def _service(action: Action, _mark: Mark | None) -> list[Argv]:
@@ -185,7 +197,7 @@ def _destination(action: Action, _mark: Mark | None) -> list[Argv]:
     resource = action.resource
     if not isinstance(resource, Destination) or action.before == action.after:
         return []
-    word = [*_service_word(resource), "-r", f"{resource.server}:{resource.port}"]
+    word = [*_service_word(resource), "-r", endpoint(resource.server, resource.port)]
     if action.after is None:
         return [["ipvsadm", "-d", *word]]
     how = [FORWARDING[resource.forwarding], "-w", str(resource.weight)]

@@ -11,11 +11,13 @@ from onearm.case import Case
 from onearm.desire import director_link
 from onearm.evidence import Evidence
 from onearm.flows import Names, Way
-from onearm.model import Address, Network
+from onearm.model import IPV4, IPV6, Address, Network, endpoint
 from onearm.preflight import vips_of
 from onearm.resting import words
 from onearm.spec import Spec, VirtualService
 
+TALK = {IPV4: "ARP", IPV6: "neighbour discovery"}
+OWNER = {IPV4: "arp.single_mac", IPV6: "nd.single_mac"}  # by the family of the VIP
 PASS, FAIL, UNPROVED = "pass", "fail", "unproved"
 
 
@@ -41,13 +43,13 @@ def judge(spec: Spec, evidence: Evidence) -> list[Property]:
 
 def about(service: VirtualService) -> str:
     """Name a service as its VIP, port and protocol."""
-    return f"{service.vip}:{service.port}/{service.protocol}"
+    return f"{endpoint(service.vip, service.port)}/{service.protocol}"
 
 
 def _single_mac(spec: Spec, evidence: Evidence, names: Names, vip: Address) -> Property:
     status, text = _owner(spec, evidence, names, vip)
     asked = ", ".join(sorted(evidence.answers.get(vip, {}))) or "nowhere"
-    return Property("arp.single_mac", str(vip), status, f"{text}; asked from {asked}")
+    return Property(OWNER[vip.version], str(vip), status, f"{text}; asked from {asked}")
 
 
 def _owner(spec: Spec, evidence: Evidence, names: Names, vip: Address) -> tuple[str, str]:
@@ -65,7 +67,8 @@ def _owner(spec: Spec, evidence: Evidence, names: Names, vip: Address) -> tuple[
     unknown = set() if expected else {m for m in speakers if m not in names.by_mac}
     wrong = sorted(speakers - expected - unknown) + sorted(unknown)[1:]
     if wrong:
-        how = "answers for the VIP" if macs & set(wrong) else "speaks in ARP in the VIP's name"
+        said = f"speaks in {TALK[vip.version]} in the VIP's name"
+        how = "answers for the VIP" if macs & set(wrong) else said
         return FAIL, f"{', '.join(map(names.name, wrong))} {how}"
     if not expected:
         return UNPROVED, f"{', '.join(sorted(directors))} could not be asked which MAC is its own"
@@ -77,12 +80,12 @@ def _owner(spec: Spec, evidence: Evidence, names: Names, vip: Address) -> tuple[
 
 
 def _senders(evidence: Evidence, vip: Address) -> set[str]:
-    """List the MACs that claimed the VIP as the sender of an ARP packet while we looked."""
+    """List the MACs that said while we looked that the VIP is theirs."""
     return {
-        frame.claimed_mac or frame.source_mac
+        frame.claimed_mac
         for frames in evidence.frames.values()
         for frame in frames
-        if frame.kind.startswith("arp") and frame.source == str(vip)
+        if frame.claims and frame.source == str(vip)
     }
 
 
@@ -208,7 +211,7 @@ def _destination_fault(case: Case, host: str) -> str:
     if refused:
         return (
             f"{host} reset {len(refused)} of {len(handed)}: nothing listens there on"
-            f" {case.service.vip}:{case.service.port}"
+            f" {endpoint(case.service.vip, case.service.port)}"
         )
     return _silent(case, host, handed)
 

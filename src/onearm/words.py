@@ -22,6 +22,7 @@ from onearm.model import (
     SpecFile,
     Sysctl,
 )
+from onearm.model import endpoint as with_port
 from onearm.words_cloud import CLOUD_NAMES, cloud_reason
 
 SIGNS = {"create": "+", "update": "~", "delete": "-", "keep": "="}
@@ -121,8 +122,7 @@ def _persistence(service: Service) -> str:
 
 def endpoint(resource: Service | Destination) -> str:
     """Write VIP, port and protocol of a service."""
-    vip = f"[{resource.vip}]" if resource.vip.version == 6 else str(resource.vip)  # noqa: PLR2004
-    return f"{vip}:{resource.port}/{resource.protocol}"
+    return f"{with_port(resource.vip, resource.port)}/{resource.protocol}"
 
 
 def _silence(silence: ArpSilence) -> str:

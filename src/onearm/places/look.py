@@ -18,9 +18,11 @@ from onearm.ledger import Ledger
 from onearm.model import Address, Service
 from onearm.places.director import METHODS, NUMBERS, persistence
 
+CONF6 = ("disable_ipv6",)
 CONF = ("arp_ignore", "arp_announce", "rp_filter", "accept_local", "forwarding")
 PLAIN = (
     "net/ipv4/ip_forward",
+    "net/ipv6/conf/all/forwarding",
     "net/ipv4/vs/conntrack",
     "net/ipv4/vs/expire_nodest_conn",
     "net/ipv4/vs/expire_quiescent_template",
@@ -71,7 +73,7 @@ def _look(question: Question) -> HostFacts:
             routes=tuple(links.routes()),
             neighbours=tuple(links.neighbours()),
             paths=paths,
-            sysctls=sysctls(CONF, PLAIN),
+            sysctls=sysctls(CONF, PLAIN, CONF6),
             services=services() if _has_table(question, lacks, served=served) else (),
             claims=tuple(_claims(links, question)),
             arp_drops=tuple(output_drops(question.drops)) if question.drops else (),
@@ -100,7 +102,9 @@ def _lacks(question: Question, links: Iterable[LinkFact]) -> dict[str, str]:
     return {feature: reason for feature, reason in reasons.items() if reason}
 
 
-def sysctls(conf: Iterable[str], plain_names: Iterable[str]) -> dict[str, str]:
+def sysctls(
+    conf: Iterable[str], plain_names: Iterable[str], conf6: Iterable[str] = ()
+) -> dict[str, str]:
     """Read values of every link, and plain ones; those that this kernel lacks are left out.
 
     Words of one value are apart by a space: the kernel's tab would not come through the wire.
@@ -109,6 +113,9 @@ def sysctls(conf: Iterable[str], plain_names: Iterable[str]) -> dict[str, str]:
     for parameter in conf:
         for link, value in sysctl.read_conf(parameter).items():
             found[f"net/ipv4/conf/{link}/{parameter}"] = value
+    for parameter in conf6:
+        for link, value in sysctl.read_conf(parameter, family="ipv6").items():
+            found[f"net/ipv6/conf/{link}/{parameter}"] = value
     plain = {name: sysctl.read(name) for name in plain_names}
     plain_found = {n: " ".join(v.split()) for n, v in plain.items() if v is not None}
     return {**found, **plain_found}
@@ -151,7 +158,7 @@ def _destination(found: IpvsDestination) -> DestinationFact:
 
 
 def _claims(links: Links, question: Question) -> Iterable[ClaimFact]:
-    """Ask in ARP who has each VIP that this host does not hold itself (RFC 5227 probe)."""
+    """Ask who has each VIP that this host does not hold itself, in nobody's name."""
     held = {fact.address for fact in links.addresses()}
     asked = [vip for vip in question.probe if vip not in held]
     link = _probe_link(links, question.near) if asked else None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address
 
 import yaml
 
+from onearm.model import Address
 from onearm.spec import Host, Member, VirtualService
 from onearm.spec_load import fields, notes
 from onearm.spec_load.checks import Checks
@@ -54,8 +54,9 @@ class Services:
         self.checks = checks
         self.hosts = hosts
         self.names = dict.fromkeys(hosts.roles["real server"])
+        self.versions = {host.name: {a.version for a in host.addresses} for host in servers}
         self.everyone = tuple(Member(host.name) for host in servers)
-        self.lines: dict[tuple[str, IPv4Address, int], int] = {}
+        self.lines: dict[tuple[str, Address, int], int] = {}
         self.members: dict[Member, Member] = {}  # one value, however often it is used
 
     def read(self, node: yaml.Node | None) -> tuple[VirtualService, ...]:
@@ -88,7 +89,7 @@ class Services:
         if vip is None or port is None:
             return None
         self._claim(node, port[1], vip, port[0])
-        return VirtualService(
+        made = VirtualService(
             vip,
             *port,
             scheduler,
@@ -101,13 +102,28 @@ class Services:
             persistence_mask=kept.mask,
             engine=kept.engine,
         )
+        self._one_family(node, made)
+        return made
+
+    def _one_family(self, node: yaml.Node, service: VirtualService) -> None:
+        """Complain of real servers without an address of the VIP's family."""
+        version = service.vip.version
+        known = ((host, self.versions.get(host, {version})) for host in service.hosts)
+        lacking = [host for host, versions in known if version not in versions]
+        if lacking:
+            text = (
+                f"vip {service.vip} is IPv{version}, and {', '.join(map(repr, lacking))} has no"
+                f" IPv{version} address: write {{address: IPV4, address6: IPV6}} there, or choose"
+                " its real servers with real_servers"
+            )
+            self.notes.add(node, text)
 
     def _all(self, given: Fields) -> tuple[Member, ...]:
         """Let every real server serve, but the one that waits for the others' failure."""
         sorry = getattr(given.get("sorry_server"), "value", None)
         return tuple(member for member in self.everyone if member.host != sorry)
 
-    def _vip(self, node: yaml.Node) -> IPv4Address | None:
+    def _vip(self, node: yaml.Node) -> Address | None:
         vip = self.notes.take(node, lambda n: fields.address(n, "vip"))
         if vip in self.hosts.addresses:
             owner, at = self.hosts.addresses[vip]
@@ -115,7 +131,7 @@ class Services:
             self.notes.add(node, text)
         return vip
 
-    def _claim(self, node: yaml.Node, protocol: str, vip: IPv4Address, port: int) -> None:
+    def _claim(self, node: yaml.Node, protocol: str, vip: Address, port: int) -> None:
         key = (protocol, vip, port)
         if key in self.lines:
             first = self.lines[key]
