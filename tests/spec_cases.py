@@ -269,6 +269,12 @@ REFUSED = [  # text, line, fragments
     (GOOD + "reach: {default: [ssh]}", 9, "reach is a list"),
     (GOOD + "reach: {server-1: {a: b}}", 9, "reach is a map"),
     (GOOD + "reach: {a b: ssh}", 9, "host name 'a b'"),
+    (GOOD + "timeouts: 900s", 9, "timeouts is '900s'", "a map"),
+    (GOOD + "timeouts: {}", 9, "timeouts is empty: write {tcp: 900s}"),
+    (GOOD + "timeouts: {tcp: 900}", 9, "timeout tcp 900 has no unit"),
+    (GOOD + "timeouts: {tcp: 0s}", 9, "timeout tcp '0s'", "leave it out"),
+    (GOOD + "timeouts: {udp: 745h}", 9, "longer than 744h"),
+    (GOOD + "timeouts: {tcpfin: 2m}", 9, "did you mean 'tcp_fin'?"),
     # the cloud
     (cloud("netwerk: n"), 9, "unknown key 'netwerk' in openstack; did you mean 'network'?"),
     (GOOD + "openstack: lab", 9, "openstack is 'lab'"),

@@ -22,10 +22,12 @@ from onearm.model import (
     Service,
     SpecFile,
     Sysctl,
+    Timeout,
     endpoint,
 )
 
 Argv = list[str]
+IDLE = ("tcp", "tcp_fin", "udp")  # in the order of ipvsadm --set
 FORWARDING = {"direct": "-g", "tunnel": "-i", "masq": "-m"}
 
 
@@ -67,6 +69,20 @@ def _sysctl(action: Action, mark: Mark | None) -> list[Argv]:
     if action.after is not None:
         return [_set(resource.name, resource.value)]
     return [_set(resource.name, value) for value in (mark.was or {}).values()] if mark else []
+
+
+def _timeout(action: Action, mark: Mark | None) -> list[Argv]:
+    resource = action.resource
+    if not isinstance(resource, Timeout) or action.before == action.after:
+        return []
+    if action.after is None:
+        return [_idle(resource.name, value) for value in (mark.was or {}).values()] if mark else []
+    return [_idle(resource.name, str(resource.seconds))]
+
+
+def _idle(name: str, seconds: str) -> Argv:
+    """Set one of the three: 0 leaves the others as they are."""
+    return ["ipvsadm", "--set", *(seconds if name == one else "0" for one in IDLE)]
 
 
 def _link(action: Action, _mark: Mark | None) -> list[Argv]:
@@ -230,6 +246,7 @@ def _spec_file(action: Action, _mark: Mark | None) -> list[Argv]:
 
 _TYPED: dict[type, Callable[[Action, Any], list[Argv]]] = {
     Sysctl: _sysctl,
+    Timeout: _timeout,
     Link: _link,
     ArpSilence: _silence,
     HeldVip: _address,

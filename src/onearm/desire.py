@@ -26,6 +26,7 @@ from onearm.model import (
     Service,
     SpecFile,
     Sysctl,
+    Timeout,
     World,
     state,
 )
@@ -196,6 +197,7 @@ def _director(
         return
     if not unshared(spec, host):
         yield from _sysctls(host)
+        yield from (Timeout(name, seconds) for name, seconds in spec.timeouts)
     yield from services
     yield from sorted(destinations, key=lambda destination: int(destination.server))
     link = director_link(spec, host)

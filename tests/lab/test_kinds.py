@@ -109,21 +109,16 @@ def test_bounds_of_real_servers(lab):
         "port: 80/tcp, real_servers: {server-2: {weight: 3, upper: 100, lower: 80},"
         " server-3: {upper: 9}}"
     )
-    taken_there_and_back(
-        lab,
-        text,
-        [
-            "-A -t 203.0.113.2:80 -s wlc",
-            "-a -t 203.0.113.2:80 -r 203.0.113.4:80 -g -w 3 -x 100 -y 80",
-            "-a -t 203.0.113.2:80 -r 203.0.113.5:80 -g -w 1 -x 9 -y 0",
-        ],
-    )
     spec = lab.spec(text)
     lab.onearm("apply", spec, "--yes", code=0)
     try:
+        # ipvsadm -S leaves them out; columns: server, upper, lower, active, inactive
+        shown = lab.on("server-1", "ipvsadm", "-Ln", "--thresholds")
+        rows = [line.split()[1:4] for line in shown.splitlines() if "->" in line][1:]
+        assert sorted(rows) == [["203.0.113.4:80", "100", "80"], ["203.0.113.5:80", "9", "0"]]
+        assert not lab.onearm("plan", spec, "--json", code=0).json()["actions"]
         lab.sh("server-1", "ipvsadm -e -t 203.0.113.2:80 -r 203.0.113.5:80 -g -w 1 -x 8")
-        plan = lab.onearm("plan", spec, code=0).out
-        assert "upper 8 -> 9" in plan
+        assert "upper 8 -> 9" in lab.onearm("plan", spec, code=0).out
     finally:
         lab.onearm("destroy", spec, "--yes", code=0)
 
@@ -191,3 +186,30 @@ def test_persistent_clients_stay_and_may_go_elsewhere_after_the_timeout(lab):
     finally:
         lab.sh("server-1", "ipvsadm --set 900 120 300")
         lab.onearm("destroy", spec, "--yes", code=0)
+
+
+def timeouts(lab):
+    """The three timeouts, in the order of ipvsadm."""
+    return lab.on("server-1", "ipvsadm", "-L", "--timeout").split(":")[1].split()
+
+
+def test_timeouts_are_set_healed_and_put_back(lab):
+    lab.sh("server-1", "modprobe ip_vs; ipvsadm --set 800 110 290")
+    text = services("port: 80/tcp, scheduler: rr") + "timeouts: {tcp: 15m, udp: 60s}\n"
+    spec = lab.spec(text)
+    typed = lab.onearm("plan", spec, "--commands", code=0).out
+    assert "ipvsadm --set 900 0 0" in typed and "ipvsadm --set 0 0 60" in typed
+    lab.onearm("apply", spec, "--yes", code=0)
+    try:
+        assert timeouts(lab) == ["900", "110", "60"]
+        lab.sh("server-1", "ipvsadm --set 901 111 0")
+        assert "IPVS timeout tcp: seconds 901 -> 900" in lab.onearm("plan", spec, code=0).out
+        lab.onearm("apply", spec, "--yes", code=0)
+        assert timeouts(lab) == ["900", "111", "60"]
+        lab.onearm("apply", lab.spec(text.replace(", udp: 60s", "")), "--yes", code=0)
+        assert timeouts(lab) == ["900", "111", "290"]
+    finally:
+        lab.onearm("destroy", spec, "--yes", code=0)
+        left = timeouts(lab)
+        lab.sh("server-1", "ipvsadm --set 900 120 300")
+    assert left == ["800", "111", "290"]

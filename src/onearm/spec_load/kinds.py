@@ -1,4 +1,4 @@
-"""What kind of service it is: how long clients stay, and how many a real server takes."""
+"""What kind of service it is: how long clients stay, how many a real server takes, timeouts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ PERSISTENCE = ("timeout", "netmask", "engine")
 ENGINES = ("sip",)
 MOST = 999_999  # connections
 LONGEST_S = 31 * 24 * 3600  # as ipvsadm has it
+TIMEOUTS = ("tcp", "tcp_fin", "udp")
+IDLE = "write 900s, 15m or 1h; to leave the kernel's own, leave it out"
 TIMEOUT = "write 300s, 5m or 1h; for none leave persistence out"
 
 
@@ -61,10 +63,27 @@ def read_bounds(notes: Complaints, given: Fields) -> tuple[int, int]:
     return upper, lower
 
 
+def read_timeouts(notes: Complaints, top: Fields) -> tuple[tuple[str, int], ...]:
+    """Read how long idle connections are kept, as far as it is said."""
+    if "timeouts" not in top:
+        return ()
+    given = known(notes, top["timeouts"], "timeouts", TIMEOUTS)
+    if given == {}:
+        notes.add(top["timeouts"], "timeouts is empty: write {tcp: 900s}, or leave it out")
+    made = [(name, _idle(notes, name, node)) for name, node in (given or {}).items()]
+    return tuple(sorted((name, seconds) for name, seconds in made if seconds))
+
+
+def _idle(notes: Complaints, name: str, node: yaml.Node) -> int:
+    return notes.take(node, lambda n: _seconds(n, f"timeout {name}", IDLE)) or 0
+
+
 def _timeout(node: yaml.Node) -> int:
-    seconds = fields.duration(
-        node, "persistence", TIMEOUT, "is longer than 744h, the longest", LONGEST_S
-    )
+    return _seconds(node, "persistence", TIMEOUT)
+
+
+def _seconds(node: yaml.Node, what: str, right: str) -> int:
+    seconds = fields.duration(node, what, right, "is longer than 744h, the longest", LONGEST_S)
     if not seconds:
-        raise Wrong(f"persistence {shown(node)}: {TIMEOUT}")
+        raise Wrong(f"{what} {shown(node)}: {right}")
     return int(seconds)
