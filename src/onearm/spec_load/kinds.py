@@ -68,7 +68,7 @@ def read_timeouts(notes: Complaints, top: Fields) -> tuple[tuple[str, int], ...]
     if "timeouts" not in top:
         return ()
     given = known(notes, top["timeouts"], "timeouts", TIMEOUTS)
-    if given == {}:
+    if given is not None and not top["timeouts"].value:
         notes.add(top["timeouts"], "timeouts is empty: write {tcp: 900s}, or leave it out")
     made = [(name, _idle(notes, name, node)) for name, node in (given or {}).items()]
     return tuple(sorted((name, seconds) for name, seconds in made if seconds))
