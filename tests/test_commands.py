@@ -54,6 +54,11 @@ CASES = [
         replace(SIX, flags=(), persistence_s=300, persistence_mask=64),
         ["ipvsadm -A -u '[2001:db8::2]:53' -s mh -p 300 -M 64"],
     ),
+    (
+        None,
+        replace(SERVICE, protocol="sctp", port=3868),
+        ["ipvsadm -A --sctp-service 203.0.113.2:3868 -s rr"],
+    ),
     (None, Timeout("tcp_fin", 60), ["ipvsadm --set 0 60 0"]),
     (None, DEST, ["ipvsadm -a -t 203.0.113.2:80 -r 203.0.113.4:80 -g -w 1"]),
     (

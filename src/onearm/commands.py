@@ -27,6 +27,7 @@ from onearm.model import (
 )
 
 Argv = list[str]
+OPTION = {"tcp": "-t", "udp": "-u", "sctp": "--sctp-service"}
 IDLE = ("tcp", "tcp_fin", "udp")  # in the order of ipvsadm --set
 FORWARDING = {"direct": "-g", "tunnel": "-i", "masq": "-m"}
 
@@ -181,7 +182,7 @@ def _announcement(vip: AnnouncedVip) -> list[Argv]:
 
 def _service_word(resource: Service | Destination) -> list[str]:
     word = endpoint(resource.vip, resource.port)
-    return ["-t" if resource.protocol == "tcp" else "-u", word]
+    return [OPTION[resource.protocol], word]
 
 
 def _service(action: Action, _mark: Mark | None) -> list[Argv]:

@@ -130,6 +130,7 @@ class Service:
         return (self.protocol, self.vip, self.port)
 
 
+STREAMS = ("tcp", "sctp")  # protocols whose connections have a beginning and an end
 PROBE_PORTS = range(16384, 32768)  # the source ports of checks: below the usual ephemeral ones
 
 

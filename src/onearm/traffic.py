@@ -15,6 +15,7 @@ READ_LIMIT = 65536  # bytes of a reply that are kept: it comes from somebody els
 COUNT_LIMIT = 1 << 20  # bytes of a reply that are read at all
 AT_ONCE = 64
 PORTS_TRIED = 8
+OTHERS = {"sctp": socket.IPPROTO_SCTP}  # protocols that a kind of socket does not tell
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,12 @@ class _Connection:
     """One socket on its way through connect, request and reply."""
 
     def __init__(self, errand: Errand, source: Address) -> None:
-        kind = socket.SOCK_STREAM if errand.protocol == "tcp" else socket.SOCK_DGRAM
+        kind = socket.SOCK_DGRAM if errand.protocol == "udp" else socket.SOCK_STREAM
         family = socket.AF_INET if source.version == 4 else socket.AF_INET6  # noqa: PLR2004
         self.errand, self.connected, self.reply = errand, False, b""
-        self.socket = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+        self.socket = socket.socket(
+            family, kind | socket.SOCK_NONBLOCK, OTHERS.get(errand.protocol, 0)
+        )
         self.attempt = Attempt(source, 0, "timeout")
 
     def open(self, used: set[int]) -> bool:
@@ -71,7 +74,7 @@ class _Connection:
         self.attempt = replace(self.attempt, source_port=self.socket.getsockname()[1])
         if code not in (0, errno.EINPROGRESS):
             return self._end(_result(OSError(code, "")), _words(code))
-        if self.errand.protocol != "tcp":
+        if self.errand.protocol == "udp":
             return self._ask("sent")
         return True
 
@@ -86,7 +89,7 @@ class _Connection:
             if self.socket.getsockname()[1] not in used:
                 break
             held.append(self.socket)
-            self.socket = socket.socket(self.socket.family, self.socket.type)
+            self.socket = socket.socket(self.socket.family, self.socket.type, self.socket.proto)
             self.socket.settimeout(0)
         else:
             self.socket.bind((str(self.attempt.source), 0))
@@ -99,7 +102,7 @@ class _Connection:
         code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             return self._end(_result(OSError(code, "")), _words(code))
-        if not self.connected and self.errand.protocol == "tcp":
+        if not self.connected and self.errand.protocol != "udp":
             return self._ask("connected")
         return self._read()
 
@@ -108,7 +111,7 @@ class _Connection:
         self.attempt = replace(self.attempt, result=result)
         request = bytes.fromhex(self.errand.request_hex)
         request = request.replace(b"{client}", str(self.attempt.source).encode())
-        if not request and self.errand.protocol == "tcp":
+        if not request and self.errand.protocol != "udp":
             return False
         try:
             self.socket.send(request)
@@ -124,7 +127,7 @@ class _Connection:
         except OSError as error:
             return self._end(_result(error), error.strerror or str(error))
         self.reply += data[: READ_LIMIT - len(self.reply)]
-        stream = self.errand.protocol == "tcp"
+        stream = self.errand.protocol != "udp"
         if data:
             received = self.attempt.received + len(data)
             self.attempt = replace(self.attempt, result="answered", received=received)

@@ -1,6 +1,7 @@
 """Kinds of service as the kernel has them: what a spec says is what ipvsadm -Sn prints."""
 
 import pytest
+from labs import RESPONDER, RESPONDER_ENDS, RESPONDER_STARTS
 from proofs import FAIL, PASS, proving
 from runs import wait_for
 
@@ -213,3 +214,30 @@ def test_timeouts_are_set_healed_and_put_back(lab):
         left = timeouts(lab)
         lab.sh("server-1", "ipvsadm --set 900 120 300")
     assert left == ["800", "111", "290"]
+
+
+def test_sctp_is_proved_and_so_is_what_breaks_it(lab):
+    spec = lab.spec(services("port: 3868/sctp, scheduler: rr"))
+    servers = ("server-2", "server-3")
+    lab.onearm("apply", spec, "--yes", code=0)
+    try:
+        made = [line.strip() for line in table(lab)]
+        assert "-A --sctp-service 203.0.113.2:3868 -s rr" in made, made
+        for host in servers:
+            lab.sh(host, f"modprobe sctp; {RESPONDER} --bind 203.0.113.2")
+        found = lab.onearm("verify", spec, "--cold", "--strict", "--json", code=0).json()
+        shares = [p["evidence"] for p in found["properties"] if p["id"] == RULES[3]]
+        assert shares[0].endswith("exactly as rr promises")
+        with proving(lab, spec) as prove:
+            lab.sh("server-3", RESPONDER_ENDS)
+            broken = prove(clients=["client"])
+            lab.sh("server-3", RESPONDER_STARTS)
+            assert broken.ids(FAIL) == {RULES[0]}, str(broken)
+            assert "server-3 reset" in broken.text(RULES[0])
+            broken = prove(clients=["client"])
+            assert "server-3 got" in broken.text(RULES[0]), str(broken)
+            assert "must bind it" in broken.text(RULES[0])
+    finally:
+        for host in servers:
+            lab.sh(host, RESPONDER)
+        lab.onearm("destroy", spec, "--yes", code=0)

@@ -43,7 +43,11 @@ from onearm.places import address, check_marks, timeouts
 from onearm.places.bodies import bodies
 
 KINDS = (Sysctl, Timeout, Service, CheckMark, Destination, AnnouncedVip)
-PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
+PROTOCOLS = {
+    "tcp": socket.IPPROTO_TCP,
+    "udp": socket.IPPROTO_UDP,
+    "sctp": socket.IPPROTO_SCTP,
+}
 NUMBERS = {number: name for name, number in PROTOCOLS.items()}
 FORWARDING = {"direct": DIRECT, "tunnel": TUNNEL, "masq": MASQ, "local": LOCAL}
 METHODS = {number: name for name, number in FORWARDING.items()}
