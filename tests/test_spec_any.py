@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from onearm import spec, spec_load
 from onearm.errors import SpecError
-from onearm.spec_load import checks, cloud, fields, hosts, policy, probes, services
+from onearm.spec_load import checks, cloud, fields, hosts, kinds, policy, probes, services
 from spec_cases import GOOD, HOSTS, complaints
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs/reference/spec.schema.json").read_text())
@@ -174,7 +174,11 @@ def specs(draw):
         allowed = services.SCHEDULERS[scheduler]
         flags = draw(st.sets(st.sampled_from(allowed))) if allowed else set()
         members = draw(st.lists(st.sampled_from(real), min_size=1, unique=True))
-        weighed = tuple(spec.Member(m, draw(st.integers(0, 65535))) for m in members)
+        if protocol == "udp" and draw(st.booleans()):
+            flags = {*flags, services.ONE_PACKET}
+        weighed = tuple(
+            spec.Member(m, draw(st.integers(0, 65535)), *draw(bounds())) for m in members
+        )
         drain = draw(st.integers(0, 86400))
         made.append(
             spec.VirtualService(
@@ -187,6 +191,7 @@ def specs(draw):
                 drain,
                 draw(checked(port, protocol)),
                 draw(policies_of(scheduler, weighed, real)),
+                **draw(staying(protocol)),
             )
         )
     return spec.Spec(
@@ -202,7 +207,33 @@ def specs(draw):
         openstack=draw(st.none() | clouds(names)),
         resync_s=draw(st.integers(1, 3600)),
         isolate=draw(st.booleans()),
+        timeouts=tuple(
+            (name, draw(st.integers(1, kinds.LONGEST_S)))
+            for name in kinds.TIMEOUTS
+            if draw(st.booleans())
+        ),
     )
+
+
+@st.composite
+def bounds(draw):
+    """Draw how many connections a real server takes."""
+    upper = draw(st.just(0) | st.integers(1, kinds.MOST))
+    return upper, draw(st.integers(0, upper))
+
+
+@st.composite
+def staying(draw, protocol):
+    """Draw how long clients stay."""
+    seconds = draw(st.just(0) | st.integers(1, kinds.LONGEST_S))
+    if not seconds:
+        return {}
+    engines = ["", *(kinds.ENGINES if protocol == "udp" else ())]
+    return {
+        "persistence_s": seconds,
+        "persistence_mask": draw(st.none() | st.integers(1, 31)),
+        "engine": draw(st.sampled_from(engines)),
+    }
 
 
 @st.composite
@@ -281,6 +312,8 @@ def clouds(hosts):
 
 def written(value):
     part = {"openstack": written_cloud(value.openstack)} if value.openstack else {}
+    if value.timeouts:
+        part["timeouts"] = {name: f"{seconds}s" for name, seconds in value.timeouts}
     return part | {
         "resync": f"{value.resync_s:.0f}s",
         "isolate": value.isolate,
@@ -296,7 +329,8 @@ def written(value):
                 "port": f"{one.port}/{one.protocol}",
                 "scheduler": one.scheduler,
                 "flags": list(one.flags),
-                "real_servers": {m.host: {"weight": m.weight} for m in one.members},
+                "real_servers": {m.host: written_member(m) for m in one.members},
+                **written_persistence(one),
                 "drain": f"{one.drain_s}s",
                 "check": written_check(one.check) if one.check else "none",
                 **written_policy(one.policy),
@@ -311,6 +345,19 @@ def written(value):
         },
         "shared_director": value.shared_director,
     }
+
+
+def written_member(member):
+    said = {"weight": member.weight, "upper": member.upper, "lower": member.lower}
+    return {key: value for key, value in said.items() if value or key == "weight"}
+
+
+def written_persistence(one):
+    if not one.persistence_s:
+        return {}
+    said = {"netmask": one.persistence_mask, "engine": one.engine or None}
+    said = {key: value for key, value in said.items() if value is not None}
+    return {"persistence": {"timeout": f"{one.persistence_s}s", **said}}
 
 
 def written_cloud(part):

@@ -15,12 +15,14 @@ from onearm.model import (
     Mark,
     Service,
     Sysctl,
+    Timeout,
 )
 from onearm.words import describe, reason
 from worlds import VIP
 
 THINGS = [
     Sysctl("net/ipv4/vs/conntrack", "0"),
+    Timeout("tcp", 900),
     Link("eth-vip"),
     ArpSilence("eth0"),
     ArpSilence("eth0", "nft", VIP, VIP, mute=False),

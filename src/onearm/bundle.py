@@ -39,6 +39,7 @@ MODULES = (
     "places/real_server.py",
     "places/spec_file.py",
     "places/table.py",
+    "places/timeouts.py",
     "serve/__init__.py",
     "serve/client.py",
 )

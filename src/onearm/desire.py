@@ -27,12 +27,13 @@ from onearm.model import (
     Service,
     SpecFile,
     Sysctl,
+    Timeout,
     World,
     state,
 )
 from onearm.rotation import Rotation, Scene, decide, drains_in
 from onearm.silence import silences
-from onearm.spec import Host, Spec, portable_text, servers_of
+from onearm.spec import Host, Member, Spec, portable_text, servers_of
 
 # Per network namespace, docs.kernel.org/networking/ipvs-sysctl.html. conntrack=1 costs a conntrack
 # entry that never sees the reply, so that firewalls call every later packet INVALID; without
@@ -139,20 +140,24 @@ def _pairs(spec: Spec, place: str, watch: Watch) -> Pairs:
         near = servers[service.vip.version]
         made = service_resource(service)
         decision = watch.rotation.decisions[made.key]
+        members = {member.host: member for member in service.members}
         for host, verdict in decision.verdicts.items():
             if verdict.weight is not None:
-                found.append((made, _destination(made, host, near[host], verdict.weight)))
+                member = replace(members.get(host, Member(host)), weight=verdict.weight)
+                found.append((made, _destination(made, member, near[host])))
     return found
 
 
-def _destination(service: Service, host: str, server: Address, weight: int) -> Destination:
+def _destination(service: Service, member: Member, server: Address) -> Destination:
     return Destination(
         protocol=service.protocol,
         vip=service.vip,
         port=service.port,
         server=server,
-        weight=weight,
-        host=host,
+        weight=member.weight,
+        upper=member.upper,
+        lower=member.lower,
+        host=member.host,
     )
 
 
@@ -197,6 +202,7 @@ def _director(
         return
     if not unshared(spec, host):
         yield from _sysctls(host)
+        yield from (Timeout(name, seconds) for name, seconds in spec.timeouts)
     yield from services
     yield from sorted(destinations, key=lambda destination: int(destination.server))
     link = director_link(spec, host)

@@ -22,6 +22,7 @@ from onearm.model import (
     Resource,
     Seen,
     Sysctl,
+    Timeout,
     World,
     notes,
     state_key,
@@ -93,7 +94,7 @@ def _may_replace(name: str, place: str, seen: Seen, after: Resource, *, adopt: b
             f"{place}: {describe(after)}: the spec {others[0]!r} wants {describe(seen.marked)};"
             " let both specs say the same, or use different VIPs and ports"
         )
-    replaceable = isinstance(after, (Sysctl, ArpSilence, PortSecurity))
+    replaceable = isinstance(after, (Sysctl, Timeout, ArpSilence, PortSecurity))
     if not seen.names and not replaceable and not adopt:
         raise Refused(
             f"{place}: {describe(seen.resource)} stands there and is in no record of ours, and the"

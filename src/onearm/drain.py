@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from onearm.facts import DestinationFact, Facts, HostFacts
-from onearm.model import Action, Destination, Key, Mark, Resource, Service
+from onearm.model import STREAMS, Action, Destination, Key, Mark, Resource, Service
 from onearm.spec import Spec, VirtualService, servers_of
 
 LONGEST_S = 24 * 3600  # as in a spec; a mark that says more was not written by us
@@ -16,10 +16,10 @@ LONGEST_S = 24 * 3600  # as in a spec; a mark that says more was not written by 
 def live(protocol: str, fact: DestinationFact) -> int:
     """Count the connections that a removal would cut.
 
-    TCP: those established. UDP knows no end, so every entry counts until the kernel's own timeout
-    (300 s by default) removes it.
+    TCP and SCTP: those established. UDP knows no end, so every entry counts until the kernel's own
+    timeout (300 s by default) removes it.
     """
-    return fact.active if protocol == "tcp" else fact.active + fact.inactive
+    return fact.active if protocol in STREAMS else fact.active + fact.inactive
 
 
 def wanted_keys(spec: Spec) -> set[Key]:

@@ -29,6 +29,20 @@ class Sysctl:
 
 
 @dataclass(frozen=True)
+class Timeout:
+    """How long IPVS keeps a connection without packets: `tcp`, `tcp_fin` (a side has ended) or
+    `udp`. It holds for every service of the host.
+    """
+
+    name: str
+    seconds: int
+
+    @property
+    def key(self) -> Key:
+        return (self.name,)
+
+
+@dataclass(frozen=True)
 class Link:
     """A link that we make: a dummy, up."""
 
@@ -116,6 +130,7 @@ class Service:
         return (self.protocol, self.vip, self.port)
 
 
+STREAMS = ("tcp", "sctp")  # protocols whose connections have a beginning and an end
 PROBE_PORTS = range(16384, 32768)  # the source ports of checks: below the usual ephemeral ones
 
 
@@ -298,6 +313,7 @@ Resource = Union[
     GroupMembership,
     PortSecurity,
     Sysctl,
+    Timeout,
     Link,
     ArpSilence,
     HeldVip,
@@ -315,7 +331,7 @@ ORDER: tuple[tuple[type[Resource], ...], ...] = (
     (SecurityGroup, VipPort),  # the cloud comes first on the way up, last on the way down
     (GroupRule,),
     (AddressPair, GroupMembership, PortSecurity),
-    (Sysctl, Link, ArpSilence),  # a real server is silent before ...
+    (Sysctl, Timeout, Link, ArpSilence),  # a real server is silent before ...
     (HeldVip,),  # ... it holds the VIP, and holds it before ...
     (Service, CheckMark, SpecFile),
     (Destination,),  # ... packets are sent to it

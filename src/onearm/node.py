@@ -243,7 +243,10 @@ def _of_interest(frames: Iterable[Frame], ports: frozenset[int]) -> Iterator[Fra
     """
     seen: set[tuple[str, int, str, int, bool]] = set()
     for frame in frames:
-        if frame.kind not in ("tcp", "udp") or {frame.source_port, frame.target_port} & ports:
+        if (
+            frame.kind not in ("tcp", "udp", "sctp")
+            or {frame.source_port, frame.target_port} & ports
+        ):
             yield frame
             continue
         ends = (frame.source, frame.source_port, frame.target, frame.target_port)

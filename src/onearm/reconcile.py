@@ -23,6 +23,7 @@ from onearm.model import (
     Service,
     State,
     Sysctl,
+    Timeout,
     World,
 )
 
@@ -56,7 +57,7 @@ def held(action: Action, out: Mapping[str, object], observed: Observed, desired:
     starts towards a server that is itself out, or to any while the cloud is: a pair may be missing.
     Taking traffic away goes on while its service keeps another destination with weight.
     """
-    if not out or isinstance(action.resource, Sysctl):
+    if not out or isinstance(action.resource, (Sysctl, Timeout)):
         return False
     if builds(action):
         return _building_held(action, out, observed)

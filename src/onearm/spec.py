@@ -36,10 +36,14 @@ class Host:
 
 @dataclass(frozen=True)
 class Member:
-    """A real server behind a service."""
+    """A real server behind a service. With `upper` connections it gets no new ones, until fewer
+    than `lower` are left; 0: no such bound, or the kernel's own (three quarters of `upper`).
+    """
 
     host: str
     weight: int = 1
+    upper: int = 0
+    lower: int = 0
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,7 @@ class Spec:
     shared_director: bool = False
     openstack: Cloud | None = None
     resync_s: float = 10.0  # how often a daemon compares everything with the kernel, come what may
+    timeouts: tuple[tuple[str, int], ...] = ()  # of idle connections, by name, in seconds
     isolate: bool = False  # whether a real server that answers for a VIP in ARP gets weight 0
     text: str = field(default="", compare=False)
 

@@ -147,6 +147,8 @@ def not_listening(o: Observations) -> Iterator[Clue]:
         if vitals is None or "listeners" in vitals.cannot:
             continue
         for service in o.services_of(server.name):
+            if service.protocol == "sctp":
+                continue  # who listens for it is not among what was looked at
             ears = [e for e in vitals.listeners if _hears(e, service)]
             if any(_takes(ear, service.vip) for ear in ears) or o.answered(server.name, service):
                 continue

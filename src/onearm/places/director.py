@@ -35,14 +35,19 @@ from onearm.model import (
     Resource,
     Service,
     Sysctl,
+    Timeout,
     endpoint,
     state_key,
 )
-from onearm.places import address, check_marks
+from onearm.places import address, check_marks, timeouts
 from onearm.places.bodies import bodies
 
-KINDS = (Sysctl, Service, CheckMark, Destination, AnnouncedVip)
-PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
+KINDS = (Sysctl, Timeout, Service, CheckMark, Destination, AnnouncedVip)
+PROTOCOLS = {
+    "tcp": socket.IPPROTO_TCP,
+    "udp": socket.IPPROTO_UDP,
+    "sctp": socket.IPPROTO_SCTP,
+}
 NUMBERS = {number: name for name, number in PROTOCOLS.items()}
 FORWARDING = {"direct": DIRECT, "tunnel": TUNNEL, "masq": MASQ, "local": LOCAL}
 METHODS = {number: name for name, number in FORWARDING.items()}
@@ -56,6 +61,7 @@ def read(wanted: Sequence[Resource]) -> dict[Key, Resource]:
     services = {r.key[:3] for r in wanted if isinstance(r, (Service, Destination))}
     found = _table(services) if services else []
     found += address.read(r for r in wanted if isinstance(r, AnnouncedVip))
+    found += timeouts.read(r for r in wanted if isinstance(r, Timeout))
     found += check_marks.read(r for r in wanted if isinstance(r, CheckMark))
     for resource in wanted:
         if isinstance(resource, Sysctl):
@@ -136,6 +142,8 @@ def _destinations(service: Service, standing: Iterable[IpvsDestination]) -> Iter
 
 def was(resource: Resource) -> Optional[dict[str, str]]:
     """Say what stands there before we set it, where that is to be put back."""
+    if isinstance(resource, Timeout):
+        return timeouts.was(resource)
     if not isinstance(resource, Sysctl):
         return None
     value = sysctl.read(resource.name)
@@ -152,7 +160,7 @@ def apply(batch: Sequence[Action], marked: Was) -> Iterator[Verdict]:
     yield from _change_table(table)
     yield from check_marks.apply(a for a in others if isinstance(a.resource, CheckMark))
     for action in others:
-        if isinstance(action.resource, (Sysctl, AnnouncedVip)):
+        if isinstance(action.resource, (Sysctl, Timeout, AnnouncedVip)):
             yield action, _one(action, marked.get(state_key(action.resource)))
 
 
@@ -161,6 +169,8 @@ def _one(action: Action, before_us: Optional[dict[str, str]]) -> Optional[PlaceE
     try:
         if isinstance(resource, Sysctl):
             _set_sysctl(action, resource, before_us)
+        elif isinstance(resource, Timeout):
+            timeouts.set_one(action, resource, before_us)
         elif isinstance(resource, AnnouncedVip):
             _set_vip(action, resource)
     except PlaceError as error:

@@ -38,7 +38,7 @@ class Question:
     `role`: director, real_server or empty. `arp`: the ARP policy to try. `near`: addresses whose
     path is asked for. `probe`: VIPs that nobody should answer for yet. `drops`: VIPs for which
     ARP drop rules are searched. `schedulers`, and persistence `engines`: those that
-    the kernel must know.
+    the kernel must know; `sctp`: whether it must know that.
     """
 
     role: str = ""
@@ -48,6 +48,7 @@ class Question:
     drops: tuple[Address, ...] = ()
     schedulers: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
+    sctp: bool = False
 
 
 def look(question: Question) -> HostFacts:
@@ -94,6 +95,7 @@ def _lacks(question: Question, links: Iterable[LinkFact]) -> dict[str, str]:
         reasons["ip_vs"] = Ipvs.available()
         if not reasons["ip_vs"]:
             reasons["scheduler"] = ipvs_trial.lacking(ipvs_trial.SCHEDULER, question.schedulers)
+            reasons["sctp"] = ipvs_trial.lacking_sctp() if question.sctp else ""
             reasons["engine"] = ipvs_trial.lacking(ipvs_trial.ENGINE, question.engines)
     if question.role == "real_server" and not any(link.kind == "dummy" for link in links):
         reasons["dummy"] = arp.trial_dummy()

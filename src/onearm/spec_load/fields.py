@@ -27,6 +27,7 @@ DURATION = re.compile(r"(0|[1-9][0-9]{0,8})([smh])", re.ASCII)
 PORT = re.compile(r"(0|[1-9][0-9]{0,8})/([A-Za-z]+)", re.ASCII)
 PREFIX = re.compile(r"[0-9A-Fa-f.:]+/[0-9]{1,3}", re.ASCII)
 
+PROTOCOLS = ("tcp", "udp", "sctp")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 LONGEST_DRAIN_S = 24 * 3600
 HIGHEST_PORT = 65535
@@ -76,10 +77,8 @@ def port(node: yaml.Node) -> tuple[int, str]:
     found = PORT.fullmatch(text(node, "port"))
     if not found:
         raise Wrong(f"port {shown(node)}: write it like 80/tcp or 53/udp")
-    if found[2] == "sctp":
-        raise Wrong(f"port {shown(node)}: sctp is not supported: only tcp and udp are")
-    if found[2] not in {"tcp", "udp"}:
-        raise Wrong(f"port {shown(node)}: the protocol is tcp or udp, in small letters")
+    if found[2] not in PROTOCOLS:
+        raise Wrong(f"port {shown(node)}: the protocol is tcp, udp or sctp, in small letters")
     if not 1 <= int(found[1]) <= HIGHEST_PORT:
         raise Wrong(f"port {shown(node)}: ports go from 1 to {HIGHEST_PORT}")
     return int(found[1]), found[2]
