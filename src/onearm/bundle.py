@@ -16,6 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent
 MODULES = (
     "__init__.py",
+    "addresses.py",
+    "collector.py",
     "errors.py",
     "facts.py",
     "ledger.py",
@@ -27,6 +29,7 @@ MODULES = (
     "kernel/*.py",
     "places/__init__.py",
     "places/address.py",
+    "places/bodies.py",
     "places/check_marks.py",
     "places/daemons.py",
     "places/director.py",

@@ -65,6 +65,7 @@ __all__ = [
     "IpvsInfo",
     "IpvsService",
     "IpvsTimeouts",
+    "Table",
     "bits_to_flags",
     "flags_to_bits",
 ]
@@ -72,6 +73,7 @@ __all__ = [
 # include/uapi/linux/genetlink.h
 CTRL_TYPE, CTRL_GETFAMILY, CTRL_FAMILY_ID, CTRL_FAMILY_NAME = 16, 3, 1, 2
 
+Table = Sequence[tuple[IpvsService, Sequence[IpvsDestination]]]
 Change = tuple[str, IpvsService, Optional[IpvsDestination]]  # add, set or delete
 
 
@@ -154,6 +156,10 @@ class Ipvs:
         reader = Destinations(service.family)
         self._netlink.dump_into(reader, self._type, body(GET_DEST, service_key(service)))
         return reader.found
+
+    def table(self) -> Table:
+        """Return every service with its destinations."""
+        return [(service, self.destinations(service)) for service in self.services()]
 
     def info(self) -> IpvsInfo:
         """Return the version and the size of the connection table."""

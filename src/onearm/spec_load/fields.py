@@ -8,6 +8,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network, 
 
 import yaml
 
+from onearm.addresses import shared
 from onearm.spec import NAME
 from onearm.spec_load.notes import (
     BOOLEAN,
@@ -121,7 +122,7 @@ def address(node: yaml.Node, what: str) -> IPv4Address:
     for bad, why in unusable(value):
         if bad:
             raise Wrong(f"{what} {found} is {why}: one host's own unicast address belongs here")
-    return value
+    return shared(value)
 
 
 def unusable(value: IPv4Address) -> Iterable[tuple[bool, str]]:
