@@ -33,7 +33,9 @@ LAYERS = (
     Layer("addresses", "", **NODE, **PURE),
     Layer("collector", "", **NODE),
     Layer("facts", "model", **NODE, **PURE),
-    Layer("vitals", "model facts", **NODE, **PURE),
+    Layer("entries", "model", **NODE, **PURE),
+    Layer("vitals", "model facts entries", **NODE, **PURE),
+    Layer("tally", "model entries vitals", **PURE),
     Layer("cloud_facts", "model", **PURE),
     Layer("finding", "", **PURE),
     Layer("cloud_prefixes", "model cloud_facts", **PURE),
@@ -43,14 +45,16 @@ LAYERS = (
     Layer("cloud_check*", "model facts cloud_facts spec finding cloud cloud_*", **PURE),
     Layer("wire", "addresses model facts errors", **NODE),
     Layer("ledger", "model errors wire", **NODE),
-    Layer("kernel.*", "addresses errors model facts vitals kernel.*", **NODE, kernel=True),
+    Layer("kernel.*", "addresses errors model facts entries vitals kernel.*", **NODE, kernel=True),
     Layer("places.neutron*", "errors model facts cloud_facts spec places.neutron*"),
     Layer("bundle", "errors"),
     Layer("places.child", ""),
-    Layer("places.conversation", "places.child bundle errors wire model facts"),
+    Layer("places.obstacles", "", **PURE),
+    Layer("places.conversation", "places.child places.obstacles bundle errors wire model facts"),
     Layer(
         "places.remote*",
-        "places.conversation places.look kernel.frames traffic errors wire model facts vitals",
+        "places.conversation places.look kernel.frames traffic errors wire model facts entries"
+        " vitals",
     ),
     Layer("serve", "", **NODE),
     Layer("serve.client", "wire errors", **NODE),
@@ -60,7 +64,7 @@ LAYERS = (
     Layer("serve.metrics", "__init__ alerts errors snapshot"),
     Layer("serve.*", "wire errors snapshot serve.*"),
     Layer("places.daemons", "errors facts model wire serve.client places.spec_file", **NODE),
-    Layer("places.*", "kernel.* ledger model facts vitals errors wire places.*", **NODE),
+    Layer("places.*", "kernel.* ledger model facts entries vitals errors wire places.*", **NODE),
     Layer("traffic", "kernel.* wire errors model facts", **NODE),
     Layer(
         "node",
@@ -74,6 +78,7 @@ LAYERS = (
     Layer("imports.files", "errors imports.keepalived_text"),
     Layer("imports*", "errors model pattern spec spec_load.* imports.*", **PURE),
     Layer("checks.icmp", "pattern model spec checks.*", kernel=True),
+    Layer("checks.idle", "", kernel=True),
     Layer("checks.*", "pattern model spec checks.*"),
     Layer("silence", "model facts spec", **PURE),
     Layer("drain", "model facts spec", **PURE),
@@ -87,7 +92,8 @@ LAYERS = (
     Layer("diff", "model errors", **PURE),
     Layer("each", "errors"),
     Layer("reconcile", "model errors each diff"),
-    Layer("reach", "spec errors"),
+    Layer("ssh_sharing", ""),
+    Layer("reach", "spec errors figures ssh_sharing"),
     Layer("words*", "model words_cloud", **PURE),
     Layer(
         "session",
@@ -127,13 +133,13 @@ LAYERS = (
     Layer(
         "doctor*",
         "model facts spec case finding silence desire preflight resting snapshot evidence flows"
-        " verify vitals words doctor.*",
+        " tally verify vitals words doctor.*",
         **PURE,
     ),
     Layer("ladder", "spec evidence flows kernel.frames"),
     Layer(
         "trace",
-        "spec errors wire planfile finding flows ladder render report resting session verify"
+        "model spec errors wire planfile finding flows ladder render report resting session verify"
         " doctor.*",
     ),
     Layer("lab.*", "errors model lab.*", kernel=True),
@@ -159,6 +165,12 @@ LAYERS = (
         "status",
         "each errors planfile render screen serve.answer serve.ends session snapshot spec watch"
         " wire",
+    ),
+    Layer("connections_show", "entries figures model render tally spec"),
+    Layer(
+        "connections",
+        "connections_show entries errors model planfile places.remote render session spec tally"
+        " vitals",
     ),
     Layer("draining", "errors figures render serve.ends session spec"),
     Layer("cli*", "*"),

@@ -6,7 +6,7 @@ import ipaddress
 from functools import lru_cache
 from typing import TypeVar, cast
 
-T = TypeVar("T", ipaddress.IPv4Address, ipaddress.IPv6Address)
+T = TypeVar("T", bound="ipaddress.IPv4Address | ipaddress.IPv6Address")
 MOST = 1 << 17  # different addresses that are shared
 
 

@@ -18,6 +18,7 @@ MODULES = (
     "__init__.py",
     "addresses.py",
     "collector.py",
+    "entries.py",
     "errors.py",
     "facts.py",
     "ledger.py",
@@ -39,6 +40,7 @@ MODULES = (
     "places/look.py",
     "places/real_server.py",
     "places/spec_file.py",
+    "places/table.py",
     "serve/__init__.py",
     "serve/client.py",
 )
@@ -46,6 +48,10 @@ MODULES = (
 # All of ours have one, so it gets a stand-in that loads the real one when it is asked for anything.
 MAIN = """\
 import sys
+
+if sys.version_info < (3, 9):
+    sys.stderr.write("onearm needs Python 3.9 or later, and this is %s.%s" % sys.version_info[:2])
+    sys.exit(4)
 
 
 class Inspect:

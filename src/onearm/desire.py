@@ -31,7 +31,7 @@ from onearm.model import (
 )
 from onearm.rotation import Rotation, Scene, decide, drains_in
 from onearm.silence import silences
-from onearm.spec import Host, Spec, portable_text
+from onearm.spec import Host, Spec, portable_text, servers_of
 
 # Per network namespace, docs.kernel.org/networking/ipvs-sysctl.html. conntrack=1 costs a conntrack
 # entry that never sees the reply, so that firewalls call every later packet INVALID; without
@@ -132,14 +132,15 @@ def _services(spec: Spec, place: str, watch: Watch, pairs: Pairs) -> list[Servic
 def _pairs(spec: Spec, place: str, watch: Watch) -> Pairs:
     if not _is_director(spec, place):
         return []
-    servers = {host.name: host.address for host in spec.real_servers}
+    servers = {version: servers_of(spec, version) for version in spec.versions}
     found = []
     for service in spec.services:
+        near = servers[service.vip.version]
         made = service_resource(service)
         decision = watch.rotation.decisions[made.key]
         for host, verdict in decision.verdicts.items():
             if verdict.weight is not None:
-                found.append((made, _destination(made, host, servers[host], verdict.weight)))
+                found.append((made, _destination(made, host, near[host], verdict.weight)))
     return found
 
 
@@ -175,7 +176,7 @@ def _real_server(
 ) -> Iterator[Resource]:
     yield Link(VIP_LINK)
     for vip in sorted(vips, key=int):
-        yield HeldVip(vip)
+        yield HeldVip(vip, prefix_length=vip.max_prefixlen)
     yield from silences(spec, _own(spec, place), host, sorted(vips, key=int))
 
 
@@ -195,7 +196,8 @@ def _director(
     yield from sorted(destinations, key=lambda destination: int(destination.server))
     link = director_link(spec, host)
     if link:
-        yield from (AnnouncedVip(vip, link) for vip in dict.fromkeys(s.vip for s in services))
+        vips = dict.fromkeys(service.vip for service in services)
+        yield from (AnnouncedVip(vip, link, vip.max_prefixlen) for vip in vips)
 
 
 def _sysctls(host: HostFacts) -> Iterator[Sysctl]:
@@ -203,13 +205,18 @@ def _sysctls(host: HostFacts) -> Iterator[Sysctl]:
 
 
 def unshared(spec: Spec, host: HostFacts) -> bool:
-    """Say whether services that are not ours keep us from the director's net.ipv4.vs sysctls."""
+    """Say whether services that are not ours keep us from the director's net.ipv4.vs sysctls.
+
+    Those that the spec itself names are no others', marked or not: that one is to be adopted, or
+    stands as wanted.
+    """
     if spec.shared_director or _marked_sysctls(spec, host):
         return False
-    marked = {m.resource.key for m in host.marks if isinstance(m.resource, Service)}
+    known = {m.resource.key for m in host.marks if isinstance(m.resource, Service)}
+    known |= {(s.protocol, s.vip, s.port) for s in spec.services}
     probes = {m.resource.mark for m in host.marks if isinstance(m.resource, CheckMark)}
     return any(
-        s.fwmark not in probes if s.fwmark else (s.protocol, s.vip, s.port) not in marked
+        s.fwmark not in probes if s.fwmark else (s.protocol, s.vip, s.port) not in known
         for s in host.services
     )
 
@@ -220,7 +227,7 @@ def _marked_sysctls(spec: Spec, host: HostFacts) -> bool:
 
 def director_link(spec: Spec, host: HostFacts) -> str:
     """Name the link by which the director reaches the real servers; empty when there is no one."""
-    paths = [host.path(server.address) for server in spec.real_servers]
+    paths = [host.path(own) for server in spec.real_servers for own in server.addresses]
     links = [path.link for path in paths if path and path.link]
     return max(sorted(set(links)), key=links.count) if links else _marked_link(spec, host)
 

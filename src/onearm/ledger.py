@@ -80,6 +80,13 @@ class Ledger:
         mark = self.marks.get(key)
         return mark.names if mark else ()
 
+    def holds(self, name: str, resource: Resource) -> bool:
+        """Say whether the mark is this spec's alone and lacks only values, such as a weight, which
+        the kernel shows itself: a crash loses nothing if it stays as it is.
+        """
+        mark = self.marks.get(state_key(resource))
+        return bool(mark and mark.names == (name,) and _told(mark.resource) == _told(resource))
+
     def mark(
         self, name: str, resources: Iterable[Resource], was: Mapping[Key, dict[str, str]]
     ) -> None:
@@ -164,6 +171,11 @@ def _lines(marks: Mapping[Key, Mark], hosts: dict[str, tuple[str, ...]]) -> Iter
     yield '{"onearm": 1, "kind": "ledger", "marks": [\n'
     yield ",\n".join(map(wire.text, marks.values()))
     yield f'\n], "hosts": {json.dumps(wire.encode(hosts))}}}\n'
+
+
+def _told(resource: Resource) -> tuple[Any, ...]:
+    """Give what no kernel shows, so that it is lost where it is not noted."""
+    return (*notes(resource), getattr(resource, "announced", None))
 
 
 def _check_kind(data: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from onearm.facts import DestinationFact, HostFacts
 from onearm.health import Health
 from onearm.model import Address, Drain, Key, Service
 from onearm.snapshot import DOWN, DRAINED, DRAINING, RAMPING, UNCHECKED, UNKNOWN, UP
-from onearm.spec import Member, Spec, VirtualService
+from onearm.spec import Member, Spec, VirtualService, servers_of
 
 SCALE = 100  # with slow start the greatest weight of a service is about this, so that it can grow
 GRACE = timedelta(seconds=2)  # a connection that is being made when draining begins is not cut
@@ -96,11 +96,12 @@ def decide(before: Rotation, scene: Scene) -> Rotation:
     decisions: dict[Key, Decision] = {}
     ramps: dict[Slot, datetime] = {}
     served: list[Slot] = []
-    servers = {host.name: host.address for host in scene.spec.real_servers}
+    servers = {version: servers_of(scene.spec, version) for version in scene.spec.versions}
     table = _table(scene.host)
     for service in scene.spec.services:
         key = (service.protocol, service.vip, service.port)
-        one = _Deciding(before, scene, service, Standing(servers, table.get(key, ())))
+        standing = Standing(servers[service.vip.version], table.get(key, ()))
+        one = _Deciding(before, scene, service, standing)
         decision = decisions[key] = one.decision()
         ramps |= one.ramps
         served += [(*key, h) for h, v in decision.verdicts.items() if v.weight and not v.sorry]

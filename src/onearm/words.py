@@ -22,6 +22,7 @@ from onearm.model import (
     SpecFile,
     Sysctl,
 )
+from onearm.model import endpoint as with_port
 from onearm.words_cloud import CLOUD_NAMES, cloud_reason
 
 SIGNS = {"create": "+", "update": "~", "delete": "-", "keep": "="}
@@ -89,6 +90,8 @@ def _shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, tuple):
         return ",".join(value) or "none"
+    if value in (None, ""):
+        return "none"
     return str(value)
 
 
@@ -97,14 +100,22 @@ def _values(resource: Resource) -> str:
         return f" = {resource.value}"
     if isinstance(resource, Service):
         flags = f" ({', '.join(resource.flags)})" if resource.flags else ""
-        return f" {resource.scheduler}{flags}"
+        return f" {resource.scheduler}{flags}{_persistence(resource)}"
     return f" weight {resource.weight}" if isinstance(resource, Destination) else ""
+
+
+def _persistence(service: Service) -> str:
+    if not service.persistence_s:
+        return ""
+    mask = service.persistence_mask
+    clients = f", clients by /{mask}" if mask is not None else ""
+    engine = f", by {service.engine}" if service.engine else ""
+    return f", persistent for {service.persistence_s} s{clients}{engine}"
 
 
 def endpoint(resource: Service | Destination) -> str:
     """Write VIP, port and protocol of a service."""
-    vip = f"[{resource.vip}]" if resource.vip.version == 6 else str(resource.vip)  # noqa: PLR2004
-    return f"{vip}:{resource.port}/{resource.protocol}"
+    return f"{with_port(resource.vip, resource.port)}/{resource.protocol}"
 
 
 def _silence(silence: ArpSilence) -> str:

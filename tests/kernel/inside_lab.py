@@ -177,7 +177,7 @@ def makes_dummy_links():
         except OSError as error:
             assert error.errno == errno.EEXIST  # noqa: PT017 - no pytest in here
         links.add_address("eth-vip", ip_address("203.0.113.2"), 32)
-        links.add_address("eth-vip", ip_address("2001:db8::2"), 128, nodad=True)
+        links.add_address("eth-vip", ip_address("2001:db8::2"), 128, vip=True)
         assert "203.0.113.2/32" in sh("ip", "-4", "address", "show", "eth-vip")
         links.delete_dummy("eth-vip")
         assert "eth-vip" not in sh("ip", "link")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from onearm.errors import PlaceError
 from onearm.facts import HostFacts, ServiceFact
 from onearm.kernel.ipvs import Table
-from onearm.model import Action, Key, Seen, State
+from onearm.model import Action, Key, Resource, Seen, State
 from onearm.places import director, look
 from onearm.places.host import HostPlace
 
@@ -22,6 +22,8 @@ class LocalPlace:
 
     name: str
     adopt: bool = False
+    tell: Callable[[str], None] = field(default=lambda _text: None)  # that no mark can be written
+    told: str = ""
 
     def __post_init__(self) -> None:
         """Begin with nothing read."""
@@ -57,7 +59,18 @@ class LocalPlace:
     ) -> dict[Action, PlaceError]:
         """Try every action, return the refused."""
         self._table, self._fresh_until = (), 0.0
-        return HostPlace(self.name, adopt=self.adopt).apply(batch, done)
+        before, self.told = self.told, ""
+
+        def unwritten(text: str) -> None:
+            self.told = text
+            if text != before:
+                self.tell(text)
+
+        return HostPlace(self.name, adopt=self.adopt, unwritten=unwritten).apply(batch, done)
+
+    def note(self, resources: Sequence[Resource]) -> None:
+        """Mark again what a lost ledger named; raises PlaceError."""
+        HostPlace(self.name).note(resources)
 
     def remember_hosts(self, hosts: tuple[str, ...]) -> None:
         """Keep the host names of an apply."""

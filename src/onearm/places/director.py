@@ -7,7 +7,7 @@ import itertools
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
-from typing import Optional
+from typing import Any, Optional
 
 from onearm.errors import PlaceError
 from onearm.kernel import packets, sysctl
@@ -37,6 +37,7 @@ from onearm.model import (
     Resource,
     Service,
     Sysctl,
+    endpoint,
     state,
     state_key,
 )
@@ -99,8 +100,32 @@ def service_resource(standing: IpvsService) -> Optional[Service]:
         port=standing.port,
         scheduler=standing.scheduler,
         flags=tuple(sorted(bits_to_flags(standing.scheduler, standing.flags))),
-        persistence_s=standing.timeout_s if standing.flags & PERSISTENT else 0,
+        **persistence(standing),
     )
+
+
+def persistence(standing: IpvsService) -> dict[str, Any]:
+    """Give what the kernel's service has of it, by our fields' names; the mask of one host is none.
+
+    A mask of IPv4 that is no prefix is negative: nobody wants such a one.
+    """
+    if not standing.flags & PERSISTENT:
+        return {}
+    mask = standing.netmask
+    if mask is not None and standing.family == socket.AF_INET:
+        length = bin(mask).count("1")
+        mask = length if mask == netmask(length) else -mask
+    whole = 32 if standing.family == socket.AF_INET else 128
+    return {
+        "persistence_s": standing.timeout_s,
+        "persistence_mask": None if mask == whole else mask,
+        "engine": standing.pe,
+    }
+
+
+def netmask(length: int) -> int:
+    """Give the mask of IPv4 for a prefix length, as a number."""
+    return 0xFFFFFFFF << (32 - length) & 0xFFFFFFFF
 
 
 def _destinations(service: Service, standing: Iterable[IpvsDestination]) -> Iterator[Resource]:
@@ -258,7 +283,14 @@ def _ipvs_service(service: Service) -> IpvsService:
         scheduler=service.scheduler,
         flags=bits | (PERSISTENT if service.persistence_s else 0),
         timeout_s=service.persistence_s,
+        netmask=_mask(service),
+        pe=service.engine,
     )
+
+
+def _mask(service: Service) -> Optional[int]:
+    length = service.persistence_mask
+    return netmask(length) if length is not None and service.vip.version == 4 else length  # noqa: PLR2004
 
 
 def _ipvs_destination(destination: Destination) -> IpvsDestination:
@@ -275,6 +307,8 @@ def _ipvs_destination(destination: Destination) -> IpvsDestination:
 def _sentence(action: Action, code: int) -> PlaceError:
     resource = action.resource
     if isinstance(resource, Service) and code == errno.ENOENT:
-        what = f"{resource.vip}:{resource.port}/{resource.protocol} with {resource.scheduler}"
+        what = (
+            f"{endpoint(resource.vip, resource.port)}/{resource.protocol} with {resource.scheduler}"
+        )
         return translate(code, f"the virtual service {what}")
     return translate(code, f"{action.verb} {resource}")

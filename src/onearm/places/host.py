@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Optional
 
-from onearm.errors import PlaceError
+from onearm.errors import Denied, PlaceError
 from onearm.kernel.faults import translate
 from onearm.kernel.ipvs import Table
 from onearm.ledger import Ledger
@@ -31,13 +31,16 @@ class HostPlace:
         ledger: Optional[Ledger] = None,
         *,
         adopt: bool = False,
+        unwritten: Optional[Callable[[str], None]] = None,
         table: Optional[Table] = None,
     ) -> None:
         """Read the ledger: it says what is ours here. With `adopt`, what is kept is marked too.
 
-        `table` is the IPVS table as it was read a moment ago, for what is observed now.
+        With `unwritten`, which is told why, a ledger that cannot be written keeps nothing from
+        being set anew that is marked already: weights must follow health on a full disk. `table`
+        is the IPVS table as it was read a moment ago, for what is observed now.
         """
-        self._name, self._adopt, self._table = name, adopt, table
+        self._name, self._adopt, self._unwritten, self._table = name, adopt, unwritten, table
         self._ledger = ledger or Ledger()
 
     def observe(self, wanted: Iterable[Resource]) -> dict[Key, Seen]:
@@ -102,12 +105,10 @@ class HostPlace:
         self, batch: Sequence[Action], done: Callable[[Action], None]
     ) -> dict[Action, PlaceError]:
         unmarked = {state_key(a.resource) for a in batch if not self._marked(a.resource)}
-        built = [a.after for a in batch if a.after is not None and not self._only_told(a)]
-        if built:
-            self._ledger.mark(self._name, built, self._was(built))
+        refused = self._note([a for a in batch if a.after is not None and not self._only_told(a)])
         shared = [a for a in batch if a.after is None and self._shared(a.resource)]
-        refused: dict[Action, PlaceError] = {}
-        for action, error in self._change([a for a in batch if a not in shared]):
+        left = {*shared, *refused}
+        for action, error in self._change([a for a in batch if a not in left]):
             if error is None:
                 done(action)
             else:
@@ -116,6 +117,20 @@ class HostPlace:
         for action in shared:
             done(action)
         return refused
+
+    def _note(self, built: Sequence[Action]) -> dict[Action, PlaceError]:
+        """Mark what is about to be made; return what may not be made without, if all else may."""
+        wanted = [a.after for a in built if a.after is not None]
+        try:
+            if wanted:
+                self._ledger.mark(self._name, wanted, self._was(wanted))
+        except Denied as error:
+            news = [a for a in built if not self._ledger.holds(self._name, a.resource)]
+            if self._unwritten is None or len(news) == len(built):
+                raise
+            self._unwritten(f"{error}; what is noted there, such as weights, is set all the same")
+            return dict.fromkeys(news, error)
+        return {}
 
     def _only_told(self, action: Action) -> bool:
         """Say whether a VIP is merely announced again: one that is nobody's of ours stays so."""
@@ -150,6 +165,10 @@ class HostPlace:
             standing = self._read([a.resource for a in tried])
             same = [a for a in tried if standing.get(state_key(a.resource)) == a.before]
             self._ledger.unmark(self._name, gone + [state_key(a.resource) for a in same])
+
+    def note(self, resources: Sequence[Resource]) -> None:
+        """Mark what stands and is known to be ours, though no mark says so; raises PlaceError."""
+        self._ledger.mark(self._name, resources, self._was(resources))
 
     def remember_hosts(self, hosts: Iterable[str]) -> None:
         """Keep the names of all hosts of this apply, so that one that leaves is visited again."""
