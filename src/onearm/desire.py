@@ -12,6 +12,7 @@ from onearm.cloud_facts import CloudFacts
 from onearm.drain import draining, service_resource
 from onearm.facts import DaemonFact, Facts, HostFacts
 from onearm.model import (
+    IPV4,
     NEUTRON,
     VIP_LINK,
     Address,
@@ -159,15 +160,19 @@ def _probes(spec: Spec, host: HostFacts, watch: Watch) -> Iterator[Resource]:
     """List what checks through a VIP need: a mark for each real server, and replies let in.
 
     A reply's source is the VIP, which is local here: the kernel takes it for a martian unless
-    accept_local is set on the link that receives it; there alone is enough (fib_frontend.c).
+    accept_local is set on the link that receives it; there alone is enough (fib_frontend.c). IPv6
+    has no such test.
     """
     if not watch.marks:
         return
-    servers = {server.name: server.address for server in spec.real_servers}
-    for name, mark in sorted(watch.marks.items()):
-        yield CheckMark(mark, servers[name], name)
+    asked = [s for s in spec.services if s.check is not None and s.check.through == "vip"]
+    for version in sorted({service.vip.version for service in asked}):
+        servers = servers_of(spec, version)
+        names = {h for s in asked if s.vip.version == version for h in s.hosts}
+        for name in sorted(names & watch.marks.keys()):
+            yield CheckMark(watch.marks[name], servers[name], name, version)
     link = director_link(spec, host)
-    if link:
+    if link and any(service.vip.version == IPV4 for service in asked):
         yield Sysctl(f"net/ipv4/conf/{link}/accept_local", "1")
 
 

@@ -123,9 +123,11 @@ class Checking:
             found[slot] = self.tallies[key].explained(self.tallies.get(other) if other else None)
         return found
 
-    def targets(self, spec: Spec, marks: Mapping[str, int], source: Address) -> tuple[Target, ...]:
+    def targets(
+        self, spec: Spec, marks: Mapping[str, int], sources: Mapping[int, Address]
+    ) -> tuple[Target, ...]:
         """List every probe that shall run."""
-        return targets(spec, marks, source, self._failing(probes_by_slot(spec).values()))
+        return targets(spec, marks, sources, self._failing(probes_by_slot(spec).values()))
 
     def told(self) -> bool:
         """Say whether every probe of the spec told something."""

@@ -10,7 +10,7 @@ from onearm.errors import PlaceError
 from onearm.facts import HostFacts
 from onearm.model import PROBE_PORTS, Address, CheckMark, Key
 from onearm.rotation import Slot
-from onearm.spec import Check, Host, Spec, VirtualService
+from onearm.spec import Check, Host, Spec, VirtualService, names_of
 
 MARK_BASE = 0x6F610000  # "oa": marks of ours are this plus a number
 MARKS = 0x10000
@@ -57,9 +57,10 @@ def probe_key(spec_host: Host, service: VirtualService, check: Check) -> Key:
     """Name a probe: services that would probe the same share it; only the host's own path is shared
     by all VIPs, and not by scripts, which are told theirs.
     """
-    own = check.through == "vip" or check.kind == "script"
-    vip: Address | None = service.vip if own else None
-    return (vip, spec_host.address, check.port or service.port, check)
+    apart = check.through == "vip" or check.kind == "script"
+    vip: Address | None = service.vip if apart else None
+    own = spec_host.own(service.vip.version) or spec_host.address
+    return (vip, own, check.port or service.port, check)
 
 
 def probes_by_slot(spec: Spec) -> dict[Slot, Key]:
@@ -74,14 +75,17 @@ def probes_by_slot(spec: Spec) -> dict[Slot, Key]:
 
 
 def targets(
-    spec: Spec, marks: Mapping[str, int], source: Address, failing: Iterable[Key] = ()
+    spec: Spec,
+    marks: Mapping[str, int],
+    sources: Mapping[int, Address],
+    failing: Iterable[Key] = (),
 ) -> tuple[Target, ...]:
     """List every probe. One that fails through the VIP is accompanied by its shadow, which asks the
     server itself: that tells a dead server from one that lacks the VIP.
     """
     found: dict[Key, Target] = {}
     blocks = _blocks(spec)
-    names = {host.address: host.name for host in spec.real_servers}
+    names = names_of(spec.real_servers)
     for slot, key in probes_by_slot(spec).items():
         vip, server, port, check = key
         name, protocol = names[server], slot[0]
@@ -90,7 +94,8 @@ def targets(
             found[key] = Target(key, check, address, port, name, vip=vip, protocol=protocol)
         elif name in marks:
             block = blocks[vip, port, server]
-            found[key] = Target(key, check, vip, port, name, marks[name], source, block)
+            own = sources[vip.version]
+            found[key] = Target(key, check, vip, port, name, marks[name], own, block)
     for key in failing:
         other = shadow(key)
         if other is not None and key in found:

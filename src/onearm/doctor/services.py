@@ -77,16 +77,16 @@ def destination_missing(o: Observations) -> Iterator[Clue]:
 
 def _ipvsadm(verb: str, service: VirtualService, server: Host) -> str:
     near = _near(service, server)
-    return f"ipvsadm {verb} {_named(service)} -r {_bare(near)}"
+    return f"ipvsadm {verb} {_named(service)} -r {_behind(service, near)}"
 
 
 def _named(service: VirtualService) -> str:
     return f"{OPTION.get(service.protocol, '-t')} {endpoint(service.vip, service.port)}"
 
 
-def _bare(address: Address) -> str:
-    """Write an address without a port, as ipvsadm takes it."""
-    return str(address) if address.version == IPV4 else f"[{address}]"
+def _behind(service: VirtualService, address: Address) -> str:
+    """Write a destination: ipvsadm takes no IPv6 address without its port."""
+    return str(address) if address.version == IPV4 else endpoint(address, service.port)
 
 
 def _near(service: VirtualService, server: Host) -> Address:
@@ -114,7 +114,8 @@ def port(o: Observations) -> Iterator[Clue]:
     """Find destinations with another port than their service: direct routing never changes it."""
     for director, service, server, weight, standing in _destinations(o):
         if standing is not None and standing.port not in (service.port, 0):
-            delete = _ipvsadm("-d", service, server) + f":{standing.port}"
+            held = endpoint(_near(service, server), standing.port)
+            delete = f"ipvsadm -d {_named(service)} -r {held}"
             add = _ipvsadm("-a", service, server) + f" -g -w {weight}"
             yield Clue(
                 director.name,
@@ -142,7 +143,8 @@ def weights(o: Observations) -> Iterator[Clue]:
                 f"all {len(standing.destinations)} destinations of {about(service)} have weight 0",
                 "a weight above 0",
                 "no real server may be chosen, so the director refuses connections",
-                f"ipvsadm -e {_named(service)} -r {_bare(standing.destinations[0].server)} -g -w 1",
+                f"ipvsadm -e {_named(service)}"
+                f" -r {_behind(service, standing.destinations[0].server)} -g -w 1",
                 about=about(service),
             )
 

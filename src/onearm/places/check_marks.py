@@ -10,24 +10,27 @@ from typing import Optional
 from onearm.errors import PlaceError
 from onearm.kernel.faults import translate
 from onearm.kernel.ipvs import DIRECT, Change, Ipvs, IpvsDestination, IpvsService
-from onearm.model import Action, Address, CheckMark
+from onearm.model import IPV4, IPV6, Action, Address, CheckMark
 
 SCHEDULER = "rr"  # any will do: there is one destination
+FAMILIES = {IPV4: socket.AF_INET, IPV6: socket.AF_INET6}
+VERSIONS: dict[int, int] = {family: version for version, family in FAMILIES.items()}
 GONE = (errno.ENOENT, errno.ESRCH)
 Verdict = tuple[Action, Optional[PlaceError]]
 
 
 def read(wanted: Iterable[CheckMark]) -> list[CheckMark]:
     """Show what stands under the marks; anything but one direct destination has no server."""
-    marks = {resource.mark for resource in wanted}
+    marks = {(resource.mark, FAMILIES[resource.version]) for resource in wanted}
     if not marks:
         return []
     try:
         with Ipvs() as ipvs:
-            standing = [
-                s for s in ipvs.services() if s.fwmark in marks and s.family == socket.AF_INET
+            standing = [s for s in ipvs.services() if (s.fwmark, s.family) in marks]
+            return [
+                CheckMark(s.fwmark, _server(s, ipvs.destinations(s)), version=VERSIONS[s.family])
+                for s in standing
             ]
-            return [CheckMark(s.fwmark, _server(s, ipvs.destinations(s))) for s in standing]
     except OSError as error:
         raise translate(error, "reading the IPVS table") from error
 
@@ -56,7 +59,8 @@ def _one(ipvs: Ipvs, action: Action) -> None:
     resource = action.resource
     if not isinstance(resource, CheckMark) or action.before == action.after:
         return
-    service = IpvsService(fwmark=resource.mark, scheduler=SCHEDULER)
+    family = FAMILIES[resource.version]
+    service = IpvsService(family=family, fwmark=resource.mark, scheduler=SCHEDULER)
     if action.after is None:
         _send(ipvs, [("delete", service, None)], GONE)
         return
