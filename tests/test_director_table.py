@@ -65,6 +65,9 @@ class Kernel:
     def services(self):
         return list(self.made.values())
 
+    def table(self):
+        return [(service, self.destinations(service)) for service in self.services()]
+
     def destinations(self, service):
         key = m.service_key(service)[12:48]
         return [d for found, d in reversed(self.behind.items()) if found.startswith(key)]
@@ -177,21 +180,24 @@ DESTINATIONS = st.builds(
 RESOURCES = st.one_of(DESTINATIONS, st.builds(Service, st.just("tcp"), ADDRESSES, st.just(80)))
 
 
-@given(st.lists(st.tuples(st.sampled_from(["add", "set", "delete"]), RESOURCES)))
+@given(st.lists(st.tuples(st.just(0), st.sampled_from(["add", "set", "delete"]), RESOURCES)))
 def test_templates_give_the_bytes_of_the_whole_encoding(wishes):
-    whole = [change_body(*director._change(verb, resource)) for verb, resource in wishes]
+    whole = [change_body(*director._change(verb, resource)) for _, verb, resource in wishes]
     assert bodies(wishes, director._change) == whole
 
 
 @given(st.sampled_from(["add", "set", "delete"]), ADDRESSES, ADDRESSES, st.sampled_from([0, 2]))
 def test_a_template_fits_every_address_of_its_family(command, vip, server, forwarding):
-    other = type(server)(99)
-    service = IpvsService(protocol=6, address=vip, port=80)
-    made = template(command, service, IpvsDestination(other, 80, forwarding))
-    whole = change_body(command, service, IpvsDestination(server, 80, forwarding))
-    assert made.head + server.packed + made.tail == whole
-    mark = IpvsService(fwmark=7)
-    made = template(command, mark, IpvsDestination(other, 0))
-    assert made.head + server.packed + made.tail == change_body(
-        command, mark, IpvsDestination(server, 0)
-    )
+    others = type(vip)(98), type(server)(99)
+    service = IpvsService(protocol=6, address=others[0], port=80)
+    made = template(command, service, IpvsDestination(others[1], 80, forwarding))
+    wanted = replace(service, address=vip), IpvsDestination(server, 80, forwarding)
+    filled = made[0] + vip.packed + made[1] + server.packed + made[2]
+    assert filled == change_body(command, *wanted)
+    head, tail = template(command, service, None)
+    assert head + vip.packed + tail == change_body(command, wanted[0], None)
+
+
+def test_a_service_by_mark_has_no_template():
+    with pytest.raises(ValueError, match="by mark"):
+        template("add", IpvsService(fwmark=7), None)

@@ -16,6 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent
 MODULES = (
     "__init__.py",
+    "addresses.py",
+    "collector.py",
     "entries.py",
     "errors.py",
     "facts.py",

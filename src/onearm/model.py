@@ -372,7 +372,7 @@ class Action:
 
     @property
     def resource(self) -> Resource:
-        found = self.after if self.after is not None else self.before
+        found = self.after or self.before
         if found is None:
             raise ValueError("an action without before and after changes nothing")
         return found
@@ -412,6 +412,12 @@ class Seen:
 Observed = dict[str, dict[Key, Seen]]  # by place, then by state_key
 
 
+_NOTED: dict[type, tuple[str, ...]] = {}
+
+
 def notes(resource: Resource) -> tuple[Any, ...]:
     """Collect the fields that only the mark knows, such as when draining began."""
-    return tuple(getattr(resource, f.name) for f in fields(resource) if not f.compare)
+    kind = type(resource)
+    if kind not in _NOTED:
+        _NOTED[kind] = tuple(f.name for f in fields(kind) if not f.compare)
+    return tuple([getattr(resource, name) for name in _NOTED[kind]])

@@ -142,7 +142,10 @@ def observe(
 
 @dataclass
 class Run:
-    """One run: the name of the spec, what it wants, where, and who watches."""
+    """One run: the name of the spec, what it wants, where, and who watches.
+
+    `observed` is what the caller saw a moment ago: the first look is spared then.
+    """
 
     name: str
     desired: World
@@ -150,6 +153,7 @@ class Run:
     adopt: bool = False
     shown: Plan | None = None
     out: dict[str, PlaceError] = field(default_factory=dict)
+    observed: Observed | None = None
     progress: Callable[[Action], None] = lambda _action: None
     stop: Callable[[], bool] = lambda: False
 
@@ -181,8 +185,10 @@ class Run:
         return plan, observed
 
     def _look(self, outcome: Outcome) -> tuple[Plan, Observed]:
-        observed, lost = observe(self.desired, self.places, outcome.out)
-        outcome.out |= lost
+        observed, self.observed = self.observed, None
+        if observed is None:
+            observed, lost = observe(self.desired, self.places, outcome.out)
+            outcome.out |= lost
         return diff(self.name, self.desired, observed, adopt=self.adopt), observed
 
     def _round(self, plan: Plan, observed: Observed, outcome: Outcome) -> None:

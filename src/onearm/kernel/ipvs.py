@@ -78,6 +78,7 @@ __all__ = [
     "IpvsInfo",
     "IpvsService",
     "IpvsTimeouts",
+    "Table",
     "bits_to_flags",
     "flags_to_bits",
 ]
@@ -85,6 +86,7 @@ __all__ = [
 # include/uapi/linux/genetlink.h
 CTRL_TYPE, CTRL_GETFAMILY, CTRL_FAMILY_ID, CTRL_FAMILY_NAME = 16, 3, 1, 2
 
+Table = Sequence[tuple[IpvsService, Sequence[IpvsDestination]]]
 Change = tuple[str, IpvsService, Optional[IpvsDestination]]  # add, set or delete
 
 
@@ -167,6 +169,10 @@ class Ipvs:
         reader = Destinations(service.family)
         self._netlink.dump_into(reader, self._type, body(GET_DEST, service_key(service)))
         return reader.found
+
+    def table(self) -> Table:
+        """Return every service with its destinations."""
+        return [(service, self.destinations(service)) for service in self.services()]
 
     def _told(self, command: int, *kinds: int) -> list[int]:
         """Ask for numbers of IPVS as a whole; what a kernel does not tell is 0."""

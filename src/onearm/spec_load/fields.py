@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import yaml
 
+from onearm.addresses import shared
 from onearm.model import IPV4, Address, Network
 from onearm.spec import NAME
 from onearm.spec_load.notes import (
@@ -121,7 +122,7 @@ def address(node: yaml.Node, what: str) -> Address:
     for bad, why in unusable(value):
         if bad:
             raise Wrong(f"{what} {found} is {why}: one host's own unicast address belongs here")
-    return value
+    return shared(value)
 
 
 def unusable(value: Address) -> Iterable[tuple[bool, str]]:
