@@ -214,6 +214,37 @@ REFUSED = [  # text, line, fragments
     (in_service("real_servers: {server-2: {weight: !!int x}}"), 7, "weight is x"),
     (in_service("real_servers: {server-2: {weight: true}}"), 7, "weight is true"),
     (in_service(f"real_servers: {{server-2: {{weight: {'9' * 5000}}}}}"), 7, "0 to 65535"),
+    # forwarding
+    (in_service("forwarding: tunel"), 7, "'tunel'; did you mean 'tunnel'?"),
+    (in_service("forwarding: [masq]"), 7, "forwarding is a list"),
+    (in_service("forwarding: {type: gue}"), 7, "has no method: write method: tunnel"),
+    (in_service("forwarding: {method: nat}"), 7, "unknown forwarding method 'nat'"),
+    (in_service("forwarding: {method: tunnel, type: vxlan}"), 7, "unknown forwarding type 'vxlan'"),
+    (in_service("forwarding: {method: masq, type: gre}"), 7, "type of forwarding goes with tunnel"),
+    (in_service("forwarding: {method: tunnel, port: 6081}"), 7, "port of forwarding goes with gue"),
+    (in_service("forwarding: {method: tunnel, type: gue, port: 0}"), 7, "port 0", "1 to 65535"),
+    (in_service("forwarding: {method: tunnel, typ: gue}"), 7, "did you mean 'type'?"),
+    (
+        in_service("real_servers: {server-2: {forwarding: tunnel, port: 81}}"),
+        7,
+        "port 81: with forwarding tunnel",
+        "masq maps ports",
+    ),
+    (in_service("forwarding: masq, real_servers: {server-2: {port: x}}"), 7, "port is 'x'"),
+    (
+        HOSTS
+        + "services:\n  - {vip: 1.2.3.4, port: 80/tcp, forwarding: masq}\n"
+        + "  - {vip: 1.2.3.4, port: 81/tcp, real_servers: [server-2]}",
+        7,
+        "real server 'server-2' is behind masq for 1.2.3.4 80/tcp",
+        "and not for 1.2.3.4 81/tcp",
+    ),
+    (
+        in_service("forwarding: tunnel") + "openstack: {network: n}",
+        8,
+        "openstack plans the ports of direct routing",
+        "'server-2' is reached by tunnel",
+    ),
     # the rest
     (GOOD + "name: a b", 9, "name 'a b'"),
     (GOOD + "name: ", 9, "name is nothing"),

@@ -13,15 +13,12 @@ from onearm.drain import draining, service_resource
 from onearm.facts import DaemonFact, Facts, HostFacts
 from onearm.model import (
     NEUTRON,
-    VIP_LINK,
     Address,
     AnnouncedVip,
     CheckMark,
     Destination,
     Drain,
-    HeldVip,
     Key,
-    Link,
     Resource,
     Service,
     SpecFile,
@@ -31,7 +28,8 @@ from onearm.model import (
 )
 from onearm.rotation import Rotation, Scene, decide, drains_in
 from onearm.silence import silences
-from onearm.spec import Host, Spec, portable_text
+from onearm.spec import Forwarding, Host, Spec, VirtualService, portable_text
+from onearm.ways import Hold, holding, holds, masq_sysctls
 
 # Per network namespace, docs.kernel.org/networking/ipvs-sysctl.html. conntrack=1 costs a conntrack
 # entry that never sees the reply, so that firewalls call every later packet INVALID; without
@@ -50,12 +48,12 @@ Pairs = list[tuple[Service, Destination]]
 @dataclass(frozen=True)
 class Watch:
     """What the daemon of a director adds: who serves with which weight, who is drained by hand, and
-    the marks of its probes by host.
+    the marks of its probes by host and way.
     """
 
     rotation: Rotation = field(default_factory=Rotation)
     drains: Mapping[str, Drain] = field(default_factory=dict)
-    marks: Mapping[str, int] = field(default_factory=dict)
+    marks: Mapping[tuple[str, Forwarding], int] = field(default_factory=dict)
 
 
 def desire(
@@ -73,11 +71,11 @@ def desire(
     """
     leftovers = draining(spec, facts, now)
     kept = [pair for pairs in leftovers.values() for pair in pairs]
-    held = _held_vips(spec, kept)
+    held = holds(spec, [destination for _, destination in kept])
     world: dict[str, dict[Key, Resource]] = {place: {} for place in facts}
-    for place, vips in held.items():
+    for place, some in held.items():
         if place in facts:
-            world[place] |= state(_real_server(spec, place, facts[place], vips))
+            world[place] |= state(_real_server(spec, place, facts[place], some))
     for place, host in facts.items():
         if host.daemon is not None and host.daemon.name == spec.name:
             world[place] = state(_spec_file(spec, place, host.daemon))
@@ -108,16 +106,6 @@ def _by_hand(spec: Spec, host: HostFacts, now: datetime) -> Watch:
     return Watch(decide(Rotation(), scene), drains)
 
 
-def _held_vips(spec: Spec, kept: Pairs) -> dict[str, set[Address]]:
-    found: dict[str, set[Address]] = {}
-    for service in spec.services:
-        for host in service.hosts:
-            found.setdefault(host, set()).add(service.vip)
-    for _, destination in kept:
-        found.setdefault(destination.host, set()).add(destination.vip)
-    return found
-
-
 def _services(spec: Spec, place: str, watch: Watch, pairs: Pairs) -> list[Service]:
     """List the services of the spec, with or without destinations, and those that still drain."""
     found = {service.key: service for service, _ in pairs}
@@ -139,11 +127,12 @@ def _pairs(spec: Spec, place: str, watch: Watch) -> Pairs:
         decision = watch.rotation.decisions[made.key]
         for host, verdict in decision.verdicts.items():
             if verdict.weight is not None:
-                found.append((made, _destination(made, host, servers[host], verdict.weight)))
+                found.append((made, _destination(service, host, servers[host], verdict.weight)))
     return found
 
 
-def _destination(service: Service, host: str, server: Address, weight: int) -> Destination:
+def _destination(service: VirtualService, host: str, server: Address, weight: int) -> Destination:
+    way, port = service.way(host), service.port_at(host)
     return Destination(
         protocol=service.protocol,
         vip=service.vip,
@@ -151,6 +140,10 @@ def _destination(service: Service, host: str, server: Address, weight: int) -> D
         server=server,
         weight=weight,
         host=host,
+        forwarding=way.method,
+        tunnel=way.tunnel,
+        tunnel_port=way.port,
+        own_port=port if port != service.port else 0,
     )
 
 
@@ -159,24 +152,24 @@ def _probes(spec: Spec, host: HostFacts, watch: Watch) -> Iterator[Resource]:
 
     A reply's source is the VIP, which is local here: the kernel takes it for a martian unless
     accept_local is set on the link that receives it; there alone is enough (fib_frontend.c).
+    Behind masq a reply comes in the real server's own name, and is translated only then.
     """
     if not watch.marks:
         return
     servers = {server.name: server.address for server in spec.real_servers}
-    for name, mark in sorted(watch.marks.items()):
-        yield CheckMark(mark, servers[name], name)
+    for (name, way), mark in sorted(watch.marks.items(), key=str):
+        yield CheckMark(mark, servers[name], name, way.method, way.tunnel, way.port)
     link = director_link(spec, host)
-    if link:
+    if link and any(way.method != "masq" for _, way in watch.marks):
         yield Sysctl(f"net/ipv4/conf/{link}/accept_local", "1")
 
 
 def _real_server(
-    spec: Spec, place: str, host: HostFacts, vips: Iterable[Address]
+    spec: Spec, place: str, host: HostFacts, held: Iterable[Hold]
 ) -> Iterator[Resource]:
-    yield Link(VIP_LINK)
-    for vip in sorted(vips, key=int):
-        yield HeldVip(vip)
-    yield from silences(spec, _own(spec, place), host, sorted(vips, key=int))
+    own, vips = _own(spec, place), sorted({hold.vip for hold in held}, key=int)
+    yield from holding(spec, own, host, held)
+    yield from silences(spec, own, host, vips)
 
 
 def _own(spec: Spec, place: str) -> Host | None:
@@ -189,11 +182,12 @@ def _director(
 ) -> Iterator[Resource]:
     if not services:
         return
+    link = director_link(spec, host)
     if not unshared(spec, host):
         yield from _sysctls(host)
+    yield from masq_sysctls(link, destinations)
     yield from services
     yield from sorted(destinations, key=lambda destination: int(destination.server))
-    link = director_link(spec, host)
     if link:
         yield from (AnnouncedVip(vip, link) for vip in dict.fromkeys(s.vip for s in services))
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from onearm.facts import DestinationFact, Facts, HostFacts
 from onearm.model import Action, Destination, Key, Mark, Resource, Service
 from onearm.spec import Spec, VirtualService
+from onearm.ways import destination_key
 
 LONGEST_S = 24 * 3600  # as in a spec; a mark that says more was not written by us
 
@@ -26,7 +27,7 @@ def wanted_keys(spec: Spec) -> set[Key]:
     """List the keys of all destinations in the spec."""
     servers = {host.name: host.address for host in spec.real_servers}
     return {
-        (service.protocol, service.vip, service.port, servers[member.host])
+        destination_key(service, member.host, servers[member.host])
         for service in spec.services
         for member in service.members
     }
@@ -103,7 +104,7 @@ def destination_fact(host: HostFacts, wanted: Destination) -> DestinationFact | 
     for service in host.services:
         if (service.protocol, service.vip, service.port) == wanted.service_key:
             for fact in service.destinations:
-                if (fact.server, fact.port) == (wanted.server, wanted.port):
+                if (fact.server, fact.port) == (wanted.server, wanted.server_port):
                     return fact
     return None
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from onearm import preflight_ways
 from onearm.desire import director_link, unshared
 from onearm.facts import Facts, HostFacts
 from onearm.finding import ERROR, NOTE, WARNING, Finding, by_severity
 from onearm.model import (
     NEUTRON,
-    VIP_LINK,
     Address,
     AnnouncedVip,
     ArpSilence,
@@ -19,6 +19,7 @@ from onearm.model import (
 )
 from onearm.silence import arp_addresses, speaks_arp
 from onearm.spec import Host, Spec
+from onearm.ways import vip_links
 
 STRICTEST_IGNORE = 2  # arp_ignore above 2 also hides addresses that must answer (net/ipv4/arp.c)
 
@@ -87,22 +88,6 @@ def _right_machine(spec: Spec, facts: Facts) -> Iterator[Finding]:
             )
 
 
-def _on_link(spec: Spec, facts: Facts) -> Iterator[Finding]:
-    for director, seen in _directors(spec, facts):
-        for server in _used_servers(spec):
-            path = seen.path(server.address)
-            if path is None or (not path.error and path.gateway is None):
-                continue
-            way = path.error or f"the way there leads through the gateway {path.gateway}"
-            yield Finding(
-                "l2.on_link",
-                ERROR,
-                director.name,
-                f"{server.name} ({server.address}) is not on-link for {director.name}: {way}",
-                "direct routing hands frames to the real server's MAC: put both into one L2",
-            )
-
-
 def _used_servers(spec: Spec) -> list[Host]:
     used = {host for service in spec.services for host in service.hosts}
     return [server for server in spec.real_servers if server.name in used]
@@ -160,10 +145,14 @@ def _vip_elsewhere(spec: Spec, facts: Facts) -> Iterator[Finding]:
         ours = {
             m.resource.key for m in seen.marks if isinstance(m.resource, (AnnouncedVip, HeldVip))
         }
-        link = director_link(spec, seen) if host.name in directors else VIP_LINK
-        for vip in vips_of(spec):
+        if host.name in directors:
+            links = {director_link(spec, seen)}
+        else:
+            links = vip_links(spec, host.name)
+        link = " or ".join(sorted(links))
+        for vip in vips_of(spec) if links else ():
             for fact in seen.holds(vip):
-                if fact.link != link and (vip, fact.link) not in ours:
+                if fact.link not in links and (vip, fact.link) not in ours:
                     yield Finding(
                         "vip.elsewhere",
                         ERROR,
@@ -236,7 +225,7 @@ def _shared_director(spec: Spec, facts: Facts) -> Iterator[Finding]:
 
 
 def _no_silence(spec: Spec, facts: Facts) -> Iterator[Finding]:
-    servers = set(_used_servers(spec))
+    servers = set(preflight_ways.by_method(spec, "direct"))
     for host, seen in _hosts(spec, facts):
         if host in servers and not any(map(speaks_arp, seen.links)):
             yield Finding(
@@ -274,7 +263,12 @@ def _daemon(spec: Spec, facts: Facts) -> Iterator[Finding]:
 
 def _forwards(spec: Spec, facts: Facts) -> Iterator[Finding]:
     """Warn where what checks through a VIP need would hide replies that go the wrong way."""
-    through = any(service.check and service.check.through == "vip" for service in spec.services)
+    through = any(
+        service.check
+        and service.check.through == "vip"
+        and any(service.way(host).method != "masq" for host in service.hosts)
+        for service in spec.services
+    )
     for director, seen in _directors(spec, facts):
         if through and seen.sysctls.get("net/ipv4/ip_forward") == "1":
             yield Finding(
@@ -293,7 +287,11 @@ RULES: tuple[Rule, ...] = (
     _right_machine,
     _same_machine,
     _role,
-    _on_link,
+    preflight_ways.on_link,
+    preflight_ways.tunnel_path,
+    preflight_ways.masq_back,
+    preflight_ways.masq_no_route,
+    preflight_ways.masq_holds,
     _one_link,
     _second_address,
     _vip_is_free,

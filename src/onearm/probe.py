@@ -12,7 +12,7 @@ from typing import TypeVar
 from onearm.each import each
 from onearm.errors import PlaceError, Refused
 from onearm.evidence import Evidence, Trial
-from onearm.facts import HostFacts
+from onearm.facts import AddressFact, HostFacts
 from onearm.model import Address
 from onearm.places.look import Question
 from onearm.places.remote import RemotePlace
@@ -21,7 +21,8 @@ from onearm.reach import lab_prefix
 from onearm.resting import held, of_service, resting, without
 from onearm.schedule import sources_for
 from onearm.session import DEADLINE_S, Session
-from onearm.spec import Spec, VirtualService
+from onearm.silence import network_of
+from onearm.spec import Host, Spec, VirtualService
 from onearm.traffic import Errand
 
 T = TypeVar("T")
@@ -88,7 +89,7 @@ class Probe:
         found.machines = dict(self.session.facts) | {c.name: c.facts for c in self.clients}
         found.machines |= {name: facts for name, (_, facts) in self.bystanders.items()}
         vips = vips_of(self._spec)
-        recorded = [*vips, *self.also]
+        recorded = [*vips, *self._named_in_frames(), *self.also]
         self._each(self._watched, lambda place: place.capture(CAPTURE, recorded))
         for vip in vips if self.arp else ():
             found.answers[vip] = self._ask_for(vip)
@@ -108,6 +109,14 @@ class Probe:
         ).items():
             found.frames[name], found.lost[name] = frames, lost
         return found
+
+    def _named_in_frames(self) -> list[Address]:
+        """List the real servers whose own addresses stand in frames, by a tunnel or masq."""
+        return [
+            server.address
+            for server in self._spec.real_servers
+            if any(s.way(server.name).method != "direct" for s in self._spec.services)
+        ]
 
     def _each(
         self, places: Mapping[str, RemotePlace], verb: Callable[[RemotePlace], T]
@@ -147,12 +156,18 @@ class Probe:
             facts = self.session.facts.get(host.name)
             own = facts.holds(host.address) if facts else ()
             link = facts.link(own[0].link) if facts and own else None
-            if link is not None and link.up:
+            if link is not None and link.up and self._beside_a_vip(host, own[0]):
                 found[host.name] = (link.name, host.address)
         for client in self.clients:
             if client.gateway is None and client.address is not None:
                 found[client.name] = (client.link, client.address)
         return found
+
+    def _beside_a_vip(self, host: Host, own: AddressFact) -> bool:
+        """Say whether a host's ARP reaches the VIPs' L2: one behind a tunnel may be elsewhere."""
+        near = (*(d.address for d in self._spec.directors), *vips_of(self._spec))
+        ways = {s.way(host.name).method for s in self._spec.services if host.name in s.hosts}
+        return bool(ways & {"direct", "masq"}) or any(a in network_of(own) for a in near)
 
     def _flush(self) -> None:
         """Forget what hosts learned of each other, so that every ARP question is asked anew."""

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from onearm.drain import live
-from onearm.facts import DestinationFact, HostFacts
+from onearm.facts import DestinationFact, HostFacts, ServiceFact
 from onearm.health import Health
 from onearm.model import Address, Drain, Key, Service
 from onearm.snapshot import DOWN, DRAINED, DRAINING, RAMPING, UNCHECKED, UNKNOWN, UP
 from onearm.spec import Member, Spec, VirtualService
+from onearm.ways import destination_key
 
 SCALE = 100  # with slow start the greatest weight of a service is about this, so that it can grow
 GRACE = timedelta(seconds=2)  # a connection that is being made when draining begins is not cut
@@ -95,7 +96,7 @@ def decide(before: Rotation, scene: Scene) -> Rotation:
         standing = {
             host: fact
             for host, address in servers.items()
-            if (fact := table.get((service.protocol, service.vip, service.port, address)))
+            if (fact := table.get(destination_key(service, host, address)))
         }
         one = _Deciding(before, scene, service, standing)
         decision = one.decision()
@@ -107,11 +108,15 @@ def decide(before: Rotation, scene: Scene) -> Rotation:
 
 def _table(host: HostFacts) -> dict[Key, DestinationFact]:
     return {
-        (service.protocol, service.vip, service.port, fact.server): fact
+        (service.protocol, service.vip, service.port, fact.server, *_own_port(service, fact)): fact
         for service in host.services
         for fact in service.destinations
-        if fact.port == service.port and not service.fwmark
+        if not service.fwmark
     }
+
+
+def _own_port(service: ServiceFact, fact: DestinationFact) -> tuple[int, ...]:
+    return () if fact.port == service.port else (fact.port,)
 
 
 @dataclass

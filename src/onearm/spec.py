@@ -21,11 +21,30 @@ class Host:
 
 
 @dataclass(frozen=True)
+class Forwarding:
+    """How a director hands packets to a real server: `direct`, `tunnel` or `masq`.
+
+    `tunnel` is ipip, gue or gre (empty unless the method is tunnel), `port` the UDP port of gue.
+    """
+
+    method: str = "direct"
+    tunnel: str = ""
+    port: int = 0
+
+
+DIRECT = Forwarding()
+
+
+@dataclass(frozen=True)
 class Member:
-    """A real server behind a service."""
+    """A real server behind a service. `forwarding` None is the service's; `port` is its own one
+    behind masq, 0 the service's.
+    """
 
     host: str
     weight: int = 1
+    forwarding: Forwarding | None = None
+    port: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,10 +112,20 @@ class VirtualService:
     drain_s: float = 0
     check: Check | None = None
     policy: Policy = Policy()
+    forwarding: Forwarding = DIRECT
+
+    def way(self, host: str) -> Forwarding:
+        """Say how packets get to one of its real servers."""
+        own = next((m.forwarding for m in self.members if m.host == host), None)
+        return own or self.forwarding
+
+    def port_at(self, host: str) -> int:
+        """Give the port that one of its real servers answers on."""
+        return next((m.port for m in self.members if m.host == host), 0) or self.port
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The real servers that must hold the VIP, the sorry server among them."""
+        """The real servers of the service, the sorry server among them."""
         names = [member.host for member in self.members]
         sorry = self.policy.sorry
         return (*names, sorry) if sorry and sorry not in names else tuple(names)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from onearm.checks import Result, Target
-from onearm.daemon.probes import probes_by_slot, shadow, targets
+from onearm.daemon.probes import Marks, probes_by_slot, shadow, targets
 from onearm.daemon.rounds import is_way_in
 from onearm.daemon.tally import Tally
 from onearm.errors import PlaceError
@@ -108,7 +108,7 @@ class Checking:
             found[slot] = self.tallies[key].explained(self.tallies.get(other) if other else None)
         return found
 
-    def targets(self, spec: Spec, marks: Mapping[str, int], source: Address) -> tuple[Target, ...]:
+    def targets(self, spec: Spec, marks: Marks, source: Address) -> tuple[Target, ...]:
         """List every probe that shall run."""
         return targets(spec, marks, source, self._failing(probes_by_slot(spec).values()))
 

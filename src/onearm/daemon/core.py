@@ -35,7 +35,7 @@ from onearm.model import Address, Drain, State
 from onearm.places.look import Question
 from onearm.rotation import Rotation, Scene, decide, drains_in
 from onearm.snapshot import DRAINING, Snapshot
-from onearm.spec import Spec
+from onearm.spec import Forwarding, Spec
 
 TICK_S = 1.0  # weights that grow, drains that end, figures for those who look on
 REFRESH_S = 60.0  # how often a VIP is announced anew: a cache that was misled recovers
@@ -84,7 +84,7 @@ class Core:
         )
         self.drains: dict[str, Drain] | None = None  # None: not read from the marks yet
         self.rotation, self.facts = Rotation(), HostFacts()
-        self.marks: dict[str, int] = {}
+        self.marks: dict[tuple[str, Forwarding], int] = {}
         self.waiting: list[Waiting] = []
         self.troubles: dict[str, None] = {}
         self.deaf = self.status = ""

@@ -24,7 +24,7 @@ FULL = re.compile(
     r"(?::(?P<port>[\w-]+))?(?:\s+(?P<method>gate|masq|ipip))?(?:\s+(?P<weight>[0-9]+))?"
     r"(?P<own>\s+\"(?![lu]:)[^\"]*\"[, ]\s*\"[^\"]*\")?(?P<limits>(?:\s+\"?[lu]:[0-9]+\"?)*)\s*"
 )
-NOT_DIRECT = "{} is not carried: onearm does direct routing only now"
+NOT_DIRECT = "{} is not carried: import writes direct routing only"
 PORTS = "direct routing hands packets on with the VIP's port: this server has to listen on {}"
 LIMITS = "a spec has no connection limits"
 OWN = "a service has one check: this server's own request is not made"

@@ -9,8 +9,9 @@ from typing import Optional
 
 from onearm.errors import PlaceError
 from onearm.kernel.faults import translate
-from onearm.kernel.ipvs import DIRECT, Change, Ipvs, IpvsDestination, IpvsService
-from onearm.model import Action, Address, CheckMark
+from onearm.kernel.ipvs import Change, Ipvs, IpvsDestination, IpvsService
+from onearm.model import Action, CheckMark
+from onearm.places.methods import FORWARDING, METHODS, TUNNELS, tunnel_name
 
 SCHEDULER = "rr"  # any will do: there is one destination
 GONE = (errno.ENOENT, errno.ESRCH)
@@ -18,7 +19,7 @@ Verdict = tuple[Action, Optional[PlaceError]]
 
 
 def read(wanted: Iterable[CheckMark]) -> list[CheckMark]:
-    """Show what stands under the marks; anything but one direct destination has no server."""
+    """Show what stands under the marks; anything but one destination has no server."""
     marks = {resource.mark for resource in wanted}
     if not marks:
         return []
@@ -27,17 +28,24 @@ def read(wanted: Iterable[CheckMark]) -> list[CheckMark]:
             standing = [
                 s for s in ipvs.services() if s.fwmark in marks and s.family == socket.AF_INET
             ]
-            return [CheckMark(s.fwmark, _server(s, ipvs.destinations(s))) for s in standing]
+            return [_shown(s, ipvs.destinations(s)) for s in standing]
     except OSError as error:
         raise translate(error, "reading the IPVS table") from error
 
 
-def _server(service: IpvsService, standing: Sequence[IpvsDestination]) -> Optional[Address]:
+def _shown(service: IpvsService, standing: Sequence[IpvsDestination]) -> CheckMark:
     if len(standing) != 1 or service.scheduler != SCHEDULER or service.flags & ~2:
-        return None
+        return CheckMark(service.fwmark)
     only = standing[0]
-    usable = only.forwarding == DIRECT and only.weight > 0 and not only.upper
-    return only.address if usable and not only.port else None
+    if only.weight <= 0 or only.upper or only.port:
+        return CheckMark(service.fwmark)
+    return CheckMark(
+        service.fwmark,
+        only.address,
+        forwarding=METHODS.get(only.forwarding, str(only.forwarding)),
+        tunnel=tunnel_name(only),
+        tunnel_port=only.tunnel_port,
+    )
 
 
 def apply(batch: Iterable[Action]) -> Iterator[Verdict]:
@@ -64,7 +72,13 @@ def _one(ipvs: Ipvs, action: Action) -> None:
     _send(ipvs, [("set", service, None)], ())
     if resource.server is None:
         raise OSError(errno.EINVAL, "a mark without its real server")
-    wanted = IpvsDestination(resource.server, 0)
+    wanted = IpvsDestination(
+        resource.server,
+        0,
+        FORWARDING[resource.forwarding],
+        tunnel_type=TUNNELS[resource.tunnel],
+        tunnel_port=resource.tunnel_port,
+    )
     others = [d for d in ipvs.destinations(service) if (d.address, d.port) != (wanted.address, 0)]
     _send(ipvs, [("delete", service, other) for other in others], GONE)
     _send(ipvs, [("add", service, wanted)], (errno.EEXIST,))

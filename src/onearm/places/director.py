@@ -12,11 +12,7 @@ from onearm.errors import PlaceError
 from onearm.kernel import packets, sysctl
 from onearm.kernel.faults import translate
 from onearm.kernel.ipvs import (
-    DIRECT,
-    LOCAL,
-    MASQ,
     PERSISTENT,
-    TUNNEL,
     Change,
     Ipvs,
     IpvsDestination,
@@ -38,12 +34,11 @@ from onearm.model import (
     state_key,
 )
 from onearm.places import address, check_marks
+from onearm.places.methods import FORWARDING, METHODS, TUNNELS, tunnel_name
 
 KINDS = (Sysctl, Service, CheckMark, Destination, AnnouncedVip)
 PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 NUMBERS = {number: name for name, number in PROTOCOLS.items()}
-FORWARDING = {"direct": DIRECT, "tunnel": TUNNEL, "masq": MASQ, "local": LOCAL}
-METHODS = {number: name for name, number in FORWARDING.items()}
 GONE = (errno.ENOENT, errno.ESRCH)
 Was = Mapping[Key, Optional[dict[str, str]]]
 Verdict = tuple[Action, Optional[PlaceError]]
@@ -93,19 +88,21 @@ def service_resource(standing: IpvsService) -> Optional[Service]:
 
 
 def _destinations(service: Service, standing: Iterable[IpvsDestination]) -> Iterator[Resource]:
-    """Turn the kernel's destinations into ours; one on another port is foreign, and left alone."""
+    """Turn the kernel's destinations into ours, each with the port that is its own."""
     for found in standing:
-        if found.port == service.port:
-            yield Destination(
-                protocol=service.protocol,
-                vip=service.vip,
-                port=service.port,
-                server=found.address,
-                weight=found.weight,
-                forwarding=METHODS.get(found.forwarding, str(found.forwarding)),
-                upper=found.upper,
-                lower=found.lower,
-            )
+        yield Destination(
+            protocol=service.protocol,
+            vip=service.vip,
+            port=service.port,
+            server=found.address,
+            weight=found.weight,
+            forwarding=METHODS.get(found.forwarding, str(found.forwarding)),
+            upper=found.upper,
+            lower=found.lower,
+            tunnel=tunnel_name(found),
+            tunnel_port=found.tunnel_port,
+            own_port=found.port if found.port != service.port else 0,
+        )
 
 
 def was(resource: Resource) -> Optional[dict[str, str]]:
@@ -224,11 +221,13 @@ def _ipvs_service(service: Service) -> IpvsService:
 def _ipvs_destination(destination: Destination) -> IpvsDestination:
     return IpvsDestination(
         address=destination.server,
-        port=destination.port,
+        port=destination.server_port,
         forwarding=FORWARDING[destination.forwarding],
         weight=destination.weight,
         upper=destination.upper,
         lower=destination.lower,
+        tunnel_type=TUNNELS[destination.tunnel],
+        tunnel_port=destination.tunnel_port,
     )
 
 

@@ -8,15 +8,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from onearm.facts import ClaimFact, DestinationFact, HostFacts, LinkFact, ServiceFact
-from onearm.kernel import arp, packets, sysctl
+from onearm.facts import (
+    ClaimFact,
+    DestinationFact,
+    HostFacts,
+    LinkFact,
+    ServiceFact,
+    tunnel_words,
+)
+from onearm.kernel import arp, fou, packets, sysctl
 from onearm.kernel.arp_drops import output_drops
 from onearm.kernel.faults import translate
 from onearm.kernel.ipvs import PERSISTENT, Ipvs, IpvsDestination, IpvsService, bits_to_flags
 from onearm.kernel.links import Links
 from onearm.ledger import Ledger
 from onearm.model import Address, Service
-from onearm.places.director import METHODS, NUMBERS
+from onearm.places import tunnel_link
+from onearm.places.director import NUMBERS
+from onearm.places.methods import METHODS, tunnel_name
 
 CONF = ("arp_ignore", "arp_announce", "rp_filter", "accept_local", "forwarding")
 PLAIN = (
@@ -35,7 +44,7 @@ class Question:
 
     `role`: director, real_server or empty. `arp`: the ARP policy to try. `near`: addresses whose
     path is asked for. `probe`: VIPs that nobody should answer for yet. `drops`: VIPs for which
-    ARP drop rules are searched.
+    ARP drop rules are searched. `tunnels`: what tunnels need here, to be tried (ipip, gre, gue).
     """
 
     role: str = ""
@@ -43,6 +52,7 @@ class Question:
     near: tuple[Address, ...] = ()
     probe: tuple[Address, ...] = ()
     drops: tuple[Address, ...] = ()
+    tunnels: tuple[str, ...] = ()
 
 
 def look(question: Question) -> HostFacts:
@@ -91,6 +101,8 @@ def _lacks(question: Question, links: Iterable[LinkFact]) -> dict[str, str]:
         reasons["dummy"] = arp.trial_dummy()
     if question.arp in arp.POLICIES:
         reasons[f"arp_{question.arp}"] = arp.trial(question.arp)
+    for kind in question.tunnels:
+        reasons[f"tunnel_{kind}"] = fou.available() if kind == "gue" else tunnel_link.trial(kind)
     return {feature: reason for feature, reason in reasons.items() if reason}
 
 
@@ -141,6 +153,7 @@ def _destination(found: IpvsDestination) -> DestinationFact:
         inactive=found.inactive,
         persistent=found.persistent,
         counters=found.counters,
+        tunnel=tunnel_words(tunnel_name(found), found.tunnel_port),
     )
 
 

@@ -7,18 +7,19 @@ from ipaddress import IPv4Address
 
 import yaml
 
-from onearm.spec import Host, Member, VirtualService
+from onearm.spec import DIRECT, Forwarding, Host, Member, VirtualService
 from onearm.spec_load import fields, notes
 from onearm.spec_load.checks import Checks
 from onearm.spec_load.hosts import Hosts
 from onearm.spec_load.notes import NULL, SECTIONS, Complaints, Fields, entries, known, line, shown
 from onearm.spec_load.policy import POLICY, read_policy
+from onearm.spec_load.ways import agree, own_port, read_way
 
-SERVICE = ("vip", "port", "scheduler", "flags", "real_servers", "drain", "check", *POLICY)
-MEMBER = ("weight",)
-MEMBER_HINTS = {
-    "port": "a real server has no port of its own: in direct routing it is the VIP's port"
-}
+SERVICE = (
+    *("vip", "port", "scheduler", "flags", "real_servers", "drain", "check", "forwarding"),
+    *POLICY,
+)
+MEMBER = ("weight", "forwarding", "port")
 
 SCHEDULERS: dict[str, tuple[str, ...]] = {  # and the flags that each knows
     "rr": (),
@@ -43,7 +44,8 @@ class Services:
         self.names = dict.fromkeys(hosts.roles["real server"])
         self.everyone = tuple(Member(host.name) for host in servers)
         self.lines: dict[tuple[str, IPv4Address, int], int] = {}
-        self.members: dict[tuple[str, int], Member] = {}  # one value, however often it is used
+        self.members: dict[Member, Member] = {}  # one value, however often it is used
+        self.way, self.port = DIRECT, 0  # of the service that is being read
 
     def read(self, node: yaml.Node | None) -> tuple[VirtualService, ...]:
         if node is None:
@@ -52,8 +54,9 @@ class Services:
             found = "empty" if isinstance(node, yaml.SequenceNode) else shown(node)
             self.notes.add(node, f"services is {found}: {SECTIONS['services']}")
             return ()
-        made = [self._service(child) for child in node.value]
-        return tuple(service for service in made if service)
+        made = [service for child in node.value if (service := self._service(child))]
+        agree(self.notes, node, made)
+        return tuple(made)
 
     def _service(self, node: yaml.Node) -> VirtualService | None:
         given = known(self.notes, node, "a service", SERVICE)
@@ -65,6 +68,8 @@ class Services:
         vip = self._vip(given["vip"]) if "vip" in given else None
         port = self.notes.take(given["port"], fields.port) if "port" in given else None
         scheduler, flags = self._scheduler(given)
+        way = self.way = read_way(self.notes, given.get("forwarding")) or DIRECT
+        self.port = port[0] if port else 0
         members = (
             self._members(given["real_servers"]) if "real_servers" in given else self._all(given)
         )
@@ -74,7 +79,9 @@ class Services:
         if vip is None or port is None:
             return None
         self._claim(node, port[1], vip, port[0])
-        return VirtualService(vip, *port, scheduler, flags, members, drain_s or 0.0, check, policy)
+        return VirtualService(
+            vip, *port, scheduler, flags, members, drain_s or 0.0, check, policy, forwarding=way
+        )
 
     def _all(self, given: Fields) -> tuple[Member, ...]:
         """Let every real server serve, but the one that waits for the others' failure."""
@@ -156,14 +163,19 @@ class Services:
             self.notes.add(value, text)
             return None
         what = f"real server {shown(key)} of a service"
-        given = known(self.notes, value, what, MEMBER, MEMBER_HINTS) or {}
+        given = known(self.notes, value, what, MEMBER) or {}
         weight = self.notes.optional(given, "weight", fields.weight, 1)
-        return None if weight is None else self._member(name, weight)
+        way = read_way(self.notes, given.get("forwarding"))
+        port = own_port(self.notes, given.get("port"), way or self.way, self.port)
+        return None if weight is None else self._member(name, weight, way, port)
 
     def _check_member(self, name: str, node: yaml.Node) -> None:
         if self.names and name not in self.names:
             text = f"{shown(node)} is not in real_servers; {self.notes.meant(name, self.names)}"
             self.notes.add(node, text)
 
-    def _member(self, name: str, weight: int) -> Member:
-        return self.members.setdefault((name, weight), Member(name, weight))
+    def _member(
+        self, name: str, weight: int, way: Forwarding | None = None, port: int = 0
+    ) -> Member:
+        member = Member(name, weight, way, port)
+        return self.members.setdefault(member, member)

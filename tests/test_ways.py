@@ -1,0 +1,265 @@
+"""How packets get to real servers: from the spec's words to what stands where."""
+
+from dataclasses import replace
+from datetime import datetime, timezone
+from ipaddress import ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onearm import spec
+from onearm.daemon.probes import MARK_BASE, allocate, targets
+from onearm.desire import Watch, desire
+from onearm.facts import DestinationFact, HostFacts, PathFact, RouteFact, ServiceFact
+from onearm.finding import ERROR, WARNING
+from onearm.kernel.frames import Frame, unwrapped
+from onearm.model import (
+    ArpSilence,
+    CheckMark,
+    Destination,
+    GuePort,
+    HeldVip,
+    Link,
+    Mark,
+    Sysctl,
+    TunnelLink,
+)
+from onearm.preflight import preflight
+from onearm.rotation import Rotation, Scene, decide
+from onearm.spec import DIRECT, Check, Forwarding, Member
+from spec_cases import in_service
+from worlds import DIRECTOR, NEAR, SERVERS, SERVICE, SPEC, VIP, facts
+
+NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+R1, R2 = (server.address for server in SERVERS)
+IPIP, GRE = Forwarding("tunnel", "ipip"), Forwarding("tunnel", "gre")
+GUE, MASQ = Forwarding("tunnel", "gue", 6080), Forwarding("masq")
+END = TunnelLink("ipip-vip", "ipip", R1, DIRECTOR.address)
+GATEWAY = ip_address("203.0.113.1")
+
+
+def by(way, port=0, **more):
+    """Give the spec with its first real server reached by a way."""
+    members = (Member("r1", forwarding=way, port=port), Member("r2"))
+    return replace(SPEC, services=(replace(SERVICE, members=members, **more),))
+
+
+def wanted(made, place, world=None, watch=None):
+    return set(desire(made, world or facts(), NOW, watch=watch)[place].values())
+
+
+@pytest.mark.parametrize(
+    ("said", "way", "port"),
+    [
+        ("forwarding: tunnel", IPIP, 0),
+        ("forwarding: masq", MASQ, 0),
+        ("forwarding: {method: tunnel, type: gue}", GUE, 0),
+        ("forwarding: {method: tunnel, type: gue, port: 7}", replace(GUE, port=7), 0),
+        ("real_servers: {server-2: {forwarding: {method: tunnel, type: gre}}}", GRE, 0),
+        ("forwarding: masq, real_servers: {server-2: {port: 8080}}", MASQ, 8080),
+        ("forwarding: masq, real_servers: {server-2: {port: 80}}", MASQ, 0),
+        ("forwarding: tunnel, real_servers: {server-2: {forwarding: direct}}", DIRECT, 0),
+    ],
+)
+def test_the_words_of_a_spec(said, way, port):
+    (service,) = spec.parse(in_service(said), "web.yaml").services
+    assert (service.way("server-2"), service.port_at("server-2")) == (way, port or 80)
+
+
+def test_a_tunnels_end_holds_the_vip_and_lets_in_the_director_alone():
+    assert wanted(by(IPIP), "r1") == {END, HeldVip(VIP, "ipip-vip"), ArpSilence("eth0")}
+    gue = {END, GuePort(6080), HeldVip(VIP, "ipip-vip"), ArpSilence("eth0")}
+    assert wanted(by(GUE), "r1") == gue
+    gre = TunnelLink("gre-vip", "gre", R1, DIRECTOR.address)
+    assert wanted(by(GRE), "r1") == {gre, HeldVip(VIP, "gre-vip"), ArpSilence("eth0")}
+    assert wanted(by(IPIP), "r2") == {Link("eth-vip"), HeldVip(VIP), ArpSilence("eth0")}
+    assert Destination("tcp", VIP, 80, R1, forwarding="tunnel", tunnel="ipip") in wanted(
+        by(IPIP), "d"
+    )
+
+
+def test_behind_masq_a_real_server_holds_nothing_and_the_director_forwards():
+    assert wanted(by(MASQ, 8080), "r1") == set()
+    found = wanted(by(MASQ, 8080), "d")
+    assert Destination("tcp", VIP, 80, R1, forwarding="masq", own_port=8080) in found
+    assert {r.name: r.value for r in found if isinstance(r, Sysctl)} == {
+        "net/ipv4/ip_forward": "1",
+        "net/ipv4/conf/all/send_redirects": "0",
+        "net/ipv4/conf/eth0/send_redirects": "0",
+    }
+    assert not any(isinstance(r, Sysctl) for r in wanted(by(IPIP), "d"))
+
+
+def draining(way, **port):
+    """Give a world in which r1 has left the spec's service with a connection, and the spec."""
+    gone = Destination(
+        "tcp",
+        VIP,
+        80,
+        R1,
+        1,
+        way.method,
+        host="r1",
+        tunnel=way.tunnel,
+        tunnel_port=way.port,
+        **port,
+    )
+    held = DestinationFact(R1, gone.server_port, 1, way.method, active=1)
+    world = facts()
+    table = ServiceFact("tcp", VIP, 80, 0, "rr", destinations=(held,))
+    world["d"] = replace(world["d"], services=(table,), marks=(Mark(gone, ("default",)),))
+    world["r1"] = replace(world["r1"], marks=(Mark(END, ("default",)),))
+    left = replace(SERVICE, members=(Member("r2"),), drain_s=300.0)
+    return replace(SPEC, services=(left,)), world, gone
+
+
+def test_one_that_drains_keeps_its_way():
+    made, world, gone = draining(IPIP)
+    kept = next(r for r in wanted(made, "d", world) if getattr(r, "server", None) == R1)
+    assert kept == replace(gone, weight=0)
+    assert {END, HeldVip(VIP, "ipip-vip")} <= wanted(made, "r1", world)
+    left = replace(made, real_servers=SERVERS[1:])
+    assert {END, HeldVip(VIP, "ipip-vip")} <= wanted(left, "r1", world)
+
+
+def test_one_behind_masq_drains_on_its_own_port_and_the_director_still_forwards():
+    made, world, gone = draining(MASQ, own_port=8080)
+    found = wanted(made, "d", world)
+    assert replace(gone, weight=0) in found
+    assert Sysctl("net/ipv4/ip_forward", "1") in found
+    assert wanted(made, "r1", world) == set()
+
+
+def test_a_changed_way_is_set_on_the_living_destination_but_a_changed_port_is_another():
+    plain = Destination("tcp", VIP, 80, R1)
+    assert replace(plain, forwarding="tunnel", tunnel="gue", tunnel_port=6080).key == plain.key
+    assert replace(plain, forwarding="masq", own_port=8080).key != plain.key
+
+
+def test_the_table_of_one_behind_masq_is_read_by_its_own_port():
+    made = by(MASQ, 8080)
+    held = DestinationFact(R1, 8080, 7, "masq", active=2)
+    table = ServiceFact("tcp", VIP, 80, 0, "rr", destinations=(held,))
+    scene = Scene(made, HostFacts(services=(table,)), NOW, healths={})
+    decision = decide(Rotation(), scene).decisions["tcp", VIP, 80]
+    assert decision.verdicts["r1"].weight == 1
+
+
+def checked(way, port=0):
+    return by(way, port, check=Check())
+
+
+def test_a_probe_goes_by_the_way_of_its_real_server():
+    made = checked(GUE)
+    marks = allocate(made, HostFacts(), [])
+    assert marks == {("r1", GUE): MARK_BASE + 1, ("r2", DIRECT): MARK_BASE + 2}
+    found = wanted(made, "d", watch=Watch(decide_for(made), {}, marks))
+    assert CheckMark(MARK_BASE + 1, R1, "r1", "tunnel", "gue", 6080) in found
+    assert Sysctl("net/ipv4/conf/eth0/accept_local", "1") in found
+    kept = Mark(CheckMark(MARK_BASE + 9, R1, "r1", "tunnel", "gue", 6080), ("default",))
+    assert allocate(made, HostFacts(marks=(kept,)), [])["r1", GUE] == MARK_BASE + 9
+    assert allocate(checked(IPIP), HostFacts(marks=(kept,)), [])["r1", IPIP] != MARK_BASE + 9
+
+
+def decide_for(made):
+    return decide(Rotation(), Scene(made, HostFacts(), NOW, None))
+
+
+def test_a_probe_of_one_behind_masq_asks_for_its_own_port_and_lets_no_martian_in():
+    service = replace(SERVICE, forwarding=MASQ, check=Check(), members=(Member("r1", port=8080),))
+    made = replace(SPEC, services=(service,))
+    marks = allocate(made, HostFacts(), [])
+    (target,) = targets(made, marks, DIRECTOR.address)
+    assert (target.address, target.port) == (VIP, 8080)
+    found = wanted(made, "d", watch=Watch(decide_for(made), {}, marks))
+    assert not any(getattr(r, "name", "").endswith("accept_local") for r in found)
+
+
+ROUTED = (PathFact(R1, "eth0", GATEWAY, DIRECTOR.address), PathFact(R2, "eth0"))
+BACK = (RouteFact(NEAR, "eth0"), RouteFact(ip_network("0.0.0.0/0"), "eth0", DIRECTOR.address))
+AWAY = (RouteFact(NEAR, "eth0"), RouteFact(ip_network("0.0.0.0/0"), "eth0", GATEWAY))
+
+
+def world_with(name, **changed):
+    found = facts()
+    found[name] = replace(found[name], **changed)
+    return found
+
+
+def ids(made, world):
+    return [(f.id, f.severity, f.party) for f in preflight(made, world)]
+
+
+def test_direct_needs_the_segment_and_a_tunnel_only_a_route():
+    world = world_with("d", paths=ROUTED)
+    assert ids(SPEC, world) == [("l2.on_link", ERROR, "d")]
+    assert ids(by(IPIP), world) == []
+    lost = world_with("d", paths=(PathFact(R1, error="Network is unreachable"), ROUTED[1]))
+    assert ids(by(IPIP), lost) == [("tunnel.path", ERROR, "d")]
+    other = world_with("d", paths=(replace(ROUTED[0], source=GATEWAY), ROUTED[1]))
+    assert ids(by(IPIP), other) == [("tunnel.source", ERROR, "d")]
+
+
+def test_masq_needs_the_way_back_over_the_director():
+    outside = replace(by(MASQ), clients=(ip_network("198.51.100.0/24"),))
+    assert ids(outside, world_with("r1", routes=BACK)) == []
+    assert ids(outside, world_with("r1", routes=AWAY)) == [("masq.return_route", ERROR, "r1")]
+    assert ids(outside, world_with("r1", routes=())) == [("masq.return_route", ERROR, "r1")]
+    assert ids(by(MASQ), world_with("r1", routes=BACK)) == [("masq.return_route", WARNING, "r1")]
+
+
+def test_masq_needs_a_real_server_without_the_vip():
+    outside = replace(by(MASQ), clients=(ip_network("198.51.100.0/24"),))
+    world = world_with("r1", routes=BACK)
+    held = replace(world["r1"].addresses[1], address=VIP, prefix_length=32, link="lo")
+    world["r1"] = replace(world["r1"], addresses=(*world["r1"].addresses, held))
+    assert ids(outside, world) == [("masq.holds_vip", ERROR, "r1")]
+    marks = (Mark(HeldVip(VIP, "lo"), ("default",)),)  # ours: the plan takes it away
+    world["r1"] = replace(world["r1"], marks=marks)
+    assert ids(outside, world) == []
+
+
+INNER = bytes.fromhex(  # 198.51.100.10:40000 > 203.0.113.2:80, SYN
+    "45000028000040004006 0000 c633640a cb007102 9c40 0050 00000001 00000000 5002 0400 0000 0000"
+)
+OUTER = Frame("eth0", outgoing=True, to_us=False, source="203.0.113.3", target="192.0.2.5")
+
+
+def outer(protocol, between=b""):
+    head = bytes.fromhex("4500000000000000") + bytes([64, protocol]) + bytes(10)
+    return head + between + INNER
+
+
+@pytest.mark.parametrize(
+    ("kind", "packet"),
+    [
+        ("ipip", outer(4)),
+        ("gre", outer(47, bytes.fromhex("00000800"))),
+        ("gre", outer(47, bytes.fromhex("a000080000000000") + bytes(4))),
+        ("gue", outer(17, bytes(8) + bytes.fromhex("00040000"))),
+        ("gue", outer(17, bytes(8) + bytes.fromhex("01040000") + bytes(4))),
+    ],
+)
+def test_a_frame_in_a_tunnel_shows_the_packet_in_it(kind, packet):
+    found = unwrapped(OUTER, packet)
+    assert (found.tunnel, found.outer_source, found.outer_target) == (
+        kind,
+        "203.0.113.3",
+        "192.0.2.5",
+    )
+    ends = (found.source, found.source_port, found.target, found.target_port)
+    assert ends == ("198.51.100.10", 40000, "203.0.113.2", 80)
+    assert (found.kind, found.tcp_flags) == ("tcp", 2)
+
+
+@given(st.binary(max_size=120))
+def test_any_bytes_are_a_packet_in_a_tunnel_or_none(packet):
+    found = unwrapped(OUTER, packet)
+    assert found is None or found.tunnel in {"ipip", "gre", "gue"}
+
+
+def test_plain_packets_are_in_no_tunnel():
+    assert unwrapped(OUTER, INNER) is None
+    assert unwrapped(OUTER, outer(17, bytes(8) + bytes.fromhex("20040000"))) is None  # control
+    assert unwrapped(OUTER, outer(47, bytes.fromhex("000086dd"))) is None
