@@ -31,7 +31,9 @@ LAYERS = (
     Layer("model", "", **NODE, **PURE),
     Layer("errors", "", **NODE, **PURE),
     Layer("facts", "model", **NODE, **PURE),
-    Layer("vitals", "model facts", **NODE, **PURE),
+    Layer("entries", "model", **NODE, **PURE),
+    Layer("vitals", "model facts entries", **NODE, **PURE),
+    Layer("tally", "model entries vitals", **PURE),
     Layer("cloud_facts", "model", **PURE),
     Layer("finding", "", **PURE),
     Layer("cloud_prefixes", "model cloud_facts", **PURE),
@@ -41,14 +43,16 @@ LAYERS = (
     Layer("cloud_check*", "model facts cloud_facts spec finding cloud cloud_*", **PURE),
     Layer("wire", "model facts errors", **NODE),
     Layer("ledger", "model errors wire", **NODE),
-    Layer("kernel.*", "errors model facts vitals kernel.*", **NODE, kernel=True),
+    Layer("kernel.*", "errors model facts entries vitals kernel.*", **NODE, kernel=True),
     Layer("places.neutron*", "errors model facts cloud_facts spec places.neutron*"),
     Layer("bundle", "errors"),
     Layer("places.child", ""),
-    Layer("places.conversation", "places.child bundle errors wire model facts"),
+    Layer("places.obstacles", "", **PURE),
+    Layer("places.conversation", "places.child places.obstacles bundle errors wire model facts"),
     Layer(
         "places.remote*",
-        "places.conversation places.look kernel.frames traffic errors wire model facts vitals",
+        "places.conversation places.look kernel.frames traffic errors wire model facts entries"
+        " vitals",
     ),
     Layer("serve", "", **NODE),
     Layer("serve.client", "wire errors", **NODE),
@@ -58,7 +62,7 @@ LAYERS = (
     Layer("serve.metrics", "__init__ alerts errors snapshot"),
     Layer("serve.*", "wire errors snapshot serve.*"),
     Layer("places.daemons", "errors facts model wire serve.client places.spec_file", **NODE),
-    Layer("places.*", "kernel.* ledger model facts vitals errors wire places.*", **NODE),
+    Layer("places.*", "kernel.* ledger model facts entries vitals errors wire places.*", **NODE),
     Layer("traffic", "kernel.* wire errors model facts", **NODE),
     Layer(
         "node",
@@ -91,7 +95,8 @@ LAYERS = (
     Layer("diff", "model errors", **PURE),
     Layer("each", "errors"),
     Layer("reconcile", "model errors each diff"),
-    Layer("reach", "spec errors"),
+    Layer("ssh_sharing", ""),
+    Layer("reach", "spec errors figures ssh_sharing"),
     Layer("words*", "model facts words_cloud", **PURE),
     Layer(
         "session",
@@ -139,13 +144,13 @@ LAYERS = (
     Layer(
         "doctor*",
         "model facts spec case finding silence desire preflight resting snapshot evidence flows"
-        " commands verdicts verify vitals ways words doctor.*",
+        " commands tally verdicts verify vitals ways words doctor.*",
         **PURE,
     ),
     Layer("ladder", "spec evidence flows kernel.frames"),
     Layer(
         "trace",
-        "spec errors wire planfile finding flows ladder render report resting session verify"
+        "model spec errors wire planfile finding flows ladder render report resting session verify"
         " doctor.*",
     ),
     Layer("lab.*", "errors model lab.*", kernel=True),
@@ -171,6 +176,12 @@ LAYERS = (
         "status",
         "each errors planfile render screen serve.answer serve.ends session snapshot spec watch"
         " wire",
+    ),
+    Layer("connections_show", "entries figures model render tally spec"),
+    Layer(
+        "connections",
+        "connections_show entries errors model planfile places.remote render session spec tally"
+        " vitals",
     ),
     Layer("draining", "errors figures render serve.ends session spec"),
     Layer("cli*", "*"),

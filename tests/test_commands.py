@@ -47,6 +47,16 @@ CASES = [
     (SERVICE, replace(SERVICE, scheduler="sh"), ["ipvsadm -E -t 203.0.113.2:80 -s sh"]),
     (SERVICE, None, ["ipvsadm -D -t 203.0.113.2:80"]),
     (None, SIX, ["ipvsadm -A -u '[2001:db8::2]:53' -s mh -b mh-fallback,mh-port -o"]),
+    (
+        None,
+        replace(SERVICE, persistence_s=300, persistence_mask=24, engine="sip"),
+        ["ipvsadm -A -t 203.0.113.2:80 -s rr -p 300 -M 255.255.255.0 --pe sip"],
+    ),
+    (
+        None,
+        replace(SIX, flags=(), persistence_s=300, persistence_mask=64),
+        ["ipvsadm -A -u '[2001:db8::2]:53' -s mh -p 300 -M 64"],
+    ),
     (None, DEST, ["ipvsadm -a -t 203.0.113.2:80 -r 203.0.113.4:80 -g -w 1"]),
     (DEST, replace(DEST, weight=0), ["ipvsadm -e -t 203.0.113.2:80 -r 203.0.113.4:80 -g -w 0"]),
     (

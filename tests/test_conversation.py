@@ -169,6 +169,25 @@ def test_a_reply_without_end_is_cut(tmp_path, monkeypatch):
         ask(liar, deadline_s=20)
 
 
+def test_a_stream_may_be_longer_and_take_longer_but_not_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr("onearm.places.conversation.REPLY_LIMIT", 1)
+    slow = "hello(); asked()\nfor n in range(6): say(part=n); time.sleep(0.3)\nsay(ok=1)"
+    found = []
+    conversation = Conversation("server-1", Liar(tmp_path, slow).prefix, 1.2)
+    assert conversation.stream({"do": "x"}, (), found.append) == 1
+    conversation.close()
+    assert found == list(range(6))
+    monkeypatch.setattr("onearm.places.conversation.STREAM_LIMIT", 100_000)
+    endless = Liar(tmp_path, "hello(); asked()\nwhile True: say(part='x' * 1000)")
+    conversation = Conversation("server-1", endless.prefix, DEADLINE_S)
+    with pytest.raises(PlaceError, match="over 100000 bytes came back"):
+        conversation.stream({"do": "x"}, (), found.append)
+    silent = Liar(tmp_path, "hello(); asked(); say(part=1); time.sleep(60)")
+    conversation = Conversation("server-1", silent.prefix, 1)
+    with pytest.raises(Unreachable, match="no answer within 1 s"):
+        conversation.stream({"do": "x"}, (), found.append)
+
+
 def test_a_bug_of_the_node_arrives_with_its_traceback(tmp_path):
     text = "Traceback:\\n  line \\x1b 1\\nValueError"
     liar = Liar(tmp_path, f"hello(); asked(); say(error={{'kind': 'bug', 'text': '{text}'}})")

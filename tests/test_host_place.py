@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -301,10 +302,11 @@ def test_what_is_foreign_is_not_even_observed(lone):
     assert [(s.resource, s.names) for s in seen.values()] == [(Link("eth-vip"), ())]
 
 
-def test_with_a_full_disk_nothing_is_made(lone, monkeypatch):
-    def full(*_args):
-        raise OSError(28, "No space left on device")
+def full(*_args):
+    raise OSError(28, "No space left on device")
 
+
+def test_with_a_full_disk_nothing_is_made(lone, monkeypatch):
     place = lone.place("web")
     monkeypatch.setattr(place._ledger, "_write", full)
     done = []
@@ -315,13 +317,37 @@ def test_with_a_full_disk_nothing_is_made(lone, monkeypatch):
     assert not done
 
 
+NOTED = Destination("tcp", VIP, 80, SERVER, 5, host="r1")
+DRAINS = replace(NOTED, weight=0, draining_since="2026-01-01T00:00:00+00:00")
+
+
+@pytest.mark.parametrize("names", [("web",), ("mail", "web")])
+@pytest.mark.parametrize("after", [replace(NOTED, weight=0), DRAINS])
+def test_on_a_full_disk_a_daemon_sets_what_is_noted_and_nothing_else(
+    lone, monkeypatch, names, after
+):
+    for name in names:
+        lone.place(name).apply(create(NOTED), lambda _: None)
+    said, done = [], []
+    place = HostPlace("web", Book(lone.path, lone.machine), unwritten=said.append)
+    monkeypatch.setattr(place._ledger, "_write", full)
+    weight, news = Action("h", NOTED, after), Action("h", None, HeldVip(VIP))
+    if after is DRAINS or names != ("web",):  # when it began would be lost; the other would not see
+        with pytest.raises(Denied):
+            place.apply([weight, news], done.append)
+        assert not said and not done
+        return
+    refused = place.apply([weight, news], done.append)
+    assert done == [weight] and list(refused) == [news]
+    assert isinstance(refused[news], Denied)
+    assert lone.machine.things == state([FOREIGN, after])
+    assert "No space left" in said[0] and "is set all the same" in said[0]
+    assert not place._ledger.holds("web", HeldVip(VIP))
+
+
 def test_with_a_disk_that_fills_in_between_all_that_was_done_is_said(lone, monkeypatch):
     lone.converge("web", [HeldVip(VIP)])
     place = lone.place("web")
-
-    def full(*_args):
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr(place._ledger, "_write", full)
     gone = Action("h", HeldVip(VIP), None)
     done = []

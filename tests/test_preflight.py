@@ -37,6 +37,8 @@ def marked(name, *resources):
 
 FAULTS = [
     ("host.ip_vs", ERROR, "d", change("d", lacks={"ip_vs": "no module"})),
+    ("host.scheduler", ERROR, "d", change("d", lacks={"scheduler": "no twos"})),
+    ("host.engine", ERROR, "d", change("d", lacks={"engine": "no sip"})),
     ("host.arp_nft", ERROR, "r1", change("r1", lacks={"arp_nft": "no nft"})),
     ("host.address", ERROR, "r1", change("r1", addresses=())),
     (
@@ -122,6 +124,9 @@ SANE = {
     },
     "our own services": marked("d", SERVICE)
     | {"d": replace(marked("d", SERVICE)["d"], services=(ServiceFact("tcp", VIP, 80, 0, "rr"),))},
+    "a service of the spec that somebody else made": change(
+        "d", services=(ServiceFact("tcp", VIP, 80, 0, "wlc"),)
+    ),
     "foreign services, sysctls ours already": change(
         "d", services=(FOREIGN,), marks=(Mark(Sysctl("net/ipv4/vs/conntrack", "0"), ("default",)),)
     ),

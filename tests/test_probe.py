@@ -50,7 +50,7 @@ def test_only_addresses_of_clients_are_used_and_arp_is_asked_from_any(monkeypatc
     found, failed = met(monkeypatch, ["198.51.100.0/24"], facts(SECOND), facts())
     assert not failed
     assert sources(found) == [["198.51.100.7"], []]
-    assert [client.address for client in found] == [OWN, OWN]
+    assert [client.stands[4].address for client in found] == [OWN, OWN]
     found, _ = met(monkeypatch, ["0.0.0.0/0"], facts(SECOND))
     assert sources(found) == [["203.0.113.10", "198.51.100.7"]]
 

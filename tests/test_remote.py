@@ -5,6 +5,7 @@ from ipaddress import ip_address
 import pytest
 
 from onearm import wire
+from onearm.entries import Wanted
 from onearm.errors import PlaceError
 from onearm.facts import AddressFact, HostFacts, ServiceFact
 from onearm.model import Action, Link, Mark, Seen, Sysctl, state
@@ -35,6 +36,8 @@ class Script:
             raise PlaceError(f"server-1: {error}") from error
         return self.ok
 
+    stream = ask
+
     def close(self):
         self.asked.append("close")
 
@@ -54,6 +57,7 @@ VERBS = {
     "captured": lambda p: p.captured("x"),
     "connect": lambda p: p.connect(ERRAND),
     "vitals": lambda p: p.vitals([VIP], [(VIP, VIP)]),
+    "connections": lambda p: p.connections(Wanted(), (), lambda _entry: None),
 }
 SILENT = {
     "lock": lambda p: p.lock(),
@@ -73,7 +77,7 @@ def test_a_part_of_a_wrong_shape(verb, shape):
 @pytest.mark.parametrize(
     "shape", [7, "x", None, [7], {"lost": "x"}, {"lost": None, "x": 1}], ids=repr
 )
-@pytest.mark.parametrize("verb", ["look", "forget", "who_has", "captured", "vitals"])
+@pytest.mark.parametrize("verb", ["look", "forget", "who_has", "captured", "vitals", "connections"])
 def test_an_end_of_a_wrong_shape(verb, shape):
     with pytest.raises(PlaceError, match=r"^server-1: "):
         VERBS[verb](place(ok=shape))

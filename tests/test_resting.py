@@ -8,11 +8,11 @@ import pytest
 from onearm import resting
 from onearm.case import Case
 from onearm.evidence import Evidence, Trial
-from onearm.facts import DaemonFact, DestinationFact, OutFact, ServiceFact
+from onearm.facts import DaemonFact, DestinationFact, HostFacts, OutFact, ServiceFact
 from onearm.flows import PROBE_PORTS, Names
 from onearm.kernel.frames import Frame
 from onearm.model import Drain, Mark, Service
-from onearm.probe import Probe
+from onearm.probe import Client, Probe
 from onearm.session import Session
 from onearm.spec import Member, Policy
 from onearm.traffic import Attempt
@@ -157,7 +157,7 @@ def test_a_drain_by_hand_stands_in_the_mark_where_no_daemon_runs():
 def test_whole_turns_are_tried_of_those_in_rotation():
     service = replace(SERVICE, scheduler="wrr", members=(Member("r1", 3), Member("r2", 2)))
     known = replace(SPEC, services=(service,))
-    client = type("Client", (), {"sources": (ip_address(CLIENT),)})
+    client = Client("c", None, HostFacts(), (ip_address(CLIENT),))
     probe = Probe(Session(known), [], cold=False)
     assert len(probe._sources(service, client)) == 10
     probe.evidence.rest_before = resting.resting(known, director(DOWN))

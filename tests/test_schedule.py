@@ -6,6 +6,7 @@ import pytest
 
 from onearm import schedule
 from onearm.spec import Member
+from onearm.spec_load.services import SCHEDULERS
 from worlds import SERVICE, VIP
 
 
@@ -24,6 +25,8 @@ def service(scheduler, *weights, flags=()):
         ("wrr", (4, 2), 9, {"r0": 6, "r1": 3}),
         ("wrr", (4, 2), 8, None),
         ("wlc", (1, 1), 8, None),
+        ("fo", (1, 3, 2), 8, {"r1": 8}),
+        ("fo", (3, 3), 8, None),
         ("rr", (0, 0), 8, None),
         ("wrr", (), 8, None),
     ],
@@ -37,6 +40,12 @@ def test_as_many_connections_as_prove_something():
     assert len(schedule.sources_for(service("wrr", 60000, 1), [VIP])) == schedule.AT_MOST
     assert len(schedule.sources_for(service("rr"), [VIP])) >= 1
     assert len(schedule.sources_for(service("sh", 1, 1), [VIP] * 64)) == 128
+
+
+def test_who_promises_exact_shares():
+    promised = {name for name in SCHEDULERS if schedule.exact(service(name, 2, 1))}
+    assert promised == {"rr", "wrr", "fo"}
+    assert not schedule.exact(service("fo", 2, 2))
 
 
 def test_who_must_keep_its_server():

@@ -129,6 +129,15 @@ def test_a_command_reaches_the_owner_and_its_answer_comes_back(path, owner):
     assert owner.asked == [("drain", {"host": "server-2", "deadline_s": 30.0}), ("left", {})]
 
 
+@pytest.mark.parametrize(("verb", "level"), [("left", "DEBUG"), ("withdraw", "INFO")])
+def test_what_changes_something_is_logged_and_what_every_plan_reads_is_not(
+    path, caplog, verb, level
+):
+    caplog.set_level("DEBUG", "onearm")
+    Here(path).ask(verb)
+    assert [r.levelname for r in caplog.records if f"{verb} asked by" in r.message] == [level]
+
+
 @pytest.mark.parametrize("error", [UsageError("a"), Refused("b"), Busy("c"), Unreachable("d")])
 def test_an_error_comes_back_as_what_it_is(path, owner, error):
     owner.answer = error

@@ -1,6 +1,6 @@
 """The spec: what is accepted, and what is refused."""
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_the_shortest_spec_and_its_defaults():
                 members=(spec.Member("server-2", 1), spec.Member("server-3", 1)),
             ),
         ),
-        clients=(IPv4Network("0.0.0.0/0"),),
+        clients=(IPv4Network("0.0.0.0/0"), IPv6Network("::/0")),
         reach=spec.Reach("ssh"),
     )
     assert found.text == GOOD

@@ -52,6 +52,14 @@ def test_an_update_says_what_changes():
     assert reason(action).startswith("drains")
 
 
+def test_persistence_is_told():
+    service = Service("udp", VIP, 5060, "rr", persistence_s=300, persistence_mask=24, engine="sip")
+    made = describe(Action("h", None, service))
+    assert made.endswith(" rr, persistent for 300 s, clients by /24, by sip")
+    action = Action("h", service, replace(service, persistence_mask=None, engine=""))
+    assert describe(action).endswith(": persistence_mask 24 -> none, engine sip -> none")
+
+
 def test_a_restored_sysctl_says_to_what():
     thing = THINGS[0]
     found = describe(Action("h", thing, None), Mark(thing, ("a",), {"value": "1"}))

@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent
 MODULES = (
     "__init__.py",
+    "entries.py",
     "errors.py",
     "facts.py",
     "ledger.py",
@@ -39,6 +40,7 @@ MODULES = (
     "places/methods.py",
     "places/real_server.py",
     "places/spec_file.py",
+    "places/table.py",
     "places/tunnel_link.py",
     "serve/__init__.py",
     "serve/client.py",
@@ -47,6 +49,10 @@ MODULES = (
 # All of ours have one, so it gets a stand-in that loads the real one when it is asked for anything.
 MAIN = """\
 import sys
+
+if sys.version_info < (3, 9):
+    sys.stderr.write("onearm needs Python 3.9 or later, and this is %s.%s" % sys.version_info[:2])
+    sys.exit(4)
 
 
 class Inspect:

@@ -10,7 +10,7 @@ from onearm.evidence import Evidence, Trial
 from onearm.facts import Facts, OutFact, ServiceFact
 from onearm.flows import Flow, Names, Way, follow
 from onearm.resting import held, of_service, partly, without
-from onearm.spec import Spec, VirtualService
+from onearm.spec import Spec, VirtualService, names_of
 
 
 @dataclass
@@ -107,7 +107,7 @@ class Case:
 
     def chosen(self) -> Counter[str]:
         """Count how often the scheduler chose each server, by the entries it holds for each."""
-        names = {server.address: server.name for server in self.spec.real_servers}
+        names = names_of(self.spec.real_servers)
         found: Counter[str] = Counter()
         for sign, tables in zip((-1, 1), self.tables(), strict=True):
             for service in tables:

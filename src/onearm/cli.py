@@ -221,6 +221,29 @@ def undrain(*, host: str, name: str | None, spec: Path | None) -> int:
 
 @main.command()
 @SPEC
+@click.option("--vip", metavar="ADDRESS", help="Only those of this VIP.")
+@click.option("--client", metavar="PREFIX", help="Only from there: an address, or 198.51.100.0/24.")
+@click.option("--service", metavar="VIP:PORT/PROTOCOL", help="Only those of this service.")
+@click.option("--state", metavar="STATE", help="Only in this state, as the kernel writes it.")
+@click.option("--all", "every", is_flag=True, help="Of services that are not in the spec, too.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Show so many at most, and count all; default 20, with --json no limit.",
+)
+@JSON
+def connections(*, spec: Path, as_json: bool, **options: Any) -> int:
+    """Show the connections in the directors' kernels, and how many there are, by state and real
+    server.
+    """
+    from onearm.connections import Asked, connections_command
+
+    return connections_command(spec, Asked(**options), as_json=as_json)
+
+
+@main.command()
+@SPEC
 @click.option(
     "--cold/--warm",
     default=None,

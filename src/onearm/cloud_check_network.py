@@ -10,7 +10,7 @@ from onearm.cloud_check_ports import stands, used_hosts
 from onearm.cloud_facts import CloudFacts
 from onearm.facts import Facts
 from onearm.finding import ERROR, NOTE, WARNING, Finding
-from onearm.model import NEUTRON, GroupRule, SecurityGroup, VipPort
+from onearm.model import IPV6, NEUTRON, GroupRule, SecurityGroup, VipPort
 from onearm.spec import Spec
 
 
@@ -33,6 +33,20 @@ def extensions(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding
                 "have it turned on, or use another cloud; with manage_security_groups: false no"
                 " group is touched",
             )
+
+
+def families(spec: Spec, _facts: Facts, _cloud: CloudFacts) -> Iterator[Finding]:
+    """The cloud's part has been tried with IPv4 alone."""
+    six = [str(vip) for vip in dict.fromkeys(s.vip for s in spec.services) if vip.version == IPV6]
+    if six:
+        yield Finding(
+            "cloud.ipv6",
+            ERROR,
+            NEUTRON,
+            f"the cloud's part does not do IPv6 yet, and the spec has {', '.join(six)}",
+            "leave the openstack section out of the spec with IPv6 VIPs, and give the ports their"
+            " pairs and rules by hand: VIP/128 on every port, clients' prefixes on the director's",
+        )
 
 
 def same_segment(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ def for_an_admin(action: Action, cloud: CloudFacts) -> bool:
 
 
 RULES: tuple[Rule, ...] = (
+    network.families,
     network.extensions,
     ports.found,
     network.same_segment,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from ipaddress import IPv4Network
 from typing import Any
 
 from onearm.cloud_facts import CloudFacts
 from onearm.commands_cloud import CLOUD_TYPED
 from onearm.model import (
+    IPV6,
     Action,
     AnnouncedVip,
     ArpSilence,
@@ -22,6 +24,7 @@ from onearm.model import (
     SpecFile,
     Sysctl,
     TunnelLink,
+    endpoint,
 )
 
 Argv = list[str]
@@ -165,18 +168,28 @@ def _address(action: Action, _mark: Mark | None) -> list[Argv]:
     resource = action.resource
     if not isinstance(resource, (HeldVip, AnnouncedVip)):
         return []
-    verb = "del" if action.after is None else "add"
-    change = ["ip", "address", verb, f"{resource.vip}/{resource.prefix_length}"]
-    found = [] if action.before == action.after else [[*change, "dev", resource.link]]
-    if action.after is not None and isinstance(resource, AnnouncedVip):
-        arping = ["arping", "-c", "5", "-I", resource.link, str(resource.vip)]
-        found += [[arping[0], "-U", *arping[1:]], [arping[0], "-A", *arping[1:]]]
+    built = action.after is not None
+    change = ["address", "add" if built else "del", f"{resource.vip}/{resource.prefix_length}"]
+    change += ["dev", resource.link]
+    if resource.vip.version == IPV6:
+        # no wait for duplicates, and never a source that is chosen for the host's own connections
+        change = ["-6", *change, *(("nodad", "preferred_lft", "0") if built else ())]
+    found = [] if action.before == action.after else [["ip", *change]]
+    if built and isinstance(resource, AnnouncedVip):
+        found += _announcement(resource)
     return found
 
 
+def _announcement(vip: AnnouncedVip) -> list[Argv]:
+    if vip.vip.version == IPV6:
+        return [["ndptool", "-t", "na", "-U", "-i", vip.link, "-T", str(vip.vip), "send"]]
+    arping = ["arping", "-c", "5", "-I", vip.link, str(vip.vip)]
+    return [[arping[0], "-U", *arping[1:]], [arping[0], "-A", *arping[1:]]]
+
+
 def _service_word(resource: Service | Destination) -> list[str]:
-    vip = f"[{resource.vip}]" if resource.vip.version == 6 else str(resource.vip)  # noqa: PLR2004
-    return ["-t" if resource.protocol == "tcp" else "-u", f"{vip}:{resource.port}"]
+    word = endpoint(resource.vip, resource.port)
+    return ["-t" if resource.protocol == "tcp" else "-u", word]
 
 
 def _service(action: Action, _mark: Mark | None) -> list[Argv]:
@@ -190,14 +203,25 @@ def _service(action: Action, _mark: Mark | None) -> list[Argv]:
     named = [flag for flag in resource.flags if flag != "ops"]
     edit += ["-b", ",".join(named)] if named else []
     edit += ["-o"] if "ops" in resource.flags else []
-    return [edit + (["-p", str(resource.persistence_s)] if resource.persistence_s else [])]
+    return [edit + _persistence(resource)]
+
+
+def _persistence(service: Service) -> Argv:
+    if not service.persistence_s:
+        return []
+    mask = service.persistence_mask
+    words = ["-p", str(service.persistence_s)]
+    if mask is not None:
+        four = service.vip.version == 4  # noqa: PLR2004
+        words += ["-M", str(IPv4Network((0, mask)).netmask) if four else str(mask)]
+    return words + (["--pe", service.engine] if service.engine else [])
 
 
 def _destination(action: Action, _mark: Mark | None) -> list[Argv]:
     resource = action.resource
     if not isinstance(resource, Destination) or action.before == action.after:
         return []
-    word = [*_service_word(resource), "-r", f"{resource.server}:{resource.server_port}"]
+    word = [*_service_word(resource), "-r", endpoint(resource.server, resource.server_port)]
     if action.after is None:
         return [["ipvsadm", "-d", *word]]
     how = [*_way(resource), "-w", str(resource.weight)]

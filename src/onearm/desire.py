@@ -28,7 +28,7 @@ from onearm.model import (
 )
 from onearm.rotation import Rotation, Scene, decide, drains_in
 from onearm.silence import silences
-from onearm.spec import Forwarding, Host, Spec, VirtualService, portable_text
+from onearm.spec import Forwarding, Host, Spec, VirtualService, portable_text, servers_of
 from onearm.ways import Hold, holding, holds, masq_sysctls
 
 # Per network namespace, docs.kernel.org/networking/ipvs-sysctl.html. conntrack=1 costs a conntrack
@@ -120,14 +120,15 @@ def _services(spec: Spec, place: str, watch: Watch, pairs: Pairs) -> list[Servic
 def _pairs(spec: Spec, place: str, watch: Watch) -> Pairs:
     if not _is_director(spec, place):
         return []
-    servers = {host.name: host.address for host in spec.real_servers}
+    servers = {version: servers_of(spec, version) for version in spec.versions}
     found = []
     for service in spec.services:
+        near = servers[service.vip.version]
         made = service_resource(service)
         decision = watch.rotation.decisions[made.key]
         for host, verdict in decision.verdicts.items():
             if verdict.weight is not None:
-                found.append((made, _destination(service, host, servers[host], verdict.weight)))
+                found.append((made, _destination(service, host, near[host], verdict.weight)))
     return found
 
 
@@ -189,7 +190,8 @@ def _director(
     yield from services
     yield from sorted(destinations, key=lambda destination: int(destination.server))
     if link:
-        yield from (AnnouncedVip(vip, link) for vip in dict.fromkeys(s.vip for s in services))
+        vips = dict.fromkeys(service.vip for service in services)
+        yield from (AnnouncedVip(vip, link, vip.max_prefixlen) for vip in vips)
 
 
 def _sysctls(host: HostFacts) -> Iterator[Sysctl]:
@@ -197,13 +199,18 @@ def _sysctls(host: HostFacts) -> Iterator[Sysctl]:
 
 
 def unshared(spec: Spec, host: HostFacts) -> bool:
-    """Say whether services that are not ours keep us from the director's net.ipv4.vs sysctls."""
+    """Say whether services that are not ours keep us from the director's net.ipv4.vs sysctls.
+
+    Those that the spec itself names are no others', marked or not: that one is to be adopted, or
+    stands as wanted.
+    """
     if spec.shared_director or _marked_sysctls(spec, host):
         return False
-    marked = {m.resource.key for m in host.marks if isinstance(m.resource, Service)}
+    known = {m.resource.key for m in host.marks if isinstance(m.resource, Service)}
+    known |= {(s.protocol, s.vip, s.port) for s in spec.services}
     probes = {m.resource.mark for m in host.marks if isinstance(m.resource, CheckMark)}
     return any(
-        s.fwmark not in probes if s.fwmark else (s.protocol, s.vip, s.port) not in marked
+        s.fwmark not in probes if s.fwmark else (s.protocol, s.vip, s.port) not in known
         for s in host.services
     )
 
@@ -214,7 +221,7 @@ def _marked_sysctls(spec: Spec, host: HostFacts) -> bool:
 
 def director_link(spec: Spec, host: HostFacts) -> str:
     """Name the link by which the director reaches the real servers; empty when there is no one."""
-    paths = [host.path(server.address) for server in spec.real_servers]
+    paths = [host.path(own) for server in spec.real_servers for own in server.addresses]
     links = [path.link for path in paths if path and path.link]
     return max(sorted(set(links)), key=links.count) if links else _marked_link(spec, host)
 

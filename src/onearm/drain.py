@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from onearm.facts import DestinationFact, Facts, HostFacts
 from onearm.model import Action, Destination, Key, Mark, Resource, Service
-from onearm.spec import Spec, VirtualService
+from onearm.spec import Spec, VirtualService, servers_of
 from onearm.ways import destination_key
 
 LONGEST_S = 24 * 3600  # as in a spec; a mark that says more was not written by us
@@ -25,9 +25,9 @@ def live(protocol: str, fact: DestinationFact) -> int:
 
 def wanted_keys(spec: Spec) -> set[Key]:
     """List the keys of all destinations in the spec."""
-    servers = {host.name: host.address for host in spec.real_servers}
+    servers = {version: servers_of(spec, version) for version in spec.versions}
     return {
-        destination_key(service, member.host, servers[member.host])
+        destination_key(service, member.host, servers[service.vip.version][member.host])
         for service in spec.services
         for member in service.members
     }
@@ -96,6 +96,9 @@ def service_resource(service: VirtualService) -> Service:
         scheduler=service.scheduler,
         flags=tuple(sorted(service.flags)),
         drain_s=service.drain_s,
+        persistence_s=service.persistence_s,
+        persistence_mask=service.persistence_mask,
+        engine=service.engine,
     )
 
 

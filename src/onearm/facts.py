@@ -12,7 +12,9 @@ from onearm.model import Action, Address, Key, Mark, Network, Resource, state_ke
 
 @dataclass(frozen=True)
 class LinkFact:
-    """A link as rtnetlink shows it. `master` is the link that this one is enslaved to."""
+    """A link as rtnetlink shows it. `up` is what somebody set, `carrier` whether it has a peer;
+    `master` is the link that this one is enslaved to.
+    """
 
     index: int
     name: str
@@ -20,6 +22,7 @@ class LinkFact:
     mac: str = ""
     mtu: int = 0
     up: bool = False
+    carrier: bool = True
     loopback: bool = False
     arp: bool = True
     master: str = ""
@@ -117,6 +120,8 @@ class ServiceFact:
     persistence_s: int = 0
     counters: Counters = Counters()
     destinations: tuple[DestinationFact, ...] = ()
+    persistence_mask: Optional[int] = None
+    engine: str = ""
 
 
 DESTINATIONS_AT_ONCE = 1000  # a service with more goes over the wire in several pieces

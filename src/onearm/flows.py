@@ -10,7 +10,7 @@ from onearm.evidence import Evidence, Trial
 from onearm.facts import HostFacts
 from onearm.kernel.frames import Frame
 from onearm.model import PROBE_PORTS
-from onearm.spec import Spec, VirtualService
+from onearm.spec import Spec, VirtualService, names_of
 from onearm.traffic import Attempt
 
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10  # RFC 9293 §3.1
@@ -146,7 +146,7 @@ def follow(
 
 def _checks(spec: Spec, flow: Flow) -> bool:
     """Tell the checks of a director's daemon from connections: no scheduler chose for them."""
-    return flow[1] in PROBE_PORTS and flow[0] in {str(d.address) for d in spec.directors}
+    return flow[1] in PROBE_PORTS and flow[0] in set(map(str, names_of(spec.directors)))
 
 
 Ends = dict[tuple[str, int], str]

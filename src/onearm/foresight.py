@@ -10,10 +10,10 @@ from onearm.desire import Watch, desire
 from onearm.diff import Plan, diff
 from onearm.facts import HostFacts
 from onearm.health import Health
-from onearm.model import CheckMark, Key, Observed, State
+from onearm.model import CheckMark, Key, Observed, State, endpoint
 from onearm.rotation import Rotation, Scene, Slot, decide, drains_in
 from onearm.snapshot import DOWN, RAMPING, UNKNOWN, UP
-from onearm.spec import Forwarding, Spec
+from onearm.spec import Forwarding, Spec, names_of
 from onearm.ways import way_of
 
 
@@ -48,8 +48,14 @@ def foresee(spec: Spec, place: str, host: HostFacts, now: datetime) -> Foresight
     return Foresight(place, wanted, tuple(_joins(rotation)))
 
 
+def scripts(spec: Spec) -> list[tuple[str, ...]]:
+    """List the commands that checks of this spec run on its director, as root there."""
+    checks = (service.check for service in spec.services)
+    return list(dict.fromkeys(c.argv for c in checks if c and c.kind == "script"))
+
+
 def _served(spec: Spec, host: HostFacts) -> set[Slot]:
-    names = {server.address: server.name for server in spec.real_servers}
+    names = names_of(spec.real_servers)
     ports = {(s.protocol, s.vip, s.port, h): s.port_at(h) for s in spec.services for h in s.hosts}
     return {
         slot
@@ -93,7 +99,7 @@ def _marks(spec: Spec, host: HostFacts) -> dict[tuple[str, Forwarding], int]:
 
 def _joins(rotation: Rotation) -> list[str]:
     return [
-        f"{host} joins {vip}:{port}/{protocol} after its first good check"
+        f"{host} joins {endpoint(vip, port)}/{protocol} after its first good check"
         for (protocol, vip, port), decision in rotation.decisions.items()
         for host, verdict in decision.verdicts.items()
         if verdict.state == UNKNOWN and verdict.weight is None

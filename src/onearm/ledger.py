@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from onearm import wire
 from onearm.errors import Denied
-from onearm.model import Key, Mark, Resource, state_key
+from onearm.model import Key, Mark, Resource, notes, state_key
 
 PATH = Path("/var/lib/onearm/ledger.json")
 
@@ -60,6 +60,13 @@ class Ledger:
         """Say which specs want this thing; empty for what is not ours."""
         mark = self.marks.get(key)
         return mark.names if mark else ()
+
+    def holds(self, name: str, resource: Resource) -> bool:
+        """Say whether the mark is this spec's alone and lacks only values, such as a weight, which
+        the kernel shows itself: a crash loses nothing if it stays as it is.
+        """
+        mark = self.marks.get(state_key(resource))
+        return bool(mark and mark.names == (name,) and _told(mark.resource) == _told(resource))
 
     def mark(
         self, name: str, resources: Iterable[Resource], was: Mapping[Key, dict[str, str]]
@@ -130,6 +137,11 @@ class Ledger:
 def _data(marks: dict[Key, Mark], hosts: dict[str, tuple[str, ...]]) -> dict[str, Any]:
     kept = [wire.encode(mark) for mark in marks.values()]
     return {"onearm": 1, "kind": "ledger", "marks": kept, "hosts": wire.encode(hosts)}
+
+
+def _told(resource: Resource) -> tuple[Any, ...]:
+    """Give what no kernel shows, so that it is lost where it is not noted."""
+    return (*notes(resource), getattr(resource, "announced", None))
 
 
 def _check_kind(data: dict[str, Any]) -> None:

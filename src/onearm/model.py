@@ -12,7 +12,8 @@ Network = Union[IPv4Network, IPv6Network]
 Key = tuple[Any, ...]
 
 VIP_LINK = "eth-vip"  # the dummy link that holds the VIPs of a real server, as in the reference
-HOST_BITS = 32
+IPV4, IPV6 = 4, 6  # address families by their version
+HOST_BITS = 32  # of IPv4; an IPv6 VIP has 128, as its max_prefixlen says
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ class Drain:
 class Service:
     """A virtual service of the director.
 
-    `flags` are the kernel's by ipvsadm's names, sorted (`mh-port`, `ops`). `drain_s` and `drains`
+    `flags` are the kernel's by ipvsadm's names, sorted (`mh-port`, `ops`). `persistence_mask` is
+    the length of the prefix whose clients are one, None for one address. `drain_s` and `drains`
     are ours and live in the mark: how long a destination that is no longer wanted may keep its
     connections, and which real servers are drained by hand.
     """
@@ -138,6 +140,8 @@ class Service:
     persistence_s: int = 0
     drain_s: float = field(default=0, compare=False)
     drains: tuple[Drain, ...] = field(default=(), compare=False)
+    persistence_mask: Optional[int] = None
+    engine: str = ""
 
     @property
     def key(self) -> Key:
@@ -365,6 +369,12 @@ ORDER: tuple[tuple[type[Resource], ...], ...] = (
     (AnnouncedVip,),  # clients are invited when all the rest stands
 )
 STEP: dict[type[Resource], int] = {kind: n for n, kinds in enumerate(ORDER) for kind in kinds}
+
+
+def endpoint(address: object, port: int) -> str:
+    """Write an address with its port, the address in brackets where it has colons itself."""
+    return f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"
+
 
 State = Mapping[Key, Resource]
 World = Mapping[str, State]  # state by place

@@ -55,6 +55,7 @@ class Node:
             "captured": (self._captured, "name ports"),
             "connect": (self._connect, "errand"),
             "vitals": (self._vitals, "vips back"),
+            "connections": (self._connections, "wanted"),
             "daemon": (self._daemon, "name request deadline_s"),
         }
 
@@ -214,6 +215,19 @@ class Node:
             self._parts(values, name)
         sent: dict[str, Any] = {**dict.fromkeys(rows, ()), "sysctls": {}}
         return replace(found, **sent)
+
+    def _connections(self, request: dict[str, Any], rows: Rows) -> Any:
+        """Show the connection table as it is read: its own lines, then the groups they make."""
+        from onearm.places import table  # every start of a node pays for what it loads
+
+        wanted = wire.decode(table.Wanted, request.get("wanted", {}))
+        scan, own = table.scan(wanted, wire.decode(tuple[table.Served, ...], rows))
+        self._parts(own, "own")
+        with table.opened() as lines:
+            told = scan.lines(lines, lambda read: self._emit({"part": {"read": read}}))
+            self._parts(told, "lines")
+        self._parts(scan.facts(), "groups")
+        return {"read": scan.read, "missed": scan.missed}
 
 
 def _pair(addresses: tuple[Address, ...]) -> tuple[Address, Address]:

@@ -62,6 +62,11 @@ def plan_command(
             spec, plan, session.marked, findings, session.out, cloud=session.cloud
         )
         data["foreseen"] = _foreseen_data(session, plan)
+        data["runs"] = [
+            {"place": place, "argv": list(argv)}
+            for place, found in session.scripts(plan).items()
+            for argv in found
+        ]
         if output:
             _keep(output, data)
         if as_json:
@@ -119,6 +124,7 @@ def _show(
 
 
 def _show_troubles(screen: Console, session: Session, plan: Plan, findings: list[Finding]) -> None:
+    render.show_scripts(screen, session.scripts(plan))
     render.show_findings(screen, findings)
     for refusal in plan.refusals:
         screen.print(Text.assemble(("refused ", "bold red"), refusal))

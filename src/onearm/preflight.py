@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 
 from onearm import preflight_ways
 from onearm.desire import director_link, unshared
-from onearm.facts import Facts, HostFacts
+from onearm.facts import AddressFact, Facts, HostFacts
 from onearm.finding import ERROR, NOTE, WARNING, Finding, by_severity
 from onearm.model import (
+    IPV4,
+    IPV6,
     NEUTRON,
+    VIP_LINK,
     Address,
     AnnouncedVip,
     ArpSilence,
@@ -77,15 +80,16 @@ def _features(spec: Spec, facts: Facts) -> Iterator[Finding]:
 
 def _right_machine(spec: Spec, facts: Facts) -> Iterator[Finding]:
     for host, seen in _hosts(spec, facts):
-        if not seen.holds(host.address):
-            yield Finding(
-                "host.address",
-                ERROR,
-                host.name,
-                f"{host.address} is not an address of the machine reached as {host.name}"
-                f" (it says it is {seen.hostname!r})",
-                "correct the address in the spec, or how the host is reached",
-            )
+        for own in host.addresses:
+            if not seen.holds(own):
+                yield Finding(
+                    "host.address",
+                    ERROR,
+                    host.name,
+                    f"{own} is not an address of the machine reached as {host.name}"
+                    f" (it says it is {seen.hostname!r})",
+                    "correct the address in the spec, or how the host is reached",
+                )
 
 
 def _used_servers(spec: Spec) -> list[Host]:
@@ -93,12 +97,23 @@ def _used_servers(spec: Spec) -> list[Host]:
     return [server for server in spec.real_servers if server.name in used]
 
 
+def _used_addresses(spec: Spec) -> list[tuple[Host, Address]]:
+    """List each real server with each address that a service sends to."""
+    wanted = {(host, s.vip.version) for s in spec.services for host in s.hosts}
+    return [
+        (server, own)
+        for server in spec.real_servers
+        for own in server.addresses
+        if (server.name, own.version) in wanted
+    ]
+
+
 def _one_link(spec: Spec, facts: Facts) -> Iterator[Finding]:
     for director, seen in _directors(spec, facts):
-        paths = [(s, seen.path(s.address)) for s in _used_servers(spec)]
-        links = {s.name: p.link for s, p in paths if p and p.link and p.gateway is None}
-        if len(set(links.values())) > 1:
-            ways = ", ".join(f"{name} by {link}" for name, link in sorted(links.items()))
+        paths = [(s, seen.path(own)) for s, own in _used_addresses(spec)]
+        links = {(s.name, p.link) for s, p in paths if p and p.link and p.gateway is None}
+        if len({link for _, link in links}) > 1:
+            ways = ", ".join(f"{name} by {link}" for name, link in sorted(links))
             yield Finding(
                 "l2.one_link",
                 ERROR,
@@ -109,8 +124,9 @@ def _one_link(spec: Spec, facts: Facts) -> Iterator[Finding]:
 
 
 def _second_address(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    """ARP alone: IPv6 asks in the name of the link-local address, which each link has."""
     vips = set(vips_of(spec))
-    for director, seen in _directors(spec, facts):
+    for director, seen in _directors(spec, facts) if IPV4 in spec.versions else ():
         link = director_link(spec, seen)
         own = [a for a in arp_addresses(seen, link) if a.address not in vips]
         if link and not own:
@@ -157,10 +173,37 @@ def _vip_elsewhere(spec: Spec, facts: Facts) -> Iterator[Finding]:
                         "vip.elsewhere",
                         ERROR,
                         host.name,
-                        f"{vip} is on {fact.link} of {host.name}, where it is not ours; it belongs"
-                        f" on {link}",
+                        f"{vip} is on {fact.link} of {host.name}, where it is not"
+                        f" ours{_aloud(seen, fact)}; it belongs on {link}",
                         f"ip address del {vip}/{fact.prefix_length} dev {fact.link}",
                     )
+
+
+def _aloud(seen: HostFacts, fact: AddressFact) -> str:
+    """Say what an IPv6 VIP does on a link of the segment: nothing can silence it there."""
+    link = seen.link(fact.link)
+    broadcast = link is not None and speaks_arp(link)
+    if fact.address.version == IPV4 or not broadcast:
+        return ""
+    return " and answers neighbour solicitations, past the director"
+
+
+def _ipv6_off(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    """Find hosts whose kernel takes no IPv6 address where the VIP belongs."""
+    for host, seen in _hosts(spec, facts) if IPV6 in spec.versions else ():
+        is_director = host in spec.directors
+        link = director_link(spec, seen) if is_director else VIP_LINK
+        where = link if seen.link(link) else "default"
+        name = f"net/ipv6/conf/{where}/disable_ipv6"
+        if seen.sysctls.get(name, "0") != "0":
+            yield Finding(
+                "host.ipv6_off",
+                ERROR,
+                host.name,
+                f"{host.name} takes no IPv6 address on {link}: {name.replace('/', '.')} is"
+                f" {seen.sysctls[name]}",
+                f"sysctl -w {name.replace('/', '.')}=0",
+            )
 
 
 def _role(spec: Spec, facts: Facts) -> Iterator[Finding]:
@@ -196,9 +239,16 @@ def _same_machine(spec: Spec, facts: Facts) -> Iterator[Finding]:
                 )
 
 
+def _silent_servers(spec: Spec) -> set[Host]:
+    """List the real servers with an IPv4 VIP: those with IPv6 alone need no silence."""
+    names = {host for s in spec.services if s.vip.version == IPV4 for host in s.hosts}
+    return {host for host in spec.real_servers if host.name in names}
+
+
 def _silence_possible(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    silent = _silent_servers(spec)
     for host, seen in _hosts(spec, facts):
-        if host in spec.directors or host.arp != "sysctl":
+        if host not in silent or host.arp != "sysctl":
             continue
         value = seen.sysctls.get("net/ipv4/conf/all/arp_ignore", "0")
         if value.isdecimal() and int(value) > STRICTEST_IGNORE:
@@ -225,7 +275,7 @@ def _shared_director(spec: Spec, facts: Facts) -> Iterator[Finding]:
 
 
 def _no_silence(spec: Spec, facts: Facts) -> Iterator[Finding]:
-    servers = set(preflight_ways.by_method(spec, "direct"))
+    servers = _silent_servers(spec) & set(preflight_ways.by_method(spec, "direct"))
     for host, seen in _hosts(spec, facts):
         if host in servers and not any(map(speaks_arp, seen.links)):
             yield Finding(
@@ -262,10 +312,14 @@ def _daemon(spec: Spec, facts: Facts) -> Iterator[Finding]:
 
 
 def _forwards(spec: Spec, facts: Facts) -> Iterator[Finding]:
-    """Warn where what checks through a VIP need would hide replies that go the wrong way."""
+    """Warn where what checks through a VIP need would hide replies that go the wrong way.
+
+    IPv6 needs nothing: it takes a packet from an address of its own for no martian.
+    """
     through = any(
         service.check
         and service.check.through == "vip"
+        and service.vip.version == IPV4
         and any(service.way(host).method != "masq" for host in service.hosts)
         for service in spec.services
     )
@@ -296,6 +350,7 @@ RULES: tuple[Rule, ...] = (
     _second_address,
     _vip_is_free,
     _vip_elsewhere,
+    _ipv6_off,
     _silence_possible,
     _no_silence,
     _shared_director,

@@ -16,6 +16,22 @@ def by_method(spec: Spec, *methods: str) -> list[Host]:
     return [server for server in spec.real_servers if server.name in used]
 
 
+def _direct_addresses(spec: Spec) -> list[tuple[Host, Address]]:
+    """List each real server of direct routing with each address that a service sends to."""
+    wanted = {
+        (host, s.vip.version)
+        for s in spec.services
+        for host in s.hosts
+        if s.way(host).method == "direct"
+    }
+    return [
+        (server, own)
+        for server in spec.real_servers
+        for own in server.addresses
+        if (server.name, own.version) in wanted
+    ]
+
+
 def directors(spec: Spec, facts: Facts) -> Iterator[tuple[Host, HostFacts]]:
     """Pair the directors with what is known of them."""
     return ((d, facts[d.name]) for d in spec.directors if d.name in facts)
@@ -24,8 +40,8 @@ def directors(spec: Spec, facts: Facts) -> Iterator[tuple[Host, HostFacts]]:
 def on_link(spec: Spec, facts: Facts) -> Iterator[Finding]:
     """Find real servers that direct routing cannot reach: it hands frames to a MAC."""
     for director, seen in directors(spec, facts):
-        for server in by_method(spec, "direct"):
-            path = seen.path(server.address)
+        for server, own in _direct_addresses(spec):
+            path = seen.path(own)
             if path is None or (not path.error and path.gateway is None):
                 continue
             way = path.error or f"the way there leads through the gateway {path.gateway}"
@@ -33,7 +49,7 @@ def on_link(spec: Spec, facts: Facts) -> Iterator[Finding]:
                 "l2.on_link",
                 ERROR,
                 director.name,
-                f"{server.name} ({server.address}) is not on-link for {director.name}: {way}",
+                f"{server.name} ({own}) is not on-link for {director.name}: {way}",
                 "direct routing hands frames to the real server's MAC: put both into one L2, or say"
                 " `forwarding: tunnel` for it",
             )

@@ -20,7 +20,7 @@ from onearm.preflight import vips_of
 from onearm.reach import lab_prefix
 from onearm.resting import held, of_service, resting, without
 from onearm.schedule import sources_for
-from onearm.session import DEADLINE_S, Session
+from onearm.session import Session
 from onearm.silence import network_of
 from onearm.spec import Host, Spec, VirtualService
 from onearm.traffic import Errand
@@ -33,23 +33,52 @@ CONNECT_S = 3.5  # a SYN is repeated after 1 and 3 s (RFC 6298 §2)
 LINK_SCOPE = 253
 PERMANENT = 0x80 | 0x40  # NUD_PERMANENT | NUD_NOARP: not learned, so never forgotten
 LAB_REQUEST = b"GET / HTTP/1.0\r\n\r\n"  # only in the lab: elsewhere a guess is not harmless
+# The engine reads the Call-ID: what has none is dropped. A call each client, so that a client's
+# connections are one call. OPTIONS asks what a server can do, and is SIP's own ping (RFC 3261 §11).
+SIP_REQUEST = b"\r\n".join(
+    (
+        b"OPTIONS sip:onearm@{client} SIP/2.0",
+        b"Via: SIP/2.0/UDP {client};branch=z9hG4bKonearm",
+        b"From: <sip:onearm@{client}>;tag=onearm",
+        b"To: <sip:onearm@{client}>",
+        b"Call-ID: onearm-{client}",
+        b"CSeq: 1 OPTIONS",
+        b"Max-Forwards: 0",
+        b"Content-Length: 0",
+        b"",
+        b"",
+    )
+)
 LAB_CLIENTS = ("client", "neighbour")
 LAB_ROUTER = "router"
 
 
 @dataclass(frozen=True)
+class Stand:
+    """How a client reaches the VIPs of a family: by which link, from which address of its own, and
+    through which gateway; none when it stands in their L2.
+    """
+
+    link: str
+    address: Address | None
+    gateway: Address | None
+
+
+@dataclass(frozen=True)
 class Client:
-    """A machine that connections are opened from: its place and facts, its own address, and the
-    source addresses that the spec's `clients` admit.
+    """A machine that connections are opened from: its place and facts, the source addresses that
+    the spec's `clients` admit, and for each address family how it stands to the VIPs.
     """
 
     name: str
     place: RemotePlace
     facts: HostFacts
-    address: Address | None
     sources: tuple[Address, ...]
-    link: str
-    gateway: Address | None
+    stands: Mapping[int, Stand] = field(default_factory=dict)
+
+    def towards(self, vip: Address) -> tuple[Address, ...]:
+        """Give the source addresses for a VIP: those of its family."""
+        return tuple(source for source in self.sources if source.version == vip.version)
 
 
 Bystander = tuple[RemotePlace, HostFacts]
@@ -84,7 +113,7 @@ class Probe:
         return self.session.reached | {client.name: client.place for client in self.clients}
 
     def gather(self) -> Evidence:
-        """Record, ask in ARP, make caches cold, connect, and collect what was recorded."""
+        """Record, ask for the VIPs, make caches cold, connect, and collect what was recorded."""
         found = self.evidence
         found.machines = dict(self.session.facts) | {c.name: c.facts for c in self.clients}
         found.machines |= {name: facts for name, (_, facts) in self.bystanders.items()}
@@ -133,16 +162,16 @@ class Probe:
         """Ask for a VIP from every host on its L2; list who answered whom."""
         jobs = {
             name: partial(self._watched[name].who_has, link, vip, sender, ARP_S)
-            for name, (link, sender) in self._vantage_points().items()
+            for name, (link, sender) in self._vantage_points(vip.version).items()
         }
         return self._do(jobs)
 
     def _macs_of_the_lost(self) -> dict[str, str]:
-        """Learn by ARP the MACs of the real servers that we cannot reach, so as to name them."""
-        points = self._vantage_points()
-        asker = next((d.name for d in self._spec.directors if d.name in points), "")
+        """Learn the MACs of the real servers that we cannot reach, so as to name them."""
         found: dict[str, str] = {}
         for server in self._spec.real_servers:
+            points = self._vantage_points(server.address.version)
+            asker = next((d.name for d in self._spec.directors if d.name in points), "")
             if asker and server.name not in self.evidence.machines:
                 place, (link, sender) = self._watched[asker], points[asker]
                 ask = partial(place.who_has, link, server.address, sender, ARP_S)
@@ -150,17 +179,20 @@ class Probe:
                 found |= {server.name: macs[0]} if macs else {}
         return found
 
-    def _vantage_points(self) -> dict[str, tuple[str, Address]]:
+    def _vantage_points(self, version: int) -> dict[str, tuple[str, Address]]:
+        """List the hosts in the VIPs' L2, each with the link and the address with which it asks."""
         found: dict[str, tuple[str, Address]] = {}
         for host in (*self._spec.directors, *self._spec.real_servers):
-            facts = self.session.facts.get(host.name)
-            own = facts.holds(host.address) if facts else ()
+            facts, sender = self.session.facts.get(host.name), host.own(version)
+            own = facts.holds(sender) if facts and sender else ()
             link = facts.link(own[0].link) if facts and own else None
-            if link is not None and link.up and self._beside_a_vip(host, own[0]):
-                found[host.name] = (link.name, host.address)
+            there = link is not None and link.up and self._beside_a_vip(host, own[0])
+            if link is not None and there and sender is not None:
+                found[host.name] = (link.name, sender)
         for client in self.clients:
-            if client.gateway is None and client.address is not None:
-                found[client.name] = (client.link, client.address)
+            stand = client.stands.get(version)
+            if stand is not None and stand.gateway is None and stand.address is not None:
+                found[client.name] = (stand.link, stand.address)
         return found
 
     def _beside_a_vip(self, host: Host, own: AddressFact) -> bool:
@@ -170,7 +202,7 @@ class Probe:
         return bool(ways & {"direct", "masq"}) or any(a in network_of(own) for a in near)
 
     def _flush(self) -> None:
-        """Forget what hosts learned of each other, so that every ARP question is asked anew."""
+        """Forget what hosts learned of each other, so that every question is asked anew."""
         addresses = self._neighbours()
         places = self._watched | {name: place for name, (place, _) in self.bystanders.items()}
         self.evidence.flushed = self._each(places, lambda place: place.forget(addresses))
@@ -186,7 +218,8 @@ class Probe:
 
     def _neighbours(self) -> list[Address]:
         """List gateways, clients, hosts and VIPs: all that anyone on the path may have learned."""
-        hosts = [host.address for host in (*self._spec.directors, *self._spec.real_servers)]
+        everyone = (*self._spec.directors, *self._spec.real_servers)
+        hosts = [own for host in everyone for own in host.addresses]
         gateways = {
             route.gateway
             for facts in self.evidence.machines.values()
@@ -194,7 +227,7 @@ class Probe:
             if route.gateway is not None and not route.network.prefixlen
         }
         clients = {source for client in self.clients for source in client.sources}
-        return sorted({*hosts, *vips_of(self._spec), *gateways, *clients}, key=int)
+        return sorted({*hosts, *vips_of(self._spec), *gateways, *clients}, key=_by_family)
 
     def _directors(self) -> dict[str, HostFacts]:
         """Look at the directors' tables, and whom they serve at this moment."""
@@ -206,6 +239,7 @@ class Probe:
         """Open connections from all clients at once, but for one that took the VIP itself."""
         own = LAB_REQUEST if self._spec.reach.default == "lab" else b""
         request = own if self.request is None else self.request
+        request = SIP_REQUEST if service.engine == "sip" else request
         jobs = {
             client.name: partial(
                 client.place.connect,
@@ -219,16 +253,21 @@ class Probe:
                 ),
             )
             for client in self.clients
-            if client.sources and not client.facts.holds(service.vip)
+            if client.towards(service.vip) and not client.facts.holds(service.vip)
         }
         for name, attempts in self._do(jobs).items():
             self.evidence.trials.append(Trial(service, name, tuple(attempts)))
 
     def _sources(self, service: VirtualService, client: Client) -> tuple[Address, ...]:
+        sources = client.towards(service.vip)
         if self.limit:
-            return tuple(islice(cycle(client.sources), self.limit))
+            return tuple(islice(cycle(sources), self.limit))
         told = of_service(service, self.evidence.rest_before)
-        return sources_for(without(service, held(service, told)), client.sources)
+        return sources_for(without(service, held(service, told)), sources)
+
+
+def _by_family(address: Address) -> tuple[int, int]:
+    return address.version, int(address)
 
 
 def bystand(
@@ -237,7 +276,7 @@ def bystand(
     """Reach machines that are neither of the spec nor clients, but learn neighbours, as routers."""
     for name, words in reached.items():
         if name not in session.places:  # kept, so that their nodes end with the session's
-            place = RemotePlace(name, words, session.spec.name, DEADLINE_S)
+            place = RemotePlace(name, words, session.spec.name, session.deadline_s)
             session.places[name] = place
     places = {name: session.places[name] for name in reached}
     near = tuple(vips_of(session.spec))
@@ -262,22 +301,38 @@ def meet(
 
 def _client(spec: Spec, name: str, place: RemotePlace, facts: HostFacts) -> Client:
     for host in (*spec.directors, *spec.real_servers):
-        if facts.holds(host.address):
+        if any(map(facts.holds, host.addresses)):
             raise Refused(
                 f"the client {name} is {host.name} itself, whose connections to the VIP prove"
                 " nothing: choose a machine that is neither director nor real server"
             )
-    path = facts.path(vips_of(spec)[0])
-    if path is None or path.error:
+    stands: dict[int, Stand] = {}
+    for vip in vips_of(spec):
+        stand = _stand(facts, vip)
+        stands |= {vip.version: stand} if stand else {}
+    if not stands:
+        vip = vips_of(spec)[0]
+        path = facts.path(vip)
         why = path.error if path else "no path"
         raise Refused(f"the client {name} has no route to the VIP ({why}): choose another")
-    own = [a.address for a in facts.on_link(path.link) if _usable(a.address, a.scope)]
+    own = [
+        fact.address
+        for version, stand in stands.items()
+        for fact in facts.on_link(stand.link)
+        if fact.address.version == version and fact.scope < LINK_SCOPE
+    ]
     sources = tuple(a for a in own if not spec.clients or any(a in n for n in spec.clients))
-    return Client(name, place, facts, next(iter(own), None), sources, path.link, path.gateway)
+    return Client(name, place, facts, sources, stands)
 
 
-def _usable(address: Address, scope: int) -> bool:
-    return address.version == 4 and scope < LINK_SCOPE  # noqa: PLR2004
+def _stand(facts: HostFacts, vip: Address) -> Stand | None:
+    """Say how a machine reaches a VIP; None when it does not."""
+    path = facts.path(vip)
+    if path is None or path.error:
+        return None
+    own = (fact for fact in facts.on_link(path.link) if fact.address.version == vip.version)
+    address = next((fact.address for fact in own if fact.scope < LINK_SCOPE), None)
+    return Stand(path.link, address, path.gateway)
 
 
 def default_clients(spec: Spec) -> dict[str, list[str]]:

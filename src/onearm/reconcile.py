@@ -210,7 +210,7 @@ class Run:
                 jobs[place] = partial(self._apply, place, go, outcome)
         refused, lost = each(jobs)
         return lost | {
-            place: PlaceError("; ".join(str(error) for error in errors.values()))
+            place: PlaceError("; ".join(dict.fromkeys(str(error) for error in errors.values())))
             for place, errors in refused.items()
             if errors
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -16,9 +16,9 @@ from onearm.commands import commands, shell_line
 from onearm.diff import Plan
 from onearm.facts import DestinationFact, Facts, ServiceFact, mark_of
 from onearm.finding import Finding
-from onearm.model import Action, Mark
+from onearm.model import Action, Mark, endpoint
 from onearm.reconcile import Outcome
-from onearm.spec import Spec
+from onearm.spec import Spec, names_of
 from onearm.words import SIGNS, describe, reason
 
 COLOURS = {"create": "green", "update": "yellow", "delete": "red", "keep": "cyan"}
@@ -88,6 +88,16 @@ def show_commands(
             console.out(shell_line(argv), highlight=False)
 
 
+def show_scripts(console: Console, scripts: Mapping[str, Iterable[Sequence[str]]]) -> None:
+    """Print what a new spec has the daemons of these hosts run."""
+    for place, found in scripts.items():
+        # What it may do there: docs/how-to/run-the-daemon.md.
+        head = Text.assemble((f"checks run on {place}", "bold"), ", as root without capabilities")
+        console.print(head)
+        for argv in found:
+            indented(console, Text(shell_line(list(argv)), "bold yellow"), 5)
+
+
 def show_findings(console: Console, findings: Iterable[Finding]) -> None:
     """Print findings: what was seen, and the cure."""
     for finding in findings:
@@ -142,14 +152,14 @@ def show_status(console: Console, spec: Spec, facts: Facts) -> None:
 def _show_services(
     console: Console, spec: Spec, director: str, services: Iterable[ServiceFact]
 ) -> None:
-    names = {host.address: host.name for host in spec.real_servers}
+    names = names_of(spec.real_servers)
     wanted = {(s.protocol, s.vip, s.port) for s in spec.services}
     table = Table(box=None, pad_edge=False, title=f"services on {director}", title_justify="left")
     for column in ("service", "server", "weight", "active", "inactive", "conns", "conn/s"):
         table.add_column(column, justify="left" if column in ("service", "server") else "right")
     for service in services:
         ours = (service.protocol, service.vip, service.port) in wanted
-        head = f"{service.vip or service.fwmark}:{service.port}/{service.protocol}"
+        head = f"{endpoint(service.vip or service.fwmark, service.port)}/{service.protocol}"
         conns = str(service.counters.connections)
         rate = str(service.counters.connections_per_s)
         note = service.scheduler if ours else f"{service.scheduler}, not ours"

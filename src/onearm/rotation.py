@@ -11,7 +11,7 @@ from onearm.facts import DestinationFact, HostFacts, ServiceFact
 from onearm.health import Health
 from onearm.model import Address, Drain, Key, Service
 from onearm.snapshot import DOWN, DRAINED, DRAINING, RAMPING, UNCHECKED, UNKNOWN, UP
-from onearm.spec import Member, Spec, VirtualService
+from onearm.spec import Member, Spec, VirtualService, servers_of
 from onearm.ways import destination_key
 
 SCALE = 100  # with slow start the greatest weight of a service is about this, so that it can grow
@@ -90,12 +90,12 @@ def decide(before: Rotation, scene: Scene) -> Rotation:
     decisions: dict[Key, Decision] = {}
     ramps: dict[Slot, datetime] = {}
     served: set[Slot] = set()
-    servers = {host.name: host.address for host in scene.spec.real_servers}
+    servers = {version: servers_of(scene.spec, version) for version in scene.spec.versions}
     table = _table(scene.host)
     for service in scene.spec.services:
         standing = {
             host: fact
-            for host, address in servers.items()
+            for host, address in servers[service.vip.version].items()
             if (fact := table.get(destination_key(service, host, address)))
         }
         one = _Deciding(before, scene, service, standing)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
 from itertools import cycle, islice
 
-from onearm.model import Address
+from onearm.model import Address, Network
 from onearm.spec import VirtualService
 
 AT_LEAST = 8  # connections per client and service
 AT_MOST = 256
 BY_CHANCE = 16  # connections per server; of two servers one is then missed once in 2**31
 HASHING = ("sh", "mh")
-EXACT = ("rr", "wrr")
+IN_TURN = ("rr", "wrr")
+SPARE = ("fo", "dh", "lblc", "lblcr")  # those that may leave a real server without any
 
 
 def weights(service: VirtualService) -> dict[str, int]:
@@ -25,10 +27,13 @@ def weights(service: VirtualService) -> dict[str, int]:
 def shares(service: VirtualService) -> dict[str, int]:
     """Return how many connections of one full turn each server gets; empty: nothing exact.
 
-    rr gives each server one in turn whatever its weight; wrr gives weight/gcd of a turn
-    (net/netfilter/ipvs/ip_vs_rr.c, ip_vs_wrr.c).
+    rr gives each server one in turn whatever its weight; wrr gives weight/gcd of a turn; fo gives
+    all to the greatest weight (net/netfilter/ipvs/ip_vs_rr.c, ip_vs_wrr.c, ip_vs_fo.c).
     """
     found = weights(service)
+    if service.scheduler == "fo":
+        greatest = [host for host, weight in found.items() if weight == max(found.values())]
+        return {greatest[0]: 1} if len(greatest) == 1 else {}
     if service.scheduler == "rr":
         return dict.fromkeys(found, 1)
     if service.scheduler == "wrr" and found:
@@ -62,11 +67,25 @@ def expected(service: VirtualService, total: int) -> dict[str, int] | None:
     return {host: share * (total // length) for host, share in turn.items()}
 
 
+def exact(service: VirtualService) -> bool:
+    """Say whether its scheduler promises exact shares."""
+    return service.scheduler in IN_TURN or bool(shares(service))
+
+
 def sticks(service: VirtualService) -> bool:
-    """Say whether one client address must always get the same server."""
+    """Say whether one client must always get the same server, as long as verify takes."""
+    if service.persistence_s:
+        return True
     return service.scheduler in HASHING and not any("port" in flag for flag in service.flags)
 
 
-def strays(chosen: Mapping[Address, Sequence[str]]) -> list[Address]:
-    """List the client addresses that got more than one server."""
+def one_client(service: VirtualService, source: Address) -> Network:
+    """Give the clients that persistence takes for one: those of a prefix, or a single address."""
+    mask = service.persistence_mask
+    length = source.max_prefixlen if mask is None or not service.persistence_s else mask
+    return ip_network(f"{source}/{length}", strict=False)
+
+
+def strays(chosen: Mapping[Network, Sequence[str]]) -> list[Network]:
+    """List the clients that got more than one server."""
     return [source for source, hosts in chosen.items() if len(Counter(hosts)) > 1]

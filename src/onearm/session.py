@@ -18,20 +18,18 @@ from onearm.each import each
 from onearm.errors import Busy, PlaceError, Unreachable
 from onearm.facts import Facts, HostFacts
 from onearm.finding import Finding, by_severity
-from onearm.foresight import foresee
+from onearm.foresight import foresee, scripts
 from onearm.model import NEUTRON, Action, SpecFile, World
 from onearm.places.look import Question
 from onearm.places.remote import RemotePlace
 from onearm.preflight import cloud_left, preflight, vips_of
-from onearm.reach import prefix
+from onearm.reach import prefix, timeout_s
 from onearm.reconcile import Outcome, Place, Run, observe
 from onearm.spec import NAME, Spec
 from onearm.ways import tunnel_needs
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-DEADLINE_S = 20.0  # per request and host
 
 
 class CloudPlace(Place, Protocol):
@@ -58,7 +56,7 @@ class Session:
 
     spec: Spec
     limit: frozenset[str] = frozenset()
-    deadline_s: float = DEADLINE_S
+    deadline_s: float = field(default_factory=timeout_s)  # per request and host
     ask_drops: bool = False  # whether foreign ARP drop rules are searched, which takes tools
     ask_vips: bool = True  # whether a director asks in ARP for VIPs that it does not hold
     places: dict[str, RemotePlace] = field(default_factory=dict)
@@ -141,8 +139,14 @@ class Session:
     def _question(self, name: str) -> Question:
         vips = tuple(vips_of(self.spec))
         if name in self._directors():
-            near = tuple(host.address for host in self.spec.real_servers)
-            return Question(role="director", near=near, probe=vips if self.ask_vips else ())
+            near = tuple(own for host in self.spec.real_servers for own in host.addresses)
+            return Question(
+                role="director",
+                near=near,
+                probe=vips if self.ask_vips else (),
+                schedulers=tuple(sorted({service.scheduler for service in self.spec.services})),
+                engines=tuple(sorted({s.engine for s in self.spec.services if s.engine})),
+            )
         for host in self.spec.real_servers:
             if host.name == name:
                 drops = vips if self.ask_drops else ()
@@ -265,15 +269,25 @@ class Session:
 
     def foreseen(self, plan: Plan) -> list[Foreseen]:
         """Say what the daemons will do that are handed a new spec by this plan."""
-        handed = sorted({a.place for a in plan if isinstance(a.resource, SpecFile)})
+        handed = _handed(plan)
         ahead = {p: foresee(self.spec, p, self.facts[p], _now()) for p in handed}
         seen, _ = each({p: partial(self.places[p].peek, ahead[p].wanted) for p in handed})
         name = self.spec.name
         return [Foreseen(p, ahead[p].plan(name, seen[p]), ahead[p].joins) for p in sorted(seen)]
 
+    def scripts(self, plan: Plan) -> dict[str, list[tuple[str, ...]]]:
+        """Say what the daemons that are handed a new spec by this plan will run, by host."""
+        found = scripts(self.spec)
+        return dict.fromkeys(_handed(plan), found) if found else {}
+
     def draining(self) -> int:
         """Count the destinations that are still draining."""
         return sum(len(kept) for kept in draining(self.spec, self.facts, _now()).values())
+
+
+def _handed(plan: Plan) -> list[str]:
+    """List the hosts whose daemon is handed a spec."""
+    return sorted({a.place for a in plan if isinstance(a.after, SpecFile)})
 
 
 def _locked(places: Mapping[str, RemotePlace], first: set[str]) -> dict[str, PlaceError]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 
 from onearm.facts import AddressFact, HostFacts, LinkFact
-from onearm.model import Address, ArpSilence, Network
+from onearm.model import IPV4, Address, ArpSilence, Network
 from onearm.spec import Host, Spec
 
 ETHERNET_LENGTH = 17  # characters of a MAC address as text
@@ -18,6 +18,9 @@ def silences(
 ) -> Iterator[ArpSilence]:
     """List the silences of a real server that holds `vips`.
 
+    IPv6 needs none: a link answers solicitations for its own addresses alone, and asks in the name
+    of one of them (net/ipv6/ndisc.c, ndisc_recv_ns and ndisc_solicit), so a VIP on a dummy is
+    silent as it is.
     Deaf on every link in the VIP's L2 (arp_ignore acts on the link that receives the request), mute
     on every link by which replies leave (arp_announce acts on the link that sends; net/ipv4/arp.c).
     A host that left the spec keeps the silence that is in its marks until its VIPs are gone.
@@ -26,7 +29,8 @@ def silences(
         marks = (mark.resource for mark in host.marks if spec.name in mark.names)
         yield from (resource for resource in marks if isinstance(resource, ArpSilence))
         return
-    for link in host.links:
+    vips = [vip for vip in vips if vip.version == IPV4]
+    for link in host.links if vips else ():
         if speaks_arp(link):
             deaf = in_l2(spec, own, host, link, vips)
             mute = deaf or replies_leave_by(spec, host, link)
@@ -52,7 +56,8 @@ def in_l2(spec: Spec, own: Host, host: HostFacts, link: LinkFact, vips: Sequence
     addresses = arp_addresses(host, link.name)
     if not addresses:
         return link.up
-    known = [own.address, *vips, *(director.address for director in spec.directors)]
+    near = [one.own(IPV4) for one in (own, *spec.directors)]
+    known = [*(address for address in near if address is not None), *vips]
     return any(address in network_of(fact) for fact in addresses for address in known)
 
 
@@ -60,7 +65,7 @@ def replies_leave_by(spec: Spec, host: HostFacts, link: LinkFact) -> bool:
     """Say whether a route to some client leads over the link."""
     routes = [route.network for route in host.routes if route.link == link.name]
     return any(
-        route.version == client.version and route.overlaps(client)
+        route.version == client.version == IPV4 and route.overlaps(client)
         for route in routes
         for client in spec.clients
     )
@@ -82,13 +87,16 @@ def _on_link(
 def _source(own: Host, host: HostFacts, link: LinkFact) -> Address:
     """Choose the address that stands in for the VIP in the host's own ARP requests."""
     addresses = [fact.address for fact in arp_addresses(host, link.name)]
-    return next(iter(addresses), own.address) if own.address not in addresses else own.address
+    named = own.own(IPV4)
+    if named is not None and (named in addresses or not addresses):
+        return named
+    return next(iter(addresses), own.address)
 
 
 def arp_addresses(host: HostFacts, link: str) -> list[AddressFact]:
     """List the IPv4 addresses of a link that others may know: what ARP can ask with."""
     found = host.on_link(link)
-    return [f for f in found if f.address.version == 4 and f.scope < LINK_SCOPE]  # noqa: PLR2004
+    return [f for f in found if f.address.version == IPV4 and f.scope < LINK_SCOPE]
 
 
 def network_of(fact: AddressFact) -> Network:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,11 +14,24 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)  # of a spec or 
 
 @dataclass(frozen=True)
 class Host:
-    """A director or real server: its name (a place) and its own address in the VIP's network."""
+    """A director or real server: its name (a place) and its own address in the VIP's network.
+
+    `address6` is the IPv6 address beside an IPv4 one; a host with IPv6 alone has it as `address`.
+    """
 
     name: str
     address: Address
     arp: str = "sysctl"
+    address6: Address | None = None
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Its own addresses, one of each family that it has."""
+        return (self.address,) if self.address6 is None else (self.address, self.address6)
+
+    def own(self, version: int) -> Address | None:
+        """Give its address of a family (4 or 6); None when it has none."""
+        return next((found for found in self.addresses if found.version == version), None)
 
 
 @dataclass(frozen=True)
@@ -101,6 +115,8 @@ class VirtualService:
     """A service of the spec; `drain_s` 0 cuts, otherwise connections may end within it.
 
     `check` None: its real servers are not checked and have the weights of the spec.
+    `persistence_s` 0: each connection is scheduled anew; otherwise clients of one prefix (a mask's
+    length; None: one address) stay with their server, or calls do by the `engine` sip.
     """
 
     vip: Address
@@ -112,6 +128,9 @@ class VirtualService:
     drain_s: float = 0
     check: Check | None = None
     policy: Policy = Policy()
+    persistence_s: int = 0
+    persistence_mask: int | None = None
+    engine: str = ""
     forwarding: Forwarding = DIRECT
 
     def way(self, host: str) -> Forwarding:
@@ -177,6 +196,22 @@ class Spec:
     resync_s: float = 10.0  # how often a daemon compares everything with the kernel, come what may
     isolate: bool = False  # whether a real server that answers for a VIP in ARP gets weight 0
     text: str = field(default="", compare=False)
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """The address families of its VIPs: 4, 6 or both."""
+        return tuple(sorted({service.vip.version for service in self.services}))
+
+
+def servers_of(spec: Spec, version: int) -> dict[str, Address]:
+    """Give the real servers' addresses of one family by name; those that have none are left out."""
+    found = ((host.name, host.own(version)) for host in spec.real_servers)
+    return {name: address for name, address in found if address is not None}
+
+
+def names_of(hosts: Iterable[Host]) -> dict[Address, str]:
+    """Name hosts by each of their addresses."""
+    return {address: host.name for host in hosts for address in host.addresses}
 
 
 def load(path: str | Path) -> Spec:

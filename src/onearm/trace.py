@@ -21,6 +21,7 @@ from onearm.errors import UsageError
 from onearm.finding import CRITICAL, ERROR, NOTE
 from onearm.flows import Way
 from onearm.ladder import Rung, Stop, ladder, server_of
+from onearm.model import endpoint
 from onearm.render import SEVERITIES, indented, screen
 from onearm.report import reached
 from onearm.resting import words
@@ -137,7 +138,7 @@ def _show(console: Console, traced: Trace, via: str | None) -> None:
         why = f"{via} was not hit in {tried} connections" if tried else "no connection was possible"
         indented(console, Text(why + _rest(traced, via), "bold yellow"), 0)
     else:
-        source = f"{way.attempt.source}:{way.attempt.source_port}"
+        source = endpoint(way.attempt.source, way.attempt.source_port)
         by = f" by {server}" if (server := server_of(way)) else ""
         console.print(Text(f"{about(traced.service)} from {way.client} {source}{by}", "bold"))
         console.print(Text(f"{'ms':>8}  {'host':<10} {'link':<6} way from MAC > to MAC", "dim"))

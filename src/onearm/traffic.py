@@ -38,7 +38,10 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Errand:
-    """What to open: `sources` are used in turn, one connection each; `request_hex` may be empty."""
+    """What to open: `sources` are used in turn, one connection each; `request_hex` may be empty.
+
+    `{client}` in the request stands for the source's address.
+    """
 
     protocol: str
     vip: Address
@@ -104,6 +107,7 @@ class _Connection:
         self.connected = True
         self.attempt = replace(self.attempt, result=result)
         request = bytes.fromhex(self.errand.request_hex)
+        request = request.replace(b"{client}", str(self.attempt.source).encode())
         if not request and self.errand.protocol == "tcp":
             return False
         try:

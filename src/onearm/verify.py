@@ -11,12 +11,15 @@ from onearm.case import Case
 from onearm.desire import director_link
 from onearm.evidence import Evidence
 from onearm.flows import Names, Way
-from onearm.model import Address
+from onearm.model import IPV4, IPV6, Address, Network, endpoint
 from onearm.preflight import vips_of
 from onearm.resting import words
 from onearm.spec import Spec, VirtualService
 from onearm.verdicts import FAIL, PASS, UNPROVED
 from onearm.verify_ways import encapsulated, hosts_by, reply_through_director, ways_to
+
+TALK = {IPV4: "ARP", IPV6: "neighbour discovery"}
+OWNER = {IPV4: "arp.single_mac", IPV6: "nd.single_mac"}  # by the family of the VIP
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,13 @@ def judge(spec: Spec, evidence: Evidence) -> list[Property]:
 
 def about(service: VirtualService) -> str:
     """Name a service as its VIP, port and protocol."""
-    return f"{service.vip}:{service.port}/{service.protocol}"
+    return f"{endpoint(service.vip, service.port)}/{service.protocol}"
 
 
 def _single_mac(spec: Spec, evidence: Evidence, names: Names, vip: Address) -> Property:
     status, text = _owner(spec, evidence, names, vip)
     asked = ", ".join(sorted(evidence.answers.get(vip, {}))) or "nowhere"
-    return Property("arp.single_mac", str(vip), status, f"{text}; asked from {asked}")
+    return Property(OWNER[vip.version], str(vip), status, f"{text}; asked from {asked}")
 
 
 def _owner(spec: Spec, evidence: Evidence, names: Names, vip: Address) -> tuple[str, str]:
@@ -65,7 +68,8 @@ def _owner(spec: Spec, evidence: Evidence, names: Names, vip: Address) -> tuple[
     unknown = set() if expected else {m for m in speakers if m not in names.by_mac}
     wrong = sorted(speakers - expected - unknown) + sorted(unknown)[1:]
     if wrong:
-        how = "answers for the VIP" if macs & set(wrong) else "speaks in ARP in the VIP's name"
+        said = f"speaks in {TALK[vip.version]} in the VIP's name"
+        how = "answers for the VIP" if macs & set(wrong) else said
         return FAIL, f"{', '.join(map(names.name, wrong))} {how}"
     if not expected:
         return UNPROVED, f"{', '.join(sorted(directors))} could not be asked which MAC is its own"
@@ -77,12 +81,12 @@ def _owner(spec: Spec, evidence: Evidence, names: Names, vip: Address) -> tuple[
 
 
 def _senders(evidence: Evidence, vip: Address) -> set[str]:
-    """List the MACs that claimed the VIP as the sender of an ARP packet while we looked."""
+    """List the MACs that said while we looked that the VIP is theirs."""
     return {
-        frame.claimed_mac or frame.source_mac
+        frame.claimed_mac
         for frames in evidence.frames.values()
         for frame in frames
-        if frame.kind.startswith("arp") and frame.source == str(vip)
+        if frame.claims and frame.source == str(vip)
     }
 
 
@@ -147,7 +151,9 @@ def _not_shown(case: Case, host: str) -> Iterator[str]:
     if not case.watched(host):
         yield f"{host} could not be watched"
     elif not case.handed[host]:
-        yield f"{host} was not chosen in {case.total} connections"
+        spare = case.service.scheduler in schedule.SPARE
+        why = f": {case.service.scheduler} may leave all to others" if spare else ""
+        yield f"{host} was not chosen in {case.total} connections{why}"
     elif case.service.protocol != "tcp":
         mute = not any(host in way.answered for way in case.ways)
         if mute and any(way.answered for way in case.ways):
@@ -209,7 +215,7 @@ def _destination_fault(case: Case, host: str) -> str:
     if refused:
         return (
             f"{host} reset {len(refused)} of {len(handed)}: nothing listens there on"
-            f" {case.service.vip}:{case.service.port}"
+            f" {endpoint(case.service.vip, case.service.port)}"
         )
     return _silent(case, host, handed)
 
@@ -362,7 +368,7 @@ def _fits(case: Case, counts: Counter[str], shown: str) -> Judgement:
         return PASS, f"{shown}; no exact shares are promised with {hosts} in part"
     if schedule.sticks(case.service):
         return _sticky(case, shown)
-    if case.service.scheduler in schedule.EXACT:
+    if schedule.exact(case.served):
         return _exact(case, counts, shown)
     return PASS, f"{shown}; {case.service.scheduler} promises no exact shares"
 
@@ -383,13 +389,17 @@ def _exact(case: Case, counts: Counter[str], shown: str) -> Judgement:
 
 
 def _sticky(case: Case, shown: str) -> Judgement:
-    chosen: dict[Address, list[str]] = defaultdict(list)
+    service = case.service
+    chosen: dict[Network, list[str]] = defaultdict(list)
     for way in case.ways:
-        chosen[way.attempt.source] += way.handed_to
+        chosen[schedule.one_client(service, way.attempt.source)] += way.handed_to
     astray = schedule.strays(chosen)
+    masked = service.persistence_s and service.persistence_mask is not None
+    clients = f"client prefixes (/{service.persistence_mask})" if masked else "client addresses"
     if astray:
-        return FAIL, f"{len(astray)} client addresses got several servers: {shown}"
-    return PASS, f"{shown}; each of {len(chosen)} client addresses kept its server"
+        return FAIL, f"{len(astray)} {clients} got several servers: {shown}"
+    stays = f" (persistent for {service.persistence_s} s)" if service.persistence_s else ""
+    return PASS, f"{shown}; each of {len(chosen)} {clients} kept its server{stays}"
 
 
 # The third: verdicts that lean on what was not seen, so that lost frames leave them unproved.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Optional
 
+from onearm.entries import CONNECTION
 from onearm.facts import ServiceFact
 from onearm.model import Address
 
@@ -64,9 +65,10 @@ def joined_rules(lines: Iterable[RulesFact]) -> tuple[RulesFact, ...]:
 
 @dataclass(frozen=True)
 class ConnectionsFact:
-    """Entries of the IPVS connection table with one destination and state.
+    """Entries of the IPVS connection table with one destination, state and kind.
 
-    `old`: those in SYN_RECV for more than 3 s, by the time that is left to them.
+    `old`: those in SYN_RECV for more than 3 s, by the time that is left to them. `kind`: whether
+    they are connections, templates that keep persistent clients, or probes (entries.py).
     """
 
     protocol: str
@@ -76,6 +78,7 @@ class ConnectionsFact:
     state: str
     count: int
     old: int = 0
+    kind: str = CONNECTION
 
 
 @dataclass(frozen=True)

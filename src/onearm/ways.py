@@ -91,7 +91,7 @@ def holding(
     for port in sorted({h.way.port for h in held if h.way.tunnel == "gue"}):
         yield GuePort(port)
     for vip, link in sorted(vips, key=lambda pair: (int(pair[0]), pair[1])):
-        yield HeldVip(vip, link)
+        yield HeldVip(vip, link, vip.max_prefixlen)
 
 
 def _tunnel_link(spec: Spec, own: Host | None, host: HostFacts, kind: str) -> Iterator[TunnelLink]:

@@ -25,6 +25,7 @@ from onearm.model import (
     Sysctl,
     TunnelLink,
 )
+from onearm.model import endpoint as with_port
 from onearm.words_cloud import CLOUD_NAMES, cloud_reason
 
 SIGNS = {"create": "+", "update": "~", "delete": "-", "keep": "="}
@@ -92,6 +93,8 @@ def _shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, tuple):
         return ",".join(value) or "none"
+    if value in (None, ""):
+        return "none"
     return str(value)
 
 
@@ -100,7 +103,7 @@ def _values(resource: Resource) -> str:
         return f" = {resource.value}"
     if isinstance(resource, Service):
         flags = f" ({', '.join(resource.flags)})" if resource.flags else ""
-        return f" {resource.scheduler}{flags}"
+        return f" {resource.scheduler}{flags}{_persistence(resource)}"
     if isinstance(resource, TunnelLink):
         return f" from {resource.remote or 'anybody'} to {resource.local}"
     if not isinstance(resource, Destination):
@@ -116,10 +119,18 @@ def _way(destination: Destination) -> str:
     return f" by {' '.join(word for word in (destination.forwarding, kind, port) if word)}"
 
 
+def _persistence(service: Service) -> str:
+    if not service.persistence_s:
+        return ""
+    mask = service.persistence_mask
+    clients = f", clients by /{mask}" if mask is not None else ""
+    engine = f", by {service.engine}" if service.engine else ""
+    return f", persistent for {service.persistence_s} s{clients}{engine}"
+
+
 def endpoint(resource: Service | Destination) -> str:
     """Write VIP, port and protocol of a service."""
-    vip = f"[{resource.vip}]" if resource.vip.version == 6 else str(resource.vip)  # noqa: PLR2004
-    return f"{vip}:{resource.port}/{resource.protocol}"
+    return f"{with_port(resource.vip, resource.port)}/{resource.protocol}"
 
 
 def _silence(silence: ArpSilence) -> str:

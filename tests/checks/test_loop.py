@@ -29,7 +29,7 @@ from asking import (
 )
 
 from onearm.checks import Trouble
-from onearm.checks.probe import Probe
+from onearm.checks.stream import Stream
 from onearm.checks.troubles import SPELL_S, Troubles
 from onearm.checks.verdict import THEIRS, UNSENT, Ours, early, late
 from onearm.checks.wheel import TICK_S, Wheel
@@ -200,14 +200,14 @@ def test_a_taken_port_is_passed_over_and_a_taken_block_is_no_result():
 
 def test_the_mark_is_set_or_that_it_may_not_be_is_trouble(monkeypatch):
     marks = []
-    close = Probe.close
+    close = Stream.close
 
     def look(probe, watch):
         if probe.sock is not None:
             marks.append(probe.sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK))
         close(probe, watch)
 
-    monkeypatch.setattr(Probe, "close", look)
+    monkeypatch.setattr(Stream, "close", look)
     with Tcp(says(http(b"200 OK"))) as server:
         with Heard(target(patient("http"), server.port, mark=0x10001)) as heard:
             if os.geteuid():

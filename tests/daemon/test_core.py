@@ -10,11 +10,24 @@ import pytest
 
 from fakes import FakeHost
 from onearm.checks import Result
+from onearm.daemon import between
 from onearm.daemon.core import Core
 from onearm.daemon.notify import Notify
 from onearm.daemon.source import Source
+from onearm.errors import PlaceError
 from onearm.facts import DestinationFact, ServiceFact
-from onearm.model import AnnouncedVip, CheckMark, Destination, HeldVip, Service, Sysctl
+from onearm.model import (
+    AnnouncedVip,
+    CheckMark,
+    Destination,
+    HeldVip,
+    Mark,
+    Service,
+    Sysctl,
+    state_key,
+)
+from onearm.serve.door import Door
+from onearm.serve.ends import Here
 from onearm.snapshot import DOWN, DRAINED, DRAINING, UNKNOWN, UP
 from onearm.spec import parse
 
@@ -29,6 +42,8 @@ services:
 class FakeChecks:
     """Probes nothing; tests tell the results."""
 
+    troubles = ()
+
     def __init__(self, *_):
         self.targets = ()
 
@@ -39,8 +54,12 @@ class FakeChecks:
 class Host(FakeHost):
     """A director that can be looked at."""
 
+    dead = ()  # what its link is not: up, carrier
+
     def look(self, question):
         found = self.facts(question.near)
+        links = (replace(link, **dict.fromkeys(self.dead, False)) for link in found.links)
+        found = replace(found, links=tuple(links))
         marked = self.kinds(CheckMark)
         more = {"net/ipv4/conf/eth0/accept_local": "0"} if marked else {}
         return replace(found, sysctls={**found.sysctls, **more})
@@ -52,6 +71,13 @@ class Host(FakeHost):
             for mark, there in to.items()
         ]
         return (*self.facts().services, *marks)
+
+    def note(self, resources):
+        for resource in resources:
+            self.marks[state_key(resource)] = Mark(resource, (self.spec_name,))
+
+    def remember_hosts(self, hosts):
+        self.hosts = hosts
 
     def kinds(self, kind):
         return [thing for thing in self.things.values() if isinstance(thing, kind)]
@@ -118,6 +144,13 @@ class Daemon:
             self.round()
         return answers[0] if answers else None
 
+    def ask_plainly(self, do, request):
+        return self.ask(do, **request)
+
+    def noted(self):
+        marks = [mark.resource for mark in self.host.marks.values()]
+        return [drain for r in marks if isinstance(r, Service) for drain in r.drains]
+
     def weights(self):
         return {str(d.server)[-1]: d.weight for d in self.host.kinds(Destination)}
 
@@ -168,12 +201,41 @@ def test_drift_is_healed_and_counted(daemon):
 @pytest.mark.parametrize("kind", [Service, Destination, CheckMark])
 def test_drift_of_the_table_shows_in_the_figures_before_a_round_is_due(daemon, kind):
     daemon.good("r1", "r2")
-    daemon.core._refresh()
+    between.refresh(daemon.core)
     assert not daemon.core.dirty
     gone = daemon.host.kinds(kind)[0]
     daemon.host.things.pop((kind.__name__, *gone.key))
-    daemon.core._refresh()
+    between.refresh(daemon.core)
     assert daemon.core.dirty
+
+
+def test_a_ledger_that_somebody_removed_is_written_again_while_it_runs(daemon):
+    daemon.good("r1", "r2")
+    daemon.ask("drain", host="r1")
+    before = dict(daemon.host.marks)
+    daemon.host.marks.clear()
+    daemon.bad("r2", times=2)
+    assert daemon.weights() == {"4": 0}
+    (gone,) = before.keys() - daemon.host.marks.keys()
+    assert (gone[0], str(gone[-1])) == ("Destination", "203.0.113.5")
+    assert [d.host for d in daemon.noted()] == ["r1"]
+    assert len(daemon.host.kinds(CheckMark)) == 2
+    said = [e.text for e in daemon.core.latest.events if "the ledger lost" in e.text]
+    assert said == ["the ledger lost 8 things of ours: noted again"]
+    daemon.good("r2", times=2)
+    assert daemon.weights() == {"4": 0, "5": 1}
+    assert daemon.core.latest.converged
+
+
+def test_what_stands_and_never_was_ours_stays_so(tmp_path):
+    host = Host("d", "203.0.113.3")
+    service = Service("tcp", ip_address("203.0.113.2"), 80, "wrr")
+    host.things[state_key(service)] = service
+    daemon = Daemon(tmp_path, host=host)
+    daemon.good("r1", "r2")
+    daemon.round()
+    assert state_key(service) not in host.marks
+    assert daemon.weights() == {"4": 1, "5": 1}
 
 
 def test_what_it_does_itself_is_no_drift(daemon):
@@ -193,6 +255,29 @@ def test_a_table_that_somebody_emptied_takes_nobody_out(daemon):
     assert daemon.states() == {"r1": UP, "r2": UP}
 
 
+@pytest.mark.parametrize("dead", ["up", "carrier"])
+def test_a_dead_link_of_its_own_takes_nobody_out(daemon, monkeypatch, dead):
+    daemon.good("r1", "r2")
+    daemon.host.dead = (dead,)
+    daemon.core._take(("links",))
+    daemon.round()
+    daemon.bad("r1", "r2", times=9)
+    assert daemon.weights() == {"4": 1, "5": 1}
+    daemon.round()
+    (said,) = daemon.core.latest.troubles
+    assert said == "the link eth0 of this director is down, so nothing is known of the real servers"
+    daemon.host.dead = ()
+    daemon.round()
+    daemon.bad("r1", times=1)  # what was bad before does not count
+    assert daemon.weights() == {"4": 1, "5": 1}
+    later = time.monotonic() + 61
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    daemon.round()
+    assert daemon.core.latest.troubles == ()
+    daemon.bad("r1", times=1)
+    assert daemon.weights() == {"5": 1}
+
+
 def test_a_drain_lasts_over_a_restart_until_it_is_ended(daemon, tmp_path):
     daemon.good("r1", "r2")
     daemon.host.connections = {d.key: 7 for d in daemon.host.kinds(Destination)}
@@ -207,6 +292,68 @@ def test_a_drain_lasts_over_a_restart_until_it_is_ended(daemon, tmp_path):
     assert again.weights() == {"4": 1, "5": 1}
 
 
+def test_a_drain_is_answered_by_the_round_that_noted_it(daemon):
+    """Whoever has the answer may pull the plug: the marks, not the daemon, hold the drain."""
+    daemon.good("r1", "r2")
+
+    def asked(do):
+        answers = []
+        daemon.core._take(("ask", do, {"host": "r2"}, answers.append))
+        assert not answers
+        daemon.round()
+        return answers
+
+    assert asked("drain") == [{"host": "r2"}]
+    assert [d.host for d in daemon.noted()] == ["r2"]
+    assert asked("undrain") == [{"host": "r2"}]
+    assert daemon.noted() == []
+
+
+@pytest.mark.parametrize("first", ["drain", "undrain"])
+def test_a_drain_that_cannot_be_noted_is_refused_and_taken_back(daemon, first):
+    daemon.good("r1", "r2")
+    if first == "undrain":
+        daemon.ask("drain", host="r2")
+    before = (daemon.weights(), daemon.noted())
+    daemon.host.fails_after = daemon.host.count
+    said = daemon.ask(first, host="r2")
+    assert isinstance(said, PlaceError)
+    assert "r2 could not be" in str(said) and "d: lost" in str(said)
+    daemon.host.fails_after = None
+    daemon.round()
+    assert (daemon.weights(), daemon.noted()) == before
+    assert [e.text for e in daemon.core.latest.events if "r2 is as it was" in e.text]
+
+
+def test_of_two_who_ask_at_once_the_last_is_heard(daemon):
+    daemon.good("r1", "r2")
+    first, last = [], []
+    daemon.core._take(("ask", "drain", {"host": "r2", "deadline_s": 9}, first.append))
+    daemon.core._take(("ask", "drain", {"host": "r2", "deadline_s": 5}, last.append))
+    daemon.round()
+    assert "at the same time" in str(first[0])
+    assert last == [{"host": "r2"}]
+    assert [d.deadline_s for d in daemon.noted()] == [5]
+
+
+def test_a_drain_asked_for_at_the_very_end_is_noted_and_answered(daemon):
+    daemon.good("r1", "r2")
+    answers = []
+    daemon.core._take(("ask", "drain", {"host": "r2"}, answers.append))
+    daemon.core._end()
+    assert answers == [{"host": "r2"}]
+    assert [d.host for d in daemon.noted()] == ["r2"]
+
+
+def test_a_drain_ends_with_the_servers_place_in_the_spec_and_that_is_said(daemon):
+    daemon.good("r1", "r2")
+    daemon.ask("drain", host="r2")
+    daemon.path.write_text(TEXT.replace(", r2: 203.0.113.5", ""))
+    daemon.ask("converge", deadline_s=9)
+    assert daemon.noted() == []
+    assert "r2 left the spec, and its drain ends" in [e.text for e in daemon.core.latest.events]
+
+
 def test_a_drain_counts_what_its_deadline_cuts(daemon):
     daemon.good("r1", "r2")
     daemon.host.connections = {d.key: 7 for d in daemon.host.kinds(Destination)}
@@ -216,6 +363,17 @@ def test_a_drain_counts_what_its_deadline_cuts(daemon):
     told = daemon.ask("drained", host="r2")
     assert (told["drained"], told["cut"]) == (True, 7)
     assert daemon.core.latest.drain_cut == 7
+
+
+@pytest.mark.enable_socket
+def test_the_names_of_an_apply_come_through_the_door_as_it_reads_them(daemon, tmp_path):
+    opened = Door(tmp_path / "d.sock", lambda: daemon.core.latest, daemon.ask_plainly)
+    opened.open()
+    try:
+        Here(tmp_path / "d.sock").ask("hosts", hosts=["d", "r1"])
+    finally:
+        opened.close()
+    assert daemon.host.hosts == ("d", "r1")
 
 
 @pytest.mark.parametrize(

@@ -280,7 +280,7 @@ def changes_and_their_refusals():
     six = ip_address("2001:db8::2")
     with Links() as links:
         links.add_address("far", VIP, 32)
-        links.add_address("far", six, 128, nodad=True)
+        links.add_address("far", six, 128, vip=True)
         assert refused(links.add_address, "far", VIP, 32) == errno.EEXIST
         assert refused(links.add_address, "far", six, 128) == errno.EEXIST
         (shown,) = ip_json("addr show far")

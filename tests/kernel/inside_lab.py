@@ -2,11 +2,13 @@
 
 import errno
 import re
+import socket
 import subprocess
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
 
 from onearm.kernel import arp, sysctl
+from onearm.kernel import ipvs_messages as messages
 from onearm.kernel.ipvs import (
     DIRECT,
     MASQ,
@@ -175,7 +177,7 @@ def makes_dummy_links():
         except OSError as error:
             assert error.errno == errno.EEXIST  # noqa: PT017 - no pytest in here
         links.add_address("eth-vip", ip_address("203.0.113.2"), 32)
-        links.add_address("eth-vip", ip_address("2001:db8::2"), 128, nodad=True)
+        links.add_address("eth-vip", ip_address("2001:db8::2"), 128, vip=True)
         assert "203.0.113.2/32" in sh("ip", "-4", "address", "show", "eth-vip")
         links.delete_dummy("eth-vip")
         assert "eth-vip" not in sh("ip", "link")
@@ -188,3 +190,101 @@ def writes_sysctls():
     assert sysctl.read_conf("arp_ignore")["eth0"] == "1"
     sysctl.write(name, before)
     assert sysctl.read("net/ipv4/vs/conn_reuse_mode") is not None
+
+
+def walked(ipvs, service):
+    """Read destinations attribute by attribute, past what was learned."""
+    asked = messages.body(messages.GET_DEST, messages.service_key(service))
+    payloads = ipvs._netlink.dump(ipvs._type, asked)
+    return [shown(messages.parse_destination(p, service.family)) for p in payloads]
+
+
+def shown(found):
+    return (found, found.active, found.inactive, found.persistent, found.counters)
+
+
+def reads_by_layout_what_the_walk_reads():
+    local()
+    servers = [
+        replace(SERVER, address=IPv4Address(0x0A000100 + n), weight=n % 4) for n in range(300)
+    ]
+    six = [replace(SERVER, address=ip_address(f"2001:db8::{n:x}"), port=53) for n in range(1, 300)]
+    gue = {"forwarding": TUNNEL, "tunnel_type": 1, "tunnel_port": 6080}
+    behind = {
+        replace(WEB, protocol=17): servers,
+        DNS6: six,
+        MARK: [replace(d, port=0, **gue) for d in servers],
+    }
+    with Ipvs() as ipvs:
+        changes = [("add", service, None) for service in behind]
+        changes += [("add", s, d) for s, found in behind.items() for d in found]
+        assert ipvs.change(changes) == {}
+        send_datagrams(count=200)  # some of them have figures now
+        for service, destinations in behind.items():
+            for _ in range(2):
+                found = ipvs.destinations(service)
+                assert [shown(d) for d in found] == walked(ipvs, service)
+                assert found[::-1] == destinations
+        assert sum(d.inactive for d in ipvs.destinations(replace(WEB, protocol=17))) == 200
+        assert saved() == sorted(
+            [
+                "-A -u 203.0.113.2:80 -s rr",
+                *(f"-a -u 203.0.113.2:80 -r {d.address}:80 -g -w {d.weight}" for d in servers),
+                "-A -u [2001:db8::2]:53 -s mh -b mh-port",
+                *(f"-a -u [2001:db8::2]:53 -r [{d.address}]:53 -g -w 1" for d in six),
+                "-A -f 5 -s wlc -p 300 -M 255.255.255.0",
+                *(
+                    f"-a -f 5 -r {d.address}:0 -i -w {d.weight} --tun-type gue --tun-port 6080"
+                    " --tun-nocsum"
+                    for d in servers
+                ),
+            ]
+        )
+
+
+def local():
+    """Give an empty namespace the VIP and a way to real servers that nobody answers from."""
+    for words in (
+        "link set lo up",
+        "link add d0 type dummy",
+        "link set d0 up",
+        "address add 203.0.113.2/32 dev lo",
+        "address add 10.0.0.1/16 dev d0",
+    ):
+        sh("ip", *words.split())
+
+
+def send_datagrams(count, port=80):
+    """Send one from each of many source ports to the VIP."""
+    for source in range(20000, 20000 + count):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.bind(("203.0.113.2", source))
+            sender.sendto(b"x", ("203.0.113.2", port))
+
+
+def mh_depends_on_the_order():
+    """Tables of the same set are alike when made in one order, and not when made in another.
+
+    The hash takes the client's address and port alone, so other services show the same table.
+    """
+    local()
+    servers = [replace(SERVER, address=IPv4Address(0x0A000100 + n)) for n in range(7)]
+    flags = flags_to_bits("mh", ["mh-port"])
+    service = replace(WEB, protocol=17, scheduler="mh", flags=flags)
+
+    def chosen(port, order):
+        one = replace(service, port=port)
+        with Ipvs() as ipvs:
+            assert ipvs.change([("add", one, None), *(("add", one, d) for d in order)]) == {}
+        send_datagrams(1000, port)
+        rows = [line.split() for line in sh("ipvsadm", "-Lnc").splitlines() if "UDP" in line]
+        found = {row[3]: row[5] for row in rows if row[4] == f"203.0.113.2:{port}"}
+        assert len(found) == 1000, len(found)
+        return found
+
+    first, again = chosen(80, servers), chosen(81, servers)
+    other = chosen(82, servers[3:] + servers[:3])
+    moved = sum(first[client] != other[client] for client in first)
+    print(f"mh: {moved} of 1000 clients meet another server after another order of insertion")
+    assert first == again
+    assert 0 < moved < 500

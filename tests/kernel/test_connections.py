@@ -1,11 +1,14 @@
 """The connection table in groups, from lines as kernels print them and from any other."""
 
+import tracemalloc
 from collections import Counter
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onearm.entries import CONNECTION, PROBE, TEMPLATE, Served, Wanted
 from onearm.kernel import connections
 from onearm.vitals import ConnectionsFact
 
@@ -25,8 +28,8 @@ UDP C633640A D7A0 CB007102 0035 CB007104 0035 UDP             299
 """
 
 
-def fact(server, port, state, count, *, old=0, vip=VIP, protocol="tcp"):
-    return ConnectionsFact(protocol, vip, port, ip_address(server), state, count, old)
+def fact(server, port, state, count, *, old=0, vip=VIP, protocol="tcp", kind=CONNECTION):
+    return ConnectionsFact(protocol, vip, port, ip_address(server), state, count, old, kind)
 
 
 def test_entries_are_grouped_by_destination_and_state():
@@ -34,7 +37,7 @@ def test_entries_are_grouped_by_destination_and_state():
     assert not cut
     assert set(found) == {
         fact("203.0.113.5", 443, "SYN_RECV", 2, old=1),
-        fact("203.0.113.5", 8080, "ASSURED", 1),
+        fact("203.0.113.5", 8080, "ASSURED", 1, kind=TEMPLATE),
         fact("203.0.113.5", 8080, "FIN_WAIT", 1),
         fact("203.0.113.5", 80, "ESTABLISHED", 1),
         fact("203.0.113.4", 53, "UDP", 1, protocol="udp"),
@@ -79,6 +82,78 @@ def test_a_table_beyond_the_bound_is_cut(tmp_path, monkeypatch):
     assert (len(found), cut) == (2, True)  # one line is the heading
 
 
+def test_only_a_line_feed_ends_a_line(tmp_path):
+    """A client of SIP chooses what stands there; it must not be able to write lines of its own."""
+    forged = "TCP C633640A 0001 CB007102 0050 CB007104 0050 ESTABLISHED     899"
+    said = "UDP C633640A 0000 CB007102 13C4 CB007104 13C4 NONE            899"
+    line = f"{said} sip \r{forged}\x0b\x85{forged}\x1c\n"
+    (tmp_path / "ip_vs_conn").write_bytes(HEAD.encode() + line.encode("latin-1"))
+    found, _ = connections.connections((), str(tmp_path))
+    assert found == (fact("203.0.113.4", 5060, "NONE", 1, protocol="udp", kind=TEMPLATE),)
+
+
+def scanned(wanted, services=(), **options):
+    scan = connections.Scan(wanted, services, **options)
+    return scan, list(scan.lines(RECORDED.splitlines(keepends=True)))
+
+
+WEB = Served("tcp", VIP, 443)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "services", "expected"),
+    [
+        (Wanted(every=True), (), 7),
+        (Wanted(), (), 0),
+        (Wanted(), (WEB,), 2),
+        (Wanted(), (WEB, Served("udp", VIP, 53), Served("tcp", VIP, 53)), 3),
+        (Wanted(every=True, vip=VIP6), (), 1),
+        (Wanted(every=True, client=ip_network("198.51.100.0/24")), (), 6),
+        (Wanted(every=True, client=ip_network("2001:db8::/32")), (), 1),
+        (Wanted(every=True, client=ip_network("198.51.100.11/32")), (), 0),
+        (Wanted(every=True, state="SYN_RECV"), (), 3),
+        (Wanted(state="SYN_RECV"), (WEB,), 2),
+    ],
+)
+def test_what_is_asked_for_is_shown_and_counted(wanted, services, expected):
+    scan, lines = scanned(wanted, services)
+    assert len(lines) == sum(fact.count for fact in scan.facts()) == expected
+    assert (scan.read, scan.missed) == (8, 0)
+
+
+def test_a_limit_cuts_what_is_shown_and_not_what_is_counted():
+    for limit in (0, 3):
+        scan, lines = scanned(Wanted(every=True, limit=limit))
+        assert (len(lines), sum(fact.count for fact in scan.facts())) == (limit, 7)
+
+
+def test_entries_without_a_group_are_told_and_counted_as_missed():
+    scan, lines = scanned(Wanted(every=True), most=1)
+    assert len(lines) == 7
+    assert sum(fact.count for fact in scan.facts()) + scan.missed == 7
+    assert scan.missed
+
+
+def test_probes_are_told_by_address_and_port():
+    line = "TCP {} {:04X} CB007102 0050 CB007104 0050 SYN_RECV        5\n"
+    six = "2001:0db8:0000:0000:0000:0000:0000:0002"
+    lines = [line.format(who, port) for who in ("CB007103", six) for port in (16383, 16384)]
+    scan = connections.Scan(own=[ip_address("203.0.113.3"), VIP6])
+    assert len(list(scan.lines(lines))) == 4
+    assert {(f.kind, f.count) for f in scan.facts()} == {(PROBE, 2), (CONNECTION, 2)}
+
+
+def test_a_million_entries_take_no_memory():
+    line = "TCP {:08X} {:04X} CB007102 0050 CB007104 0050 ESTABLISHED     899\n"
+    lines = (line.format(0x0A000000 + n, n & 0xFFFF) for n in range(1_000_000))
+    scan, beats = connections.Scan(Wanted(every=True)), []
+    tracemalloc.start()
+    told = sum(1 for _ in scan.lines(lines, beats.append))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (told, len(beats), peak < 1 << 18) == (1_000_000, 1000, True), peak
+
+
 WORDS = st.sampled_from(
     ["TCP", "CB007102", "0050", "SYN_RECV", "12", "-1", "٣", "zz", "2001:db8::%1", "::1", "FFFFF"]
 )
@@ -89,6 +164,9 @@ LINES = st.lists(
 
 @given(LINES)
 def test_any_lines_give_groups(lines):
+    scan = connections.Scan(Wanted(every=True), own=[VIP])
+    told = list(scan.lines(lines))
+    assert len(told) == sum(f.count for f in scan.facts())
     found, _ = connections.parse(lines, own=[VIP])
     assert sum(f.count for f in found) <= len(lines)
     assert all(0 <= f.old <= f.count and 0 <= f.port <= 0xFFFF for f in found)

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onearm.kernel import frames
+from onearm.kernel import frames, nd
 from onearm.kernel.frames import Frame, parse
 
 BASE = Frame("eth0", outgoing=False, to_us=True)
@@ -122,3 +122,75 @@ def sane(frame):
         and 0 <= frame.ttl <= 0xFF
         and 0 <= min(frame.seq, frame.ack) <= max(frame.seq, frame.ack) <= 0xFFFFFFFF
     )
+
+
+SIX_A, SIX_B = ip_address("2001:db8:5::10"), ip_address("2001:db8:203::2")
+ETHERNET6 = ETHERNET[:12] + b"\x86\xdd"
+
+
+def ipv6(protocol, rest, hops=64, source=SIX_A, target=SIX_B):
+    head = struct.pack("!IHBB", 6 << 28, len(rest), protocol, hops)
+    return ETHERNET6 + head + source.packed + target.packed + rest
+
+
+def six(*args, **more):
+    return parse(BASE, ipv6(*args, **more), frames.ETH_P_IPV6)
+
+
+def test_tcp_and_udp_over_ipv6_behind_extension_headers():
+    headers = {6: b"", 0: bytes([6, 1]) + bytes(14), 44: bytes([6, 0, 0, 1]) + bytes(4)}
+    headers |= {60: headers[0], 43: headers[0], 51: bytes([6, 1]) + bytes(10)}
+    for protocol, header in headers.items():
+        found = six(protocol, header + TCP + bytes(7))
+        assert (found.kind, found.target_port, found.tcp_flags) == ("tcp", 80, 18), protocol
+        assert (found.payload, found.ttl, found.target) == (7, 64, "2001:db8:203::2")
+    later = six(44, bytes([6, 0, 0, 8]) + bytes(4) + TCP)
+    assert (later.kind, later.source_port) == ("other", 0)
+    assert six(0, b"\x00\x00" * 400).kind == "other"  # more headers than anybody sends
+
+
+def test_errors_of_icmpv6_show_the_flow_and_the_mtu():
+    quoted = ipv6(6, TCP, source=SIX_B, target=SIX_A)[14:]
+    found = six(58, struct.pack("!BBHI", 2, 0, 0, 1280) + quoted)
+    assert (found.kind, found.icmp_type, found.icmp_mtu) == ("icmp", 2, 1280)
+    assert (found.source_port, found.target_port) == (80, 40000)
+    echo = six(58, struct.pack("!BBHI", 128, 0, 0, 1) + quoted)
+    assert (echo.kind, echo.source_port) == ("icmp", 0)
+
+
+def test_neighbour_discovery_as_it_is_spoken_by_ourselves():
+    mac = bytes.fromhex("020000000003")
+    asked = parse(BASE, nd.solicitation(mac, SIX_A, SIX_B), frames.ETH_P_IPV6)
+    assert (asked.kind, asked.source, asked.target) == ("nd-solicitation", str(SIX_A), str(SIX_B))
+    assert (asked.claimed_mac, asked.target_mac) == ("02:00:00:00:00:03", "33:33:ff:00:00:02")
+    probe = parse(BASE, nd.solicitation(mac, None, SIX_B), frames.ETH_P_IPV6)
+    assert (probe.source, probe.claimed_mac, probe.claims) == ("::", "", False)
+    told = parse(BASE, nd.advertisement(mac, SIX_B), frames.ETH_P_IPV6)
+    assert (told.kind, told.source, told.target) == ("nd-advertisement", str(SIX_B), "ff02::1")
+    assert (told.claimed_mac, told.claims, told.target_mac) == (
+        "02:00:00:00:00:03", True, "33:33:00:00:00:01",
+    )  # fmt: skip
+
+
+def test_what_a_router_passed_on_is_no_neighbour_discovery():
+    spoken = bytearray(nd.advertisement(bytes(6), SIX_B))
+    spoken[14 + 7] = 254
+    found = parse(BASE, bytes(spoken), frames.ETH_P_IPV6)
+    assert (found.kind, found.claims) == ("icmp", False)
+
+
+def test_an_advertisement_without_its_option_claims_the_frames_own_mac():
+    spoken = nd.advertisement(bytes.fromhex("020000000003"), SIX_B)[: 14 + 40 + 24]
+    assert parse(BASE, spoken, frames.ETH_P_IPV6).claimed_mac == "02:00:00:00:00:03"
+
+
+@given(
+    st.binary(max_size=120),
+    st.sampled_from([0, 6, 17, 43, 44, 51, 58, 60, 255]),
+    st.integers(0, 255),
+)
+def test_any_ipv6_payload_gives_a_frame(rest, protocol, hops):
+    found = six(protocol, rest, hops=hops)
+    assert found.ttl == hops
+    assert found.payload >= 0
+    assert ip_address(found.source) and ip_address(found.target)

@@ -26,6 +26,7 @@ def inside(lab, module, name, *prefix):
     argv = [*prefix, "/usr/bin/python3", "-IB", "-c", code]
     status, out, err = client.call(lab, "server-1", argv)
     assert status == 0, (out + err).decode()
+    print(out.decode())
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,11 @@ def inside(lab, module, name, *prefix):
 )
 def test_on_a_director(lab, name):
     inside(lab, "inside_lab", name)
+
+
+@pytest.mark.parametrize("name", ["reads_by_layout_what_the_walk_reads", "mh_depends_on_the_order"])
+def test_in_a_namespace_of_its_own(lab, name):
+    inside(lab, "inside_lab", name, "unshare", "-n")
 
 
 @pytest.mark.parametrize(

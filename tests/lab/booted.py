@@ -32,9 +32,7 @@ def told(folder, units):
     ours, theirs = socket.socketpair()
     argv = _command_line(folder, theirs.fileno())
     console = folder / "console"
-    dying = {"log": console, "dying": signal.SIGTERM}
-    pid = children.launch(argv, uml._environment(), keep=theirs.fileno(), **dying)
-    children.guard(pid)
+    pid = uml.launch(argv, theirs.fileno(), console)
     found, until = folder / "told.json", time.monotonic() + LONGEST_S
     while not found.exists() and time.monotonic() < until and os.waitid(*_ended(pid)) is None:
         time.sleep(0.1)

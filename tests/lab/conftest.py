@@ -10,7 +10,7 @@ from onearm.lab import client
 
 # These change what STATE does not show (port security, filter rules, what a real server runs) or
 # promise a fresh lab; kill leaves others' things there on purpose.
-OWN = re.compile(r"test_(enforce.*|doctor.*|faults|vitals|apache|native|commands|kill)")
+OWN = re.compile(r"test_(enforce.*|doctor.*|faults|vitals|apache|native|commands|kill|ssh)")
 STATE = """
 cat /proc/net/ip_vs
 printf 'link\\naddress\\nroute\\n' | ip -d -o -batch -

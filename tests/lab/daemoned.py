@@ -66,9 +66,11 @@ class Director:
         return self
 
     def servers(self):
+        """Who has weight in the kernel."""
         rows = self.lab.on("server-1", "ipvsadm", "-Sn").split("\n")
         names = {"203.0.113.4:80": "server-2", "203.0.113.5:80": "server-3"}
         found = [row.split() for row in rows if "-a -t 203.0.113.2:80" in row]
+        found = [words for words in found if words[-1] != "0"]
         return sorted(names[words[words.index("-r") + 1]] for words in found)
 
     def log(self):

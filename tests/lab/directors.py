@@ -6,8 +6,11 @@ import subprocess
 import sys
 import textwrap
 from datetime import datetime
+from pathlib import Path
 
 from runs import wait_for
+
+import onearm
 
 HOST = "server-1"
 HOME = "/etc/onearm/default.yaml"
@@ -26,6 +29,16 @@ services:
     port: 80/tcp
     scheduler: wrr
 reach: lab
+"""
+
+# Asks the daemon, and ends it without a word the moment that it has answered.
+LAST_WORD = """
+import json, os, sys
+sys.path.append(sys.argv[1])
+from onearm.serve import client
+answer = client.ask(client.path_of("default"), json.loads(sys.argv[2]))
+os.kill(int(sys.argv[3]), 9)
+print(json.dumps(answer))
 """
 
 
@@ -97,6 +110,14 @@ class Director:
         """End it without a word."""
         self.signal("KILL")
         self.process.wait(timeout=30)
+
+    def last_word(self, **request):
+        """Ask, and kill it as soon as it has answered; return the answer."""
+        src = str(Path(onearm.__file__).parents[1])
+        words = ("python3", "-Ic", LAST_WORD, src, json.dumps(request), str(self.pid()))
+        answer = json.loads(self.lab.on(HOST, *words))
+        self.process.wait(timeout=30)
+        return answer
 
     def stop(self):
         """End it as systemd does; return its exit code."""

@@ -98,9 +98,10 @@ class Lab:
             assert code == 0, f"{host}: {argv}: {code}\n{out.decode()}\n{err.decode()}"
         return out.decode()
 
-    def sh(self, host, script, *, check=True):
+    def sh(self, host, script, *, check=True, timeout=60):
         """Run a shell script on a lab host."""
-        return self.on(host, "sh", "-ec" if check else "-c", script, check=check)
+        flags = "-ec" if check else "-c"
+        return self.on(host, "sh", flags, script, check=check, timeout=timeout)
 
     def spec(self, text, name="spec.yaml"):
         """Write a spec."""

@@ -1,5 +1,7 @@
 """verify, trace and doctor beside a real daemon: what it holds out, why, and its own end."""
 
+import json
+
 import pytest
 from directors import HOME, HOST, director, rotation
 from labs import reference
@@ -136,6 +138,25 @@ def test_an_isolated_server_is_so_for_its_answers_in_arp(lab, path, healthy):
         assert "health.isolated" in {effect["id"] for effect in found[0]["explains"]}
     finally:
         lab.on("server-2", "sysctl", "-p", "/dev/stdin", stdin=before.encode())
+        lab.onearm("apply", path, "--yes", code=0)
+
+
+def test_what_a_plan_runs_on_the_director_is_shown_before_the_yes(lab, path, healthy):
+    """A plan file may be somebody else's, and its spec holds commands that root runs there."""
+    script = "check: {kind: script, argv: [/bin/true, 'a b'], interval: 500ms"
+    spec, kept = lab.spec(SPEC.replace(CHECK, script), "script.yaml"), lab.folder / "script.json"
+    said = ["checks run on server-1, as root without capabilities", "/bin/true 'a b'"]
+    try:
+        for words in (("-o", kept), ("--commands",)):
+            done = lab.onearm("plan", spec, *words, code=0)
+            shown = [line.strip() for line in (done.out + done.err).splitlines()]
+            assert [line for line in shown if line in said] == said
+        runs = [{"place": HOST, "argv": ["/bin/true", "a b"]}]
+        assert json.loads(kept.read_text())["runs"] == runs
+        shown = lab.onearm("apply", kept, "--yes", code=0).out
+        assert all(shown.index(line) < shown.index("done") for line in said)
+        assert said[0] not in lab.onearm("plan", spec, "--check", code=0).out
+    finally:
         lab.onearm("apply", path, "--yes", code=0)
 
 

@@ -1,7 +1,9 @@
 """What a daemon keeps through everything: drains, and who its health took out."""
 
+import json
+
 import pytest
-from directors import CHECKED, director, rotation
+from directors import CHECKED, HOST, director, rotation
 from loads import load
 
 from onearm.lab.faults import planted
@@ -33,6 +35,31 @@ def test_one_drained_and_one_down_is_no_drift_and_survives_sigkill(lab):
         assert not rotation(lab).get("server-2")
         lab.onearm("undrain", "server-2", "--spec", daemon.spec, code=0)
         daemon.wait(lambda: rotation(lab) == {"server-2": 1, "server-3": 1})
+
+
+def test_what_was_answered_outlives_the_sigkill_that_follows(lab):
+    with director(lab) as daemon:
+        daemon.wait(lambda: len(rotation(lab)) == 2)
+        assert daemon.last_word(do="drain", host="server-2") == {"host": "server-2"}
+        daemon.start()
+        daemon.wait(lambda: not rotation(lab).get("server-2"))
+        assert daemon.last_word(do="undrain", host="server-2") == {"host": "server-2"}
+        daemon.start()
+        daemon.wait(lambda: rotation(lab) == {"server-2": 1, "server-3": 1})
+
+
+def test_a_server_that_comes_and_goes_is_noted_for_the_next_apply(lab):
+    """The daemon alone writes the ledger of its host, also the names of an apply's hosts."""
+
+    def noted():
+        return json.loads(lab.on(HOST, "cat", "/var/lib/onearm/ledger.json"))["hosts"]["default"]
+
+    with director(lab) as daemon:
+        less = CHECKED.replace("  server-3: 203.0.113.5\n", "")
+        for text, more in ((less, []), (CHECKED, ["server-3"])):
+            lab.onearm("apply", lab.spec(text, "hosts.yaml"), "--yes", code=0)
+            assert noted() == ["server-1", "server-2", *more]
+        daemon.wait(lambda: len(rotation(lab)) == 2)
 
 
 def test_a_deadline_cuts_who_is_not_ready_and_counts_them(lab):

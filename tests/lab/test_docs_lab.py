@@ -21,7 +21,7 @@ CHOSEN = [FRONT, *part(OTHERS)]
 JSON_PAGE = ROOT / "docs/reference/json.md"
 AT_ONCE = 2
 MAPS = {"out", "directors", "vips", "vips.NAME", "forgotten", "frames", "frames_lost"}
-MAPS |= {"forgotten_neighbours"}
+MAPS |= {"forgotten_neighbours", "directors.NAME.states", "directors.NAME.servers[].states"}
 WHOLE = {"actions[].before", "actions[].after"}  # resources: model.py has their fields
 WHOLE |= {"connections", "seconds[]"}  # of a load: as its transfers
 WHOLE |= {f"transfers.{counts}" for counts in ("failed", "interrupted", "servers", "on")}
@@ -117,6 +117,7 @@ def test_every_field_that_is_printed_is_documented(lab):
     outcomes = [lab.onearm("apply", REFERENCE, "--yes", "--json").json()]
     proofs = [lab.onearm("verify", REFERENCE, "--json").json()]
     states = [lab.onearm("status", REFERENCE, "--json").json()]
+    tables = [lab.onearm("connections", REFERENCE, "--json", code=0).json()]
     traces = [lab.onearm("trace", REFERENCE, "--json").json()]
     lab.sh("server-2", "ip address del 203.0.113.2/32 dev eth-vip")
     diagnoses = [lab.onearm("doctor", REFERENCE, "--json").json()]
@@ -125,6 +126,7 @@ def test_every_field_that_is_printed_is_documented(lab):
     written("outcome", outcomes)
     written("verification", proofs)
     written("status", states)
+    written("connections", tables)
     written("diagnosis", diagnoses)
     written("trace", traces)
     load = lab.process("lab", "load", "--json", "--seconds", "2", "--timeout", "1")

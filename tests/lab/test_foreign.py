@@ -47,6 +47,18 @@ def test_a_destination_of_others_inside_our_service_is_left_alone(lab):
     lab.onearm("destroy", weighty, "--yes", code=0)
 
 
+def test_a_table_that_stands_is_adopted_in_one_run(lab, untouched):
+    lab.sh(
+        "server-1",
+        "ipvsadm -A -t 203.0.113.2:80 -s rr;ipvsadm -a -t 203.0.113.2:80 -r 203.0.113.4:80 -g -w 5",
+    )
+    lab.onearm("apply", REFERENCE, "--adopt", "--yes", code=0)
+    lab.onearm("plan", REFERENCE, "--check", code=0)
+    assert lab.onearm("apply", REFERENCE, "--adopt", "--yes", "--json", code=0).json()["done"] == []
+    lab.onearm("destroy", REFERENCE, "--yes", code=0)
+    assert "203.0.113.2" not in lab.on("server-1", "ipvsadm", "-Sn")
+
+
 def test_what_differs_and_is_not_ours_is_refused_until_adopted(lab, untouched):
     lab.sh(
         "server-1", "ipvsadm -A -t 203.0.113.2:80 -s wlc; ip address add 203.0.113.2/27 dev eth0"

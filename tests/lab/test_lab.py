@@ -429,6 +429,22 @@ def test_a_killed_controller_takes_everything_along_and_the_name_is_free(second)
     assert client.call(second, "server-1", ["true"])[0] == 0
 
 
+def test_a_guest_is_on_one_cpu_of_the_machine_at_a_time(lab):
+    """With all its processes, for where they wake each other over two everything costs twice."""
+    info = client.info(lab)
+    cpus = 1 if info.backend == "uml" else len(os.sched_getaffinity(0))
+    (child,) = [pid for pid, (parent, _) in processes().items() if parent == info.pid]
+    assert eventually(lambda: {len(seat) for seat in seats(child)} == {cpus})
+    assert eventually(lambda: len(set(seats(child))) == 1)
+
+
+def seats(pid):
+    """Name the CPUs that each process of a guest may have; one that just ended has none."""
+    for member, _ in family(pid):
+        with contextlib.suppress(ProcessLookupError):
+            yield frozenset(os.sched_getaffinity(member))
+
+
 def test_a_guest_that_takes_no_signal_does_not_outlive_its_controller(second):
     """One that is stopped stands for one that caught the signal and came to nothing."""
     info = client.up(second)

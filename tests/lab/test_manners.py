@@ -1,5 +1,6 @@
 """How the daemon behaves as a process: its rights, signals, no reader, no room, its size."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -123,10 +124,14 @@ def test_where_it_may_not_write_it_says_so(lab, without):
     lab.sh("server-1", f"umount {without}", check=False)
 
 
-def test_on_a_full_disk_health_goes_on(lab):
-    """A dead server leaves and comes back: its mark is there already."""
+QUIET = SPEC.replace("scheduler: rr", "scheduler: wrr, slow_start: 2s, on_failure: weight 0")
+
+
+@pytest.mark.parametrize("text", [SPEC, QUIET], ids=["remove", "weight 0"])
+def test_on_a_full_disk_health_goes_on(lab, text):
+    """A dead server leaves and comes back: its mark is there already, but for its weight."""
     room = "mkdir -p /var/lib/onearm; mount -t tmpfs -o size=64k none /var/lib/onearm"
-    with director(lab, before=room) as daemon:
+    with director(lab, before=room, text=text) as daemon:
         daemon.up()
         lab.sh("server-1", "cat /dev/zero >/var/lib/onearm/filler", check=False)
         lab.sh("server-2", "ip address del 203.0.113.2/32 dev eth-vip")
@@ -137,6 +142,36 @@ def test_on_a_full_disk_health_goes_on(lab):
         lab.sh("server-1", "rm /var/lib/onearm/filler")
         wait_for(lambda: daemon.ask(do="left")["converged"], daemon.log)
     lab.sh("server-1", "umount /var/lib/onearm")
+
+
+def test_a_ledger_that_somebody_removed_is_written_again(lab):
+    """Else all would be foreign from then on, and a dead server stay in the table for good."""
+    with director(lab) as daemon:
+        daemon.up()
+        before = lab.sh("server-1", "ipvsadm -Sn")
+        lab.sh("server-1", "rm /var/lib/onearm/ledger.json")
+        lab.sh("server-2", "ip address del 203.0.113.2/32 dev eth-vip")
+        wait_for(lambda: daemon.servers() == ["server-3"], daemon.log)
+        lab.sh("server-2", "ip address add 203.0.113.2/32 dev eth-vip")
+        daemon.up()
+        assert "the ledger lost" in daemon.log()
+        assert sorted(lab.sh("server-1", "ipvsadm -Sn").split("\n")) == sorted(before.split("\n"))
+
+
+def test_a_dead_link_of_the_director_takes_nobody_out(lab):
+    """Connections would be cut that only wait for the link: nothing is known of the servers."""
+    default = lab.sh("server-1", "ip route show default").strip()
+    with director(lab) as daemon:
+        daemon.up()
+        lab.sh("server-1", "ip link set eth0 down")
+        wait_for(lambda: "the link eth0 of this director is down" in daemon.log(), daemon.log)
+        bad = daemon.log().count(" is down: ")
+        time.sleep(3)  # longer than interval x fall
+        assert daemon.servers() == ["server-2", "server-3"]
+        lab.sh("server-1", f"ip link set eth0 up; ip route add {default}")
+        time.sleep(3)
+        assert daemon.servers() == ["server-2", "server-3"]
+        assert daemon.log().count(" is down: ") == bad
 
 
 WARM, MORE = 40, 160  # rounds, each with a new spec, a command, and a table that was emptied

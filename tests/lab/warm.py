@@ -11,7 +11,7 @@ class Kept:
     """A conversation as one session has it: closed, it waits for the next."""
 
     def __init__(self, real):
-        self.open, self.ask = real.open, real.ask
+        self.open, self.ask, self.stream = real.open, real.ask, real.stream
 
     def close(self):
         pass

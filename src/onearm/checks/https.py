@@ -8,11 +8,11 @@ from onearm.checks.http import TLS_PORT, asked
 from onearm.checks.http_reply import Reply
 from onearm.checks.place import Place
 from onearm.checks.stream import PIECE
-from onearm.checks.tls import Tls
+from onearm.checks.tls import Secured
 from onearm.checks.verdict import Verdict
 
 
-class Https(Tls):
+class Https(Secured):
     """Asks as soon as TLS stands."""
 
     __slots__ = ("reply",)
@@ -21,9 +21,8 @@ class Https(Tls):
         super().__init__(place)
         self.reply = Reply(place.check)
 
-    def agree(self, tls: ssl.SSLObject) -> Verdict | None:
+    def agree(self, tls: ssl.SSLObject) -> None:
         tls.write(asked(self.place, TLS_PORT))
-        return None
 
     def inside(self, tls: ssl.SSLObject) -> Verdict | None:
         while True:

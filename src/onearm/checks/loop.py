@@ -8,9 +8,11 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
-from select import EPOLLIN, epoll
+from select import EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
+from socket import SocketType
 from time import monotonic
 
+from onearm.checks.idle import Idle
 from onearm.checks.kinds import KINDS
 from onearm.checks.place import Place
 from onearm.checks.probe import Probe
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 JITTER = 0.05  # of an interval, to either side
 PHASE_S = 1.0  # within which new targets begin
 EVENTS_MOST = 4096
+STREAM = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET  # set once: no epoll_ctl on the way
 AT_ONCE = 16  # probes begun before answers are looked at again, or latencies would grow with it
 
 
@@ -44,6 +47,7 @@ class Checks:
         self._thread = threading.Thread(target=self._run, name="checks", daemon=True)
         self._places: dict[Hashable, Place] = {}
         self._flying: dict[int, Probe] = {}
+        self._idle = Idle()
         self._due: deque[Place] = deque()
         self._wheel: Wheel[Place, Probe] = Wheel(monotonic())
         self._in_flight = self._started = self._good = self._bad = self._starved = (
@@ -102,8 +106,26 @@ class Checks:
         if self._flying.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
-    def forget(self, fd: int) -> None:
-        self._flying.pop(fd, None)
+    def connect(self, probe: Probe) -> SocketType:
+        """Begin a probe's connection, on a socket that served before where that is as good."""
+        place = probe.place
+        sock = self._idle.take(place.family) if place.plain else None
+        if sock is None:
+            sock = place.stream()
+            self.watch(sock.fileno(), STREAM, probe)
+        else:
+            place.connect(sock)
+            self._flying[sock.fileno()] = probe
+        return sock
+
+    def hang_up(self, probe: Probe, sock: SocketType) -> None:
+        """End a connection; a socket without address or mark of its own is kept for the next."""
+        place, fd = probe.place, sock.fileno()
+        del self._flying[fd]
+        if place.plain and self._idle.give(place.family, sock):
+            return
+        self._epoll.unregister(fd)
+        sock.close()
 
     # The thread.
 
@@ -116,6 +138,7 @@ class Checks:
                 self._leave(place)
             for probe in [*self._flying.values()]:  # what scripts left behind
                 probe.close(self)
+            self._idle.close()
 
     def _turn(self) -> None:
         """Look at answers first, at the time then: what has come is never called late."""
@@ -221,9 +244,13 @@ class Checks:
         if wanted is None:
             return
         by_key = {target.key: target for target in wanted}
-        for key, place in [*self._places.items()]:
-            if by_key.get(key) != place.target:
-                self._leave(self._places.pop(key))
+        gone = [p for key, p in self._places.items() if by_key.get(key) != p.target]
+        for place in gone:
+            self._leave(place)
+        if not any(place.plain for place in self._places.values() if not place.gone):
+            self._idle.close()
+        for place in gone:
+            del self._places[place.target.key]
         for key, target in by_key.items():
             if key not in self._places:
                 phase_s = min(target.check.interval_s, PHASE_S) * random.random()  # noqa: S311

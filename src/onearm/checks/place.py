@@ -29,8 +29,6 @@ def _options(target: Target, family: int) -> Iterator[Option]:
         yield socket.SOL_SOCKET, socket.SO_MARK, target.mark
     if kind in STREAMS:
         yield socket.SOL_SOCKET, socket.SO_LINGER, RESET
-        # The handshake's last packet waits for the first words; tcp says none, and resets.
-        yield socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0
     elif family == socket.AF_INET:
         yield socket.IPPROTO_IP, IP_RECVERR, 1  # also what a router says, not the port alone
 
@@ -39,7 +37,8 @@ class Place:
     """A target as it is kept between its probes: where its sockets come from and go to.
 
     `due` and `probe` are the loop's: when it is asked next, in the wheel's time, and the probe in
-    flight. `words` is what a kind says first, once it is worked out.
+    flight. `words` is what a kind says first, once it is worked out. `plain` ones can use each
+    other's sockets: streams of which nothing is bound or marked.
     """
 
     __slots__ = (
@@ -56,7 +55,8 @@ class Place:
         self.options = tuple(_options(target, self.family))
         self.source = "" if target.source is None else str(target.source)
         self.ports = target.source_ports
-        self.plain = not self.source and not self.ports
+        own = self.source or self.ports or target.mark
+        self.plain = target.check.kind in STREAMS and not own
         self.turn = 0
         self.words = b""
         self.due = due
@@ -64,14 +64,20 @@ class Place:
         self.probe: object = None
 
     def stream(self) -> SocketType:
-        """Begin a connection; raises Down or Ours."""
+        """Begin a connection on a new socket; raises Down or Ours."""
         if not self.plain:
             return self._bound(STREAM)
         sock = self._made(STREAM, 0)
+        self.connect(sock)
+        return sock
+
+    def connect(self, sock: SocketType) -> None:
+        """Begin a connection, also on a socket that had another; raises Down or Ours."""
+        # The handshake's last packet waits for the first words; tcp says none, and resets.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
         code = sock.connect_ex(self.where)
         if code != errno.EINPROGRESS:
             self._begun(sock, code)
-        return sock
 
     def datagrams(self) -> SocketType:
         """Open a connected socket for datagrams, which then hears what ICMP says of them."""
@@ -103,7 +109,10 @@ class Place:
         for port in self._turns():
             sock = self._made(kind, 0)
             if self._bind(sock, port):
-                self._begun(sock, sock.connect_ex(self.where))
+                if kind == STREAM:
+                    self.connect(sock)
+                else:
+                    self._begun(sock, sock.connect_ex(self.where))
                 return sock
             sock.close()
         ports = self.ports or range(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from select import EPOLLERR, EPOLLHUP
 from socket import SO_ERROR, SOL_SOCKET, SocketType
 from typing import Protocol
@@ -17,10 +18,11 @@ class Watch(Protocol):
 
     def watch(self, fd: int, events: int, probe: Probe) -> None: ...
     def unwatch(self, fd: int) -> None: ...
-    def forget(self, fd: int) -> None: ...  # of what epoll will say no more, as after EPOLLONESHOT
+    def connect(self, probe: Probe) -> SocketType: ...  # begins a stream, and watches it
+    def hang_up(self, probe: Probe, sock: SocketType) -> None: ...  # ends one
 
 
-class Probe:
+class Probe(ABC):
     """One probe of one target. Any verb may raise Down or Ours; close() is called in every case."""
 
     __slots__ = ("begun", "over", "place", "sock")
@@ -31,13 +33,13 @@ class Probe:
         self.over = False
         self.sock: SocketType | None = None
 
+    @abstractmethod
     def begin(self, watch: Watch) -> Verdict | None:
         """Open what is needed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ready(self, events: int, watch: Watch, /) -> Verdict | None:
         """Go on; None while there is no verdict."""
-        raise NotImplementedError
 
     def expired(self) -> Verdict:
         """Judge by what there is when the time is over."""

@@ -98,7 +98,7 @@ class Script(Probe):
             return
         kill(self.child)
         if self.child.poll() is None and self.pidfd >= 0:
-            watch.watch(self.pidfd, EPOLLIN, Remains(self))
+            Remains(self).begin(watch)
         else:
             bury(self.child, self.pidfd)
         self.child, self.pidfd = None, -1
@@ -130,6 +130,10 @@ class Remains(Probe):
         if script.child is None:
             raise ValueError("a script without a child leaves none behind")
         self.child, self.pidfd = script.child, script.pidfd
+
+    def begin(self, watch: Watch) -> Verdict | None:
+        watch.watch(self.pidfd, EPOLLIN, self)
+        return None
 
     def ready(self, events: int, watch: Watch, /) -> Verdict | None:
         if events:

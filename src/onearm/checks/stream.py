@@ -1,20 +1,35 @@
-"""A conversation over TCP: what is to be said is sent, what is heard goes to the kind's part."""
+"""Probes over TCP. In a conversation words are sent, and what is heard goes to the kind's part."""
 
 from __future__ import annotations
 
-from select import EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from abc import abstractmethod
+from select import EPOLLIN, EPOLLOUT, EPOLLRDHUP
 
 from onearm.checks.place import Place
 from onearm.checks.probe import BROKEN, Probe, Watch, fault
 from onearm.checks.verdict import Verdict, early, late
 
-EVENTS = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET  # set once: no epoll_ctl on the way
 PIECE = 16 * 1024
 CLOSED = Verdict(ok=False, reason="connection closed without an answer")
 HEARD_MOST = 256 * 1024  # of one probe, TLS and HTTP framing included
 
 
-class Conversation(Probe):
+class Stream(Probe):
+    """A probe over a TCP connection, which begins at once and ends with a reset."""
+
+    __slots__ = ()
+
+    def begin(self, watch: Watch) -> Verdict | None:
+        self.sock = watch.connect(self)
+        return None
+
+    def close(self, watch: Watch) -> None:
+        sock, self.sock = self.sock, None
+        if sock is not None:
+            watch.hang_up(self, sock)
+
+
+class Conversation(Stream):
     """Edge-triggered, so what is there is read to its end, which HEARD_MOST bounds."""
 
     __slots__ = ("connected", "heard", "unsent")
@@ -25,26 +40,21 @@ class Conversation(Probe):
         self.unsent = b""
         self.heard = 0
 
+    @abstractmethod
     def opened(self) -> None:
         """Fill `unsent` with the first words."""
-        raise NotImplementedError
 
+    @abstractmethod
     def hear(self, data: bytes) -> Verdict | None:
         """Take the next piece; may add to `unsent`."""
-        raise NotImplementedError
 
     def ended(self) -> Verdict:
         """Judge when the server closes in good order."""
         return CLOSED
 
+    @abstractmethod
     def waits_for(self) -> str:
         """Say what has not come yet."""
-        raise NotImplementedError
-
-    def begin(self, watch: Watch) -> Verdict | None:
-        self.sock = self.place.stream()
-        watch.watch(self.sock.fileno(), EVENTS, self)
-        return None
 
     def ready(self, events: int, _watch: Watch, /) -> Verdict | None:
         if self.sock is None:

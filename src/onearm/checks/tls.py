@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from abc import abstractmethod
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from onearm.checks.verdict import Ours, Verdict, clean
 from onearm.spec import Check
 
 
-class Tls(Conversation):
+class Secured(Conversation):
     """TLS between two buffers in memory: nothing in it can block."""
 
     __slots__ = ("agreed", "incoming", "outgoing", "tls")
@@ -30,13 +31,12 @@ class Tls(Conversation):
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=name)
         return super().begin(watch)
 
-    def agree(self, tls: ssl.SSLObject) -> Verdict | None:
-        """Go on behind the handshake."""
-        return Verdict(ok=True, reason=f"{tls.version()} handshake")
+    def agree(self, tls: ssl.SSLObject) -> None:
+        """Say the first words within TLS."""
 
+    @abstractmethod
     def inside(self, tls: ssl.SSLObject) -> Verdict | None:
-        """Read what came within TLS."""
-        raise NotImplementedError
+        """Go on within TLS: at once when it stands, and whenever something came."""
 
     def opened(self) -> None:
         self._step()
@@ -60,7 +60,8 @@ class Tls(Conversation):
         if self.tls is None:
             return None
         try:
-            return self._handshake(self.tls) or self.inside(self.tls)
+            self._handshake(self.tls)
+            return self.inside(self.tls)
         except ssl.SSLWantReadError:
             return None
         except ssl.SSLCertVerificationError as error:
@@ -73,12 +74,20 @@ class Tls(Conversation):
         finally:
             self.unsent += self.outgoing.read()
 
-    def _handshake(self, tls: ssl.SSLObject) -> Verdict | None:
-        if self.agreed:
-            return None
-        tls.do_handshake()
-        self.agreed = True
-        return self.agree(tls)
+    def _handshake(self, tls: ssl.SSLObject) -> None:
+        if not self.agreed:
+            tls.do_handshake()
+            self.agreed = True
+            self.agree(tls)
+
+
+class Tls(Secured):
+    """The handshake is all."""
+
+    __slots__ = ()
+
+    def inside(self, tls: ssl.SSLObject) -> Verdict | None:
+        return Verdict(ok=True, reason=f"{tls.version()} handshake")
 
 
 def context_for(check: Check) -> ssl.SSLContext:

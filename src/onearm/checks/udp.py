@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from select import EPOLLIN
 from socket import SocketType
 
@@ -19,12 +20,13 @@ class Asking(Probe):
 
     __slots__ = ()
 
+    @abstractmethod
     def payload(self) -> bytes:
-        raise NotImplementedError
+        """Write the datagram."""
 
+    @abstractmethod
     def judge(self, data: bytes) -> Verdict | None:
         """Judge a datagram; None for one that is not the answer."""
-        raise NotImplementedError
 
     def open(self) -> SocketType:
         return self.place.datagrams()

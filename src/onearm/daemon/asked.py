@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from onearm import wire
 from onearm.daemon.rounds import bounded
+from onearm.daemon.waits import ForSpec
 from onearm.errors import UsageError
 from onearm.facts import OutFact
 from onearm.model import Drain
@@ -24,28 +25,26 @@ LONGEST_WAIT_S = 60.0
 WAIT_S = 10.0
 
 
-def _drain(core: Core, request: dict[str, Any], _reply: Reply) -> dict[str, Any]:
+def _drain(core: Core, request: dict[str, Any], reply: Reply) -> None:
+    """Want it drained; the answer comes when the ledger holds that, so that it outlives a crash."""
     host = _host(core, request)
     deadline = request.get("deadline_s")
     if deadline is not None and not (
         isinstance(deadline, (int, float)) and 0 <= deadline <= LONGEST_DRAIN_S
     ):
         raise UsageError(f"deadline {deadline!r}: give it as 30s, 5m or 1h, a week at most")
-    core.drains = {**core.drained_by_hand, host: Drain(host, core.now().isoformat(), deadline)}
     core.rounds.cut.pop(host, None)
-    core.dirty = True
+    core.want_drain(host, Drain(host, core.now().isoformat(), deadline), reply)
     core.note("drain", f"{host} is drained by hand")
-    return {"host": host}
 
 
-def _undrain(core: Core, request: dict[str, Any], _reply: Reply) -> dict[str, Any]:
+def _undrain(core: Core, request: dict[str, Any], reply: Reply) -> None:
+    """Want it back; the answer comes when the ledger holds no drain of it any more."""
     host = _host(core, request)
     if host not in core.drained_by_hand:
         raise UsageError(f"{host} is not drained by hand: look at onearm status")
-    core.drains = {h: d for h, d in core.drained_by_hand.items() if h != host}
-    core.dirty = True
+    core.want_drain(host, None, reply)
     core.note("drain", f"{host} is not drained any more")
-    return {"host": host}
 
 
 def _drained(core: Core, request: dict[str, Any], _reply: Reply) -> dict[str, Any]:
@@ -82,7 +81,7 @@ def _converge(core: Core, request: dict[str, Any], reply: Reply) -> None:
     seconds, digest = request.get("deadline_s"), request.get("digest")
     seconds = min(seconds, LONGEST_WAIT_S) if isinstance(seconds, (int, float)) else WAIT_S
     wanted = digest if isinstance(digest, str) else None
-    core.wait_for(wanted, time.monotonic() + seconds, reply)
+    core.waits.specs.append(ForSpec(reply, wanted, time.monotonic() + seconds))
 
 
 def _left(core: Core, _request: dict[str, Any], _reply: Reply) -> dict[str, Any]:
@@ -106,7 +105,7 @@ def _out(core: Core) -> Iterator[OutFact]:
 
 def _hosts(core: Core, request: dict[str, Any], _reply: Reply) -> dict[str, Any]:
     hosts = request.get("hosts")
-    if not isinstance(hosts, list) or not all(isinstance(h, str) for h in hosts):
+    if not isinstance(hosts, (list, tuple)) or not all(isinstance(h, str) for h in hosts):
         raise UsageError("hosts: a list of names is wanted")
     core.here.remember_hosts(tuple(hosts))
     return {}

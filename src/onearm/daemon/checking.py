@@ -47,18 +47,24 @@ class Checking:
         """
         return {key for key in keys if key in self.tallies and self.tallies[key].health.reason}
 
-    def take(self, result: Result, way: Iterable[Resource], now: datetime) -> bool:
+    def take(
+        self, result: Result, way: Iterable[Resource], now: datetime, *, linked: bool = True
+    ) -> bool:
         """Take a result in; say whether it asks for a round.
 
         One that turns the health counts only if its way stands (`way`): without its mark's service
         a probe of the VIP ends on this very host, and with accept_local off no reply comes in.
-        Neither says anything of the real server: somebody's `ipvsadm -C` must not take all out.
+        Neither says anything of the real server: somebody's `ipvsadm -C` must not take all out. Nor
+        does a bad one say anything while this host's own link is dead (`linked`).
         """
         key: Key = tuple(result.key)  # type: ignore[arg-type] # ours come back as they went
         tally = self.tallies.get(key)
         if tally is None:
             return False
         before = tally.health
+        if not linked and not result.ok:
+            tally.health = replace(before, streak=0)
+            return False
         if not tally.take(result.ok, result.reason, result.latency_s, now):
             return not before.reason and bool(tally.health.reason)  # its shadow may begin
         if not self._way_stands(key, way) or self._unproven(key, tally):

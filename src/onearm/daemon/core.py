@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import time
 import traceback
@@ -13,50 +12,36 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from onearm.checks import Checks, Result
-from onearm.daemon import asked
+from onearm.daemon import asked, between
 from onearm.daemon.checking import Checking
-from onearm.daemon.ears import Beat, Ears
+from onearm.daemon.ears import Ears
 from onearm.daemon.guard import Guard
 from onearm.daemon.local import LocalPlace
 from onearm.daemon.notify import Notify
-from onearm.daemon.picture import Scenery, services, vips
 from onearm.daemon.probes import allocate
 from onearm.daemon.record import LOG, Record
 from onearm.daemon.rounds import Rounds, bounded
+from onearm.daemon.shown import snapshot
 from onearm.daemon.source import Source
+from onearm.daemon.troubles import Troubles
+from onearm.daemon.waits import ForDrain, Waits
 from onearm.desire import Watch, desire, director_link
-from onearm.drain import draining
 from onearm.errors import OnearmError, PlaceError, Refused, UsageError
 from onearm.facts import HostFacts
 from onearm.kernel.faults import translate
-from onearm.kernel.packets import announce
 from onearm.kernel.rules import marked_rules
 from onearm.model import Address, Drain, State
 from onearm.places.look import Question
 from onearm.rotation import Rotation, Scene, decide, drains_in
-from onearm.snapshot import DRAINING, Snapshot
 from onearm.spec import Forwarding, Spec
 
-TICK_S = 1.0  # weights that grow, drains that end, figures for those who look on
-REFRESH_S = 60.0  # how often a VIP is announced anew: a cache that was misled recovers
 SETTLE_S = 0.02  # events come in bursts: one round for all of them
-SHARE = 0.05  # of its time, at most, that the daemon reads figures of a very large table
 SUSPECTED = (
     "no check through the VIP was answered since the start, so nobody is taken out: the real"
     " servers may lack the VIP, or a firewall of this director drops the answers; onearm doctor"
     " says which"
 )
-MOST_TROUBLES = 20  # different ones, that are told
-QUIET_S = 0.25  # so shortly before a round the figures are not read for themselves
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Somebody who waits for the world to stand as a spec says."""
-
-    reply: Callable[[Any], None]
-    digest: str | None
-    until: float
+UNLINKED = "the link {} of this director is down, so nothing is known of the real servers"
 
 
 @dataclass
@@ -76,7 +61,9 @@ class Core:
         self.host = self.source.host
         self.inbox: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self.record, self.guard, self.checking = Record(), Guard(), Checking()
-        self.here = self.place or LocalPlace(self.spec.name, self.adopt)
+        self.here = self.place or LocalPlace(
+            self.spec.name, self.adopt, lambda text: self.note("round", text, "warning")
+        )
         self.rounds = Rounds(self.spec.name, self.host, self.here, self.record, self.adopt)
         self.checks = self.checks_made(
             lambda result: self.tell(("result", result)),
@@ -85,15 +72,15 @@ class Core:
         self.drains: dict[str, Drain] | None = None  # None: not read from the marks yet
         self.rotation, self.facts = Rotation(), HostFacts()
         self.marks: dict[tuple[str, Forwarding], int] = {}
-        self.waiting: list[Waiting] = []
-        self.troubles: dict[str, None] = {}
-        self.deaf = self.status = ""
+        self.waits = Waits()
+        self.troubles = Troubles()
+        self.deaf = self.status = self.unlinked = ""
         self.started, self.began = self.wall(), time.monotonic()
         self.last_round_s = self.due = self.ticked = self.announced = self.refreshable = 0.0
         self.dirty, self.stopping, self.withdrawing = True, False, False
         self.ready = False  # systemd was told so since the start, or since it asked for a reload
         self.farewells: list[Callable[[Any], None]] = []  # those who wait for our end
-        self.latest = self._picture()
+        self.latest = snapshot(self)
 
     @property
     def spec(self) -> Spec:
@@ -147,15 +134,15 @@ class Core:
                 self.notify.alive()
                 if self.dirty or time.monotonic() >= self.due:
                     self._round()
-                    ears.watch(self._beat())
-                self._tick()
+                    ears.watch(between.beat(self))
+                between.tick(self)
         finally:
             self.checks.stop()
         self._end()
 
     def _hear(self) -> None:
         """Wait for events; take in all that come in one go."""
-        until = min(self.due, self.ticked + TICK_S)
+        until = min(self.due, self.ticked + between.TICK_S)
         wait = 0.0 if self.dirty else max(0.0, until - time.monotonic())
         wait = wait if self.notify.every_s is None else min(wait, self.notify.every_s)
         settled = time.monotonic() + wait
@@ -185,19 +172,29 @@ class Core:
             self.rounds.fails((f"a bug of ours while {what}, please report it: {said}",))
 
     def _on_result(self, result: Result) -> None:
-        self.dirty |= self.checking.take(result, self.rounds.way(), self.now())
+        way, linked = self.rounds.way(), not self.unlinked
+        self.dirty |= self.checking.take(result, way, self.now(), linked=linked)
+        if self.unlinked and not result.ok:
+            self.trouble(UNLINKED.format(self.unlinked))
         if self.checking.suspected and not self.checking.proven:
-            self._on_trouble(SUSPECTED)
+            self.trouble(SUSPECTED)
 
     def _on_trouble(self, text: str) -> None:
-        if text not in self.troubles and len(self.troubles) < MOST_TROUBLES:
-            self.troubles[text] = None
+        self.trouble(text)
+
+    def trouble(self, text: str) -> None:
+        """Record what troubles us; it is logged once in each spell of it."""
+        if self.troubles.add(text, time.monotonic()):
             self.note("trouble", text, "error")
 
     def _on_links(self) -> None:
         self.dirty = True
 
     def _on_deaf(self, why: str) -> None:
+        self.deafened(why)
+
+    def deafened(self, why: str) -> None:
+        """Note that ARP can be neither heard nor spoken."""
         if why != self.deaf:
             self.deaf = why
             self.note("arp", f"ARP cannot be watched: {why}", "warning")
@@ -208,7 +205,7 @@ class Core:
         if text:
             self.note("arp", text, "error")
             self.dirty |= self.spec.isolate
-            self.latest = self._picture()
+            self.latest = snapshot(self)
 
     def _on_file(self) -> None:
         self.reload()
@@ -251,16 +248,21 @@ class Core:
             self.dirty = False
         with self._surviving("making a round"):
             self._converge()
-        self.checks.set_targets(self.checking.targets(self.spec, self.marks, self._own_address()))
+        with self._surviving("answering for drains"):
+            self._settle_drains()
+        self.checks.set_targets(self.checking.targets(self.spec, self.marks, self.own_address()))
         self.rounds.made += 1
         self.last_round_s = time.monotonic() - start
-        self.latest = self._picture()
-        self._answer()
+        self.latest = snapshot(self)
+        self.answer()
         self._tell_systemd()
 
     def _converge(self) -> None:
         try:
             self.facts = self.here.look(self._question())
+            if self.rounds.renote(self.facts):
+                self.facts = self.here.look(self._question())
+            self.unlinked = self._dead_link()
             outcome = self.rounds.converge(self._desired(), self.facts, self.drained_by_hand)
             self.checking.forgive(outcome.done)
             if outcome.done:
@@ -269,6 +271,12 @@ class Core:
             self.rounds.fails((str(error),))
         except OSError as error:
             self.rounds.fails((str(translate(error, "making a round")),))
+
+    def _dead_link(self) -> str:
+        """Name the link to the real servers where it carries nothing; else give nothing."""
+        name = director_link(self.spec, self.facts)
+        link = self.facts.link(name)
+        return "" if not name or (link is not None and link.up and link.carrier) else name
 
     def _tell_systemd(self) -> None:
         """Say how it goes where that is news, and after a start or a reload that it is done."""
@@ -283,7 +291,8 @@ class Core:
             self.notify.say(f"STATUS={status}")
         self.ready, self.status = True, status
 
-    def _own_address(self) -> Address:
+    def own_address(self) -> Address:
+        """Give the address of this director."""
         return next(d.address for d in self.spec.directors if d.name == self.host)
 
     def _desired(self) -> State:
@@ -291,6 +300,8 @@ class Core:
         if self.drains is None:
             self.drains = drains_in(self.facts, self.spec.name)
         known = {host for service in self.spec.services for host in service.hosts}
+        for host in self.drains.keys() - known:
+            self.note("drain", f"{host} left the spec, and its drain ends")
         self.drains = {host: drain for host, drain in self.drains.items() if host in known}
         self.marks = allocate(self.spec, self.facts, self.rules())
         self.checking.keep(self.spec)
@@ -302,104 +313,39 @@ class Core:
         watch = Watch(self.rotation, self.drains, self.marks)
         return desire(self.spec, {self.host: self.facts}, now, watch=watch)[self.host]
 
-    # Between rounds.
-
-    def _tick(self) -> None:
-        if time.monotonic() < self.ticked + TICK_S:
-            return
-        self.ticked = time.monotonic()
-        self.dirty |= self.guard.forget(self.now()) and self.spec.isolate
-        self.dirty |= bool(self.rotation.ramps) or self._drains()
-        if not self.dirty and self.due - self.ticked > QUIET_S and self.ticked >= self.refreshable:
-            self._refresh()
-        if self.ticked >= self.announced + REFRESH_S:
-            self._announce()
-        self._answer()
-
-    def _drains(self) -> bool:
-        """Say whether somebody drains: by hand, or because the spec names it no more."""
-        decisions = self.rotation.decisions.values()
-        by_hand = any(v.state == DRAINING for d in decisions for v in d.verdicts.values())
-        return by_hand or bool(draining(self.spec, {self.host: self.facts}, self.now()))
-
-    def _refresh(self) -> None:
-        """Read the figures anew for those who look on; they show it when the table was changed."""
-        try:
-            self.facts = replace(self.facts, services=self.here.services())
-            self.dirty |= not self.rounds.looks_right(self.facts.services)
-        except PlaceError as error:
-            self._on_trouble(str(error))
-        self.latest = self._picture()
-        cost_s = time.monotonic() - self.ticked
-        self.refreshable = self.ticked + cost_s / SHARE
-
-    def _announce(self) -> None:
-        """Announce what we hold once more; the first time it was just announced."""
-        first, self.announced = not self.announced, self.ticked
-        for view in () if first else self.latest.vips:
-            if view.announced and view.mac:
-                try:
-                    announce(view.link, view.vip, view.mac, times=1)
-                except OSError as error:
-                    self._on_deaf(error.strerror or str(error))
-
-    def _beat(self) -> Beat | None:
-        link = self.facts.link(director_link(self.spec, self.facts))
-        if link is None or not link.mac or not link.up:
-            return None
-        asked_for = tuple(dict.fromkeys(service.vip for service in self.spec.services))
-        return Beat(link.name, link.mac, self._own_address(), asked_for)
-
-    def _picture(self) -> Snapshot:
-        link = director_link(self.spec, self.facts)
-        seen = Scenery(
-            self.spec,
-            self.facts,
-            self.rotation,
-            self.checking.tallies,
-            self.record,
-            self.guard.claimants,
-            link,
-        )
-        return Snapshot(
-            name=self.spec.name,
-            host=self.host,
-            at=self.wall().isoformat(),
-            started=self.started.isoformat(),
-            spec_path=str(self.source.path),
-            spec_digest=self.source.digest,
-            build=self.build,
-            pid=os.getpid(),
-            services=services(seen),
-            vips=vips(seen),
-            events=tuple(self.record.events),
-            rounds=self.rounds.made,
-            rounds_failed=self.rounds.failed,
-            last_round_s=self.last_round_s,
-            drift_healed=self.rounds.healed,
-            drain_cut=self.rounds.drain_cut,
-            reloads=self.source.taken,
-            reloads_failed=self.source.refused,
-            converged=self.rounds.converged,
-            left=tuple(bounded(self.rounds.left)),
-            spec_error=self.source.error,
-            troubles=tuple(self.troubles),
-        )
-
     # Who waits.
 
-    def wait_for(self, digest: str | None, until: float, reply: Callable[[Any], None]) -> None:
-        """Answer when the world stands as the spec says, or at that moment."""
-        self.waiting.append(Waiting(reply, digest, until))
+    def want_drain(self, host: str, wanted: Drain | None, reply: Callable[[Any], None]) -> None:
+        """Want a host drained, or serving again; the answer comes after the round that notes it."""
+        before = self.drained_by_hand
+        self.drains = {h: d for h, d in before.items() if h != host}
+        if wanted is not None:
+            self.drains[host] = wanted
+        self.waits.drain(ForDrain(reply, host, wanted, before.get(host)))
+        self.dirty = True
 
-    def _answer(self) -> None:
-        for one in list(self.waiting):
-            taken = one.digest is None or one.digest == self.source.digest
-            done = taken and self.rounds.converged and not self.dirty and self.checking.told()
-            hopeless = not taken and self.source.error
-            if done or hopeless or time.monotonic() >= one.until:
-                self.waiting.remove(one)
-                one.reply(self.state())
+    def _settle_drains(self) -> None:
+        """Answer who had somebody drained; what could not be noted is taken back."""
+        if not self.waits.drains:
+            return
+        noted, why = None, "; ".join(self.rounds.left) or "the spec changed"
+        try:
+            noted = self.rounds.noted_drains()
+        except PlaceError as error:
+            why = str(error)
+        undone = self.waits.settle(noted, why)
+        kept = {h: d for h, d in self.drained_by_hand.items() if h not in undone}
+        self.drains = kept | {h: d for h, d in undone.items() if d is not None}
+        for host in undone:
+            self.dirty = True
+            self.note("drain", f"{host} is as it was: {why}", "error")
+
+    def answer(self) -> None:
+        """Answer those who wait for a spec and have it, or never will."""
+        stands = self.rounds.converged and not self.dirty and self.checking.told()
+        hopeless = bool(self.source.error)
+        for one in self.waits.met(self.source.digest, stands=stands, hopeless=hopeless):
+            one.reply(self.state())
 
     def state(self) -> dict[str, Any]:
         """Tell those who asked how far we are."""
@@ -424,6 +370,7 @@ class Core:
             self.rounds.converge(desired, self.facts, self.drained_by_hand)
         except (PlaceError, Refused) as error:
             self.note("round", f"not done at the end: {error}", "error")
+        self._settle_drains()
         for reply in self.farewells:
             reply(self.state())
         how = "withdrew the VIP and ends" if self.withdrawing else "ends; what serves goes on"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from onearm.errors import PlaceError
 from onearm.facts import HostFacts, ServiceFact
-from onearm.model import Action, Key, Seen, State
+from onearm.model import Action, Key, Resource, Seen, State
 from onearm.places import look
 from onearm.places.host import HostPlace
 
@@ -18,6 +18,8 @@ class LocalPlace:
 
     name: str
     adopt: bool = False
+    tell: Callable[[str], None] = field(default=lambda _text: None)  # that no mark can be written
+    told: str = ""
 
     def look(self, question: look.Question) -> HostFacts:
         """Gather the facts; raises PlaceError."""
@@ -35,7 +37,18 @@ class LocalPlace:
         self, batch: tuple[Action, ...], done: Callable[[Action], None]
     ) -> dict[Action, PlaceError]:
         """Try every action, return the refused."""
-        return HostPlace(self.name, adopt=self.adopt).apply(batch, done)
+        before, self.told = self.told, ""
+
+        def unwritten(text: str) -> None:
+            self.told = text
+            if text != before:
+                self.tell(text)
+
+        return HostPlace(self.name, adopt=self.adopt, unwritten=unwritten).apply(batch, done)
+
+    def note(self, resources: Sequence[Resource]) -> None:
+        """Mark again what a lost ledger named; raises PlaceError."""
+        HostPlace(self.name).note(resources)
 
     def remember_hosts(self, hosts: tuple[str, ...]) -> None:
         """Keep the host names of an apply."""

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from onearm.model import Key
+from onearm.model import Key, endpoint
 from onearm.rotation import Decision, Rotation, Slot
 from onearm.snapshot import Change, Event
 
@@ -60,4 +60,6 @@ class Record:
         why = f": {reason}" if reason else ""
         level = "warning" if state == "down" else "info"
         if not first or state == "down":
-            self.add(now, "health", f"{host} of {vip}:{port}/{protocol} is {state}{why}", level)
+            self.add(
+                now, "health", f"{host} of {endpoint(vip, port)}/{protocol} is {state}{why}", level
+            )

@@ -11,7 +11,18 @@ from onearm.daemon.record import Record
 from onearm.diff import Plan, diff
 from onearm.drain import connections_cut
 from onearm.facts import HostFacts, ServiceFact, tunnel_words
-from onearm.model import Action, CheckMark, Destination, Resource, Service, State, Sysctl, state_key
+from onearm.model import (
+    Action,
+    CheckMark,
+    Destination,
+    Drain,
+    Key,
+    Resource,
+    Service,
+    State,
+    Sysctl,
+    state_key,
+)
 from onearm.reconcile import Outcome, Run
 from onearm.words import describe
 
@@ -42,6 +53,22 @@ class Rounds:
     healed: int = 0
     cut: dict[str, int] = field(default_factory=dict)  # by the drained host
     drain_cut: int = 0
+    noted: dict[Key, Resource] = field(default_factory=dict)  # what carries our mark, as we know
+
+    def renote(self, facts: HostFacts) -> bool:
+        """Mark again what the ledger lost since the last round; say whether there was any.
+
+        It is no accident of ours: somebody removed the file. What it named would be foreign now,
+        and a dead server could not be taken out any more. Raises PlaceError.
+        """
+        ours = {state_key(m.resource): m.resource for m in facts.marks if self.name in m.names}
+        lost = [resource for key, resource in self.noted.items() if key not in ours]
+        if lost:
+            self.place.note(lost)
+            what = "1 thing" if len(lost) == 1 else f"{len(lost)} things"
+            self._say("drift", f"the ledger lost {what} of ours: noted again", "warning")
+        self.noted |= ours
+        return bool(lost)
 
     def converge(self, desired: State, facts: HostFacts, drained: Mapping[str, object]) -> Outcome:
         """Make the kernel so; raises PlaceError and Refused, with nothing half-said."""
@@ -50,6 +77,7 @@ class Rounds:
         drift: list[Action] = []
 
         def progress(action: Action) -> None:
+            self._follow(action)
             cut = counts.get(action, 0)
             self._say("round", f"{self.host}: {describe(action)}" + _cut(cut))
             if self._is_drift(action, desired):
@@ -73,6 +101,19 @@ class Rounds:
         wanted = self.desired if desired is None else desired
         observed = {self.host: self.place.observe(wanted)}
         return diff(self.name, {self.host: wanted}, observed, adopt=self.adopt)
+
+    def noted_drains(self) -> dict[str, Drain]:
+        """Read from the marks who is drained by hand; raises PlaceError."""
+        services = {k: r for k, r in self.desired.items() if isinstance(r, Service)}
+        marks = (seen.marked for seen in self.place.observe(services).values())
+        drains = (drain for r in marks if isinstance(r, Service) for drain in r.drains)
+        return {drain.host: drain for drain in drains}
+
+    def _follow(self, action: Action) -> None:
+        if action.after is None:
+            self.noted.pop(state_key(action.resource), None)
+        else:
+            self.noted[state_key(action.resource)] = action.after
 
     def _is_drift(self, action: Action, desired: State) -> bool:
         """Say whether the kernel was changed by other hands: we want what we wanted before."""

@@ -9,20 +9,25 @@ from onearm.doctor.clue import Clue
 from onearm.doctor.observations import PERMANENT, STALE, Observations
 from onearm.facts import HostFacts, LinkFact, NeighbourFact
 from onearm.finding import WARNING
-from onearm.model import Address
+from onearm.model import IPV4, IPV6, Address
 from onearm.silence import in_l2, replies_leave_by, speaks_arp
 from onearm.spec import Host
 
 BEST_SOURCE = 2  # arp_announce: never the packet's own source if it is not the link's
 NONE_BUT_OWN = 1  # arp_ignore: answer for the receiving link's own addresses only
 ARP_TOOLS = ("arptables", "nft")
+LOOK = {
+    IPV4: "arptables -L -n; nft list ruleset: take away what drops ARP there",
+    IPV6: "ip6tables -S; nft list ruleset: take away what drops neighbour discovery there (ICMPv6"
+    " types 135 and 136)",
+}
 TOO_STRICT = 3  # arp_ignore: from here on even the link's own addresses are hidden
 
 
 def _deaf_links(o: Observations, server: Host, facts: HostFacts) -> Iterator[LinkFact]:
     """List the links of a real server that may be asked for a VIP."""
-    vips = o.vips_of(server.name)
-    for link in facts.links:
+    vips = o.arp_vips_of(server.name)
+    for link in facts.links if vips else ():
         if speaks_arp(link) and link.up and in_l2(o.spec, server, facts, link, vips):
             yield link
 
@@ -66,7 +71,7 @@ def answers(o: Observations) -> Iterator[Clue]:
                 continue
             loud = [
                 vip
-                for vip in o.vips_of(server.name)
+                for vip in o.arp_vips_of(server.name)
                 if facts.holds(vip) and not _filtered(o, server.name, link.name, vip, "deaf")
                 if heard(o, server.name, vip) is not False
             ]
@@ -110,7 +115,7 @@ def announces(o: Observations) -> Iterator[Clue]:
         for link in links:
             if o.effective(server.name, "arp_announce", link.name) >= BEST_SOURCE:
                 continue
-            for vip in o.vips_of(server.name):
+            for vip in o.arp_vips_of(server.name):
                 muted = _filtered(o, server.name, link.name, vip, "mute")
                 if facts.holds(vip) and not muted and not _drops(facts, vip):
                     yield Clue(
@@ -173,13 +178,13 @@ def duplicate(o: Observations) -> Iterator[Clue]:
 
 
 def _senders(o: Observations, vip: Address) -> set[str]:
-    """List the MACs that claimed a VIP as the sender of an ARP packet while we looked."""
+    """List the MACs that said while we looked that a VIP is theirs."""
     frames = o.evidence.frames if o.evidence else {}
     return {
-        frame.claimed_mac or frame.source_mac
+        frame.claimed_mac
         for seen in frames.values()
         for frame in seen
-        if frame.kind.startswith("arp") and frame.source == str(vip)
+        if frame.claims and frame.source == str(vip)
     }
 
 
@@ -190,7 +195,9 @@ def director_silent(o: Observations) -> Iterator[Clue]:
         for vip in o.vips:
             if nic is None or nic.name not in {a.link for a in facts.holds(vip)}:
                 continue
-            level = o.effective(director.name, "arp_ignore", nic.name)
+            level = 0
+            if vip.version == IPV4:
+                level = o.effective(director.name, "arp_ignore", nic.name)
             if not _unanswered(o, director.name, vip) and level < TOO_STRICT:
                 continue
             why = f"arp_ignore is {level} on {nic.name}" if level >= TOO_STRICT else ""
@@ -201,10 +208,10 @@ def director_silent(o: Observations) -> Iterator[Clue]:
                 "an answer to who-has",
                 "arp_ignore above 2 hides even the link's own addresses"
                 if why
-                else "an ARP filter on it, or the network between, drops the question or answer",
+                else "a filter on it, or the network between, drops the question or the answer",
                 f"sysctl -w net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.{nic.name}.arp_ignore=0"
                 if why
-                else "arptables -L -n; nft list ruleset: take away what drops ARP there",
+                else LOOK[vip.version],
                 about=str(vip),
             )
 
@@ -239,10 +246,17 @@ def _stale(o: Observations, name: str, entry: NeighbourFact) -> Clue:
         "the director's MAC",
         "it once heard that machine claim the VIP, or somebody wrote it down; its packets go past"
         " the director",
-        f"on {name}: ip neigh del {vip} dev {link}; on the director: arping -U -c 5 -I NIC {vip}",
+        f"on {name}: ip neigh del {vip} dev {link}; on the director: {_tell(vip)}",
         about=str(vip),
         severity="" if o.evidence is not None or fixed else WARNING,
     )
+
+
+def _tell(vip: Address) -> str:
+    """Give the command that tells neighbours where a VIP is."""
+    if vip.version == IPV6:
+        return f"ndptool -t na -U -i NIC -T {vip} send"
+    return f"arping -U -c 5 -I NIC {vip}"
 
 
 def _inferred(o: Observations, seen: set[str]) -> Iterator[Clue]:
@@ -264,7 +278,7 @@ def _inferred(o: Observations, seen: set[str]) -> Iterator[Clue]:
                     f" {', '.join(sorted(servers))}, past the director",
                     "to the director's MAC",
                     "its neighbour cache holds a wrong owner of the VIP",
-                    f"on the director: arping -U -c 5 -I NIC {case.service.vip}",
+                    f"on the director: {_tell(case.service.vip)}",
                     about=str(case.service.vip),
                 )
 

@@ -8,6 +8,7 @@ from onearm.desire import DIRECTOR_SYSCTLS, unshared
 from onearm.doctor.clue import Clue
 from onearm.doctor.observations import Observations
 from onearm.finding import ERROR, NOTE, WARNING
+from onearm.model import IPV4, IPV6, Address
 
 WHY = {
     "net/ipv4/vs/conntrack": "its connections never show a reply here, so a firewall that asks"
@@ -31,18 +32,27 @@ def vip_announced(o: Observations) -> Iterator[Clue]:
                 yield Clue(
                     director.name,
                     f"{director.name} does not hold {vip}",
-                    f"{vip}/32 on {link.name if link else 'its NIC'}",
+                    f"{vip}/{vip.max_prefixlen} on {link.name if link else 'its NIC'}",
                     "nobody answers for the VIP, so no packet ever comes",
-                    f"ip address add {vip}/32 dev {link.name if link else 'NIC'}",
+                    _add(vip, link.name if link else "NIC"),
                     about=str(vip),
                 )
 
 
+def _add(vip: Address, link: str) -> str:
+    six = " nodad preferred_lft 0" if vip.version == IPV6 else ""
+    return f"ip address add {vip}/{vip.max_prefixlen} dev {link}{six}"
+
+
 def source_is_vip(o: Observations) -> Iterator[Clue]:
-    """Find directors that would ask for a real server in the VIP's name, and get no answer."""
+    """Find directors that would ask for a real server in the VIP's name, and get no answer.
+
+    IPv6 asks in the name of an address of the link that sends (net/ipv6/ndisc.c, ndisc_solicit).
+    """
     for director, facts in o.directors:
         for server, _ in o.servers:
-            path = facts.path(server.address)
+            near = server.own(IPV4)
+            path = facts.path(near) if near else None
             others = [a for a in facts.addresses if path and a.link == path.link]
             if (
                 path is None
@@ -55,10 +65,11 @@ def source_is_vip(o: Observations) -> Iterator[Clue]:
             yield Clue(
                 director.name,
                 f"{director.name} sends to {server.name} from {path.source}, a VIP",
-                f"from {director.address}",
+                f"from {director.own(IPV4)}",
                 "it asks for the real server's MAC in the VIP's name; whoever holds the VIP does"
                 " not answer that, so the entry fails once it is cold",
-                f"ip route replace NETWORK dev {path.link} src {director.address}; the VIP as /32",
+                f"ip route replace NETWORK dev {path.link} src {director.own(IPV4)}; the VIP as"
+                " /32",
                 touches=(server.name,),
             )
 
@@ -71,15 +82,18 @@ def vip_wrong_link(o: Observations) -> Iterator[Clue]:
         for vip, links in held.items():
             if nic is None or not links or nic.name in links:
                 continue
-            hidden = o.effective(director.name, "arp_ignore", nic.name) > 0
+            four = vip.version == IPV4
+            hidden = not four or o.effective(director.name, "arp_ignore", nic.name) > 0
             yield Clue(
                 director.name,
                 f"{director.name} holds {vip} on {', '.join(links)}",
-                f"{vip}/32 on {nic.name}, where requests come in",
-                "with arp_ignore above 0 a link answers for its own addresses alone"
+                f"{vip}/{vip.max_prefixlen} on {nic.name}, where requests come in",
+                "a link advertises its own IPv6 addresses alone"
+                if not four
+                else "with arp_ignore above 0 a link answers for its own addresses alone"
                 if hidden
                 else "it answers only as long as arp_ignore is 0",
-                f"ip address add {vip}/32 dev {nic.name}; ip address del {vip}/32 dev {links[0]}",
+                f"{_add(vip, nic.name)}; ip address del {vip}/{vip.max_prefixlen} dev {links[0]}",
                 about=str(vip),
                 severity=ERROR if hidden else WARNING,
             )

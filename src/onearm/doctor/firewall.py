@@ -1,4 +1,7 @@
-"""What host firewalls do with the packets of direct routing; rules, pure."""
+"""What host firewalls do with the packets of direct routing; rules, pure.
+
+Of IPv4: of IPv6 traffic itself shows what is dropped, and where.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from onearm.doctor.observations import Observations
 from onearm.doctor.packets import ACK, FIN, SYN, Outcome, Packet, Table, decide
 from onearm.facts import HostFacts
 from onearm.finding import WARNING
-from onearm.model import PROBE_PORTS, Address
+from onearm.model import IPV4, PROBE_PORTS, Address
 from onearm.spec import Host, VirtualService
 from onearm.verify import about
 from onearm.vitals import RulesFact
@@ -45,9 +48,9 @@ def client_of(o: Observations, facts: HostFacts) -> Address | None:
     trials = o.evidence.trials if o.evidence else []
     for trial in trials:
         for attempt in trial.attempts:
-            if not facts.holds(attempt.source):
+            if attempt.source.version == IPV4 and not facts.holds(attempt.source):
                 return attempt.source
-    known = [network for network in o.spec.clients if network.prefixlen]
+    known = [net for net in o.spec.clients if net.prefixlen and net.version == IPV4]
     return known[0].network_address + 1 if known else None
 
 
@@ -81,7 +84,7 @@ def _at_director(o: Observations) -> Iterator[Turn]:
     for director, _ in o.directors:
         nic = o.director_nic(director)
         for service in o.spec.services if nic and tables_of(o, director.name) else ():
-            if nic is not None:
+            if nic is not None and service.vip.version == IPV4:
                 first = _first(o, director, service, nic.name)
                 yield director, nic.name, service, first
 
@@ -90,7 +93,7 @@ def _at_server(o: Observations) -> Iterator[Turn]:
     for server, _ in o.servers:
         nic = o.nic(server)
         for service in o.services_of(server.name) if nic and tables_of(o, server.name) else ():
-            if nic is not None:
+            if nic is not None and service.vip.version == IPV4:
                 yield server, nic.name, service, _first(o, server, service, nic.name)
 
 
@@ -206,7 +209,7 @@ def director_checks(o: Observations) -> Iterator[Clue]:
             "the answer to a check",
             protocol,
             service.vip,
-            director.address,
+            director.own(IPV4),
             check.port or service.port,
             PROBE_PORTS.start,
             link_in=link,
@@ -333,7 +336,8 @@ def server_icmp(o: Observations) -> Iterator[Clue]:
 def _icmp(o: Observations, host: Host, vips: Sequence[Address], why: str) -> Iterator[Clue]:
     nic = o.nic(host) or o.director_nic(host)
     directors = {director.name for director in o.spec.directors}
-    for vip in vips if nic and tables_of(o, host.name) else ():
+    four = [vip for vip in vips if vip.version == IPV4]
+    for vip in four if nic and tables_of(o, host.name) else ():
         packet = _errors(nic.name if nic else "", vip)
         found = _refused(o, host.name, INPUT, packet)
         if found is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import ip_address
 from typing import TypeVar
 
 from onearm.cloud_checks import cloud_findings
@@ -14,7 +15,7 @@ from onearm.errors import Refused
 from onearm.evidence import Evidence
 from onearm.facts import Facts
 from onearm.finding import Finding
-from onearm.model import Address, ArpSilence, Key, Resource, state
+from onearm.model import IPV4, IPV6, Address, ArpSilence, Key, Resource, state
 from onearm.places.look import Question
 from onearm.places.remote import RemotePlace
 from onearm.preflight import preflight, vips_of
@@ -25,7 +26,8 @@ from onearm.silence import speaks_arp
 from onearm.verify import judge
 from onearm.vitals import Vitals
 
-FAR_AWAY = 0xC0000201  # 192.0.2.1 (RFC 5737): stands for any client where none is known
+# They stand for any client where none is known (RFC 5737, RFC 3849).
+FAR_AWAY = {IPV4: ip_address("192.0.2.1"), IPV6: ip_address("2001:db8:ffff::1")}
 TIMEOUT_S = 2.3  # a SYN is repeated after 1 s (RFC 6298 §2), and may come through then
 ARP_S = 0.4
 MOST_ASKED = 16  # addresses that one host asks for in ARP, one after another
@@ -55,7 +57,7 @@ class Gathering:
         session = self.session
         before = dict(session.facts)
         met = self._meet()
-        sources = [c.sources[0] for c in met if c.sources] or self._representatives()
+        sources = [s for c in met for s in _of_each_family(c.sources)] or self._representatives()
         vitals = self._vitals(sources)
         silences = self._silences()
         pending = tuple(session.plan(adopt=True))
@@ -98,14 +100,16 @@ class Gathering:
         return found
 
     def _representatives(self) -> list[Address]:
-        known = [net for net in self.session.spec.clients if net.prefixlen]
-        return [net[1] if net.num_addresses > 1 else net[0] for net in known[:4]] or [
-            type(vips_of(self.session.spec)[0])(FAR_AWAY)
-        ]
+        found: list[Address] = []
+        for version in self.session.spec.versions:
+            known = [n for n in self.session.spec.clients if n.prefixlen and n.version == version]
+            first = [net[1] if net.num_addresses > 1 else net[0] for net in known[:4]]
+            found += first or [FAR_AWAY[version]]
+        return found
 
     def _vitals(self, sources: Sequence[Address]) -> dict[str, Vitals]:
         vips = vips_of(self.session.spec)
-        back = [(client, vip) for client in sources for vip in vips]
+        back = [(c, vip) for c in sources for vip in vips if c.version == vip.version]
         return self._each({n: partial(p.vitals, vips, back) for n, p in self._hosts.items()})
 
     @property
@@ -127,13 +131,14 @@ class Gathering:
         }
 
     def _possible(self) -> dict[str, dict[Key, Resource]]:
-        vips = vips_of(self.session.spec)
+        """List the filters that could silence a VIP in ARP."""
+        vips = [vip for vip in vips_of(self.session.spec) if vip.version == IPV4]
         found: dict[str, dict[Key, Resource]] = {}
         for host in self.session.spec.real_servers:
             facts = self.session.facts.get(host.name)
             links = [k.name for k in facts.links if speaks_arp(k)] if facts else []
             found[host.name] = state(
-                ArpSilence(link, policy, vip, host.address)
+                ArpSilence(link, policy, vip, host.own(IPV4))
                 for link in links
                 for policy in ("arptables", "nft")
                 for vip in vips
@@ -159,9 +164,11 @@ class Gathering:
         return evidence
 
     def _answers(self, vitals: Mapping[str, Vitals]) -> Answers:
-        """Ask in ARP for each real server from the director, for each next hop from a server."""
+        """Ask for each real server from the director, and for each next hop from a server."""
         spec = self.session.spec
-        asked = [(d.name, s.address) for d in spec.directors for s in spec.real_servers]
+        near = [own for s in spec.real_servers for own in s.addresses]
+        near = [own for own in near if own.version in spec.versions]
+        asked = [(d.name, own) for d in spec.directors for own in near]
         asked += [
             (server.name, way.gateway or way.client)
             for server in spec.real_servers
@@ -175,26 +182,26 @@ class Gathering:
         jobs = {
             name: partial(self._ask, name, sorted(addresses, key=int))
             for name, addresses in by_host.items()
-            if name in self._hosts and self._own(name)
+            if name in self._hosts
         }
         found = self._each(jobs)
         return {(n, a): tuple(macs) for n, rows in found.items() for a, macs in rows.items()}
 
-    def _own(self, name: str) -> tuple[str, Address] | None:
-        """Give the link and address with which a host asks."""
+    def _own(self, name: str, version: int) -> tuple[str, Address] | None:
+        """Give the link and address with which a host asks for addresses of a family."""
         hosts = {h.name: h for h in (*self.session.spec.directors, *self.session.spec.real_servers)}
-        facts = self.session.facts[name]
-        held = facts.holds(hosts[name].address)
+        facts, sender = self.session.facts[name], hosts[name].own(version)
+        held = facts.holds(sender) if sender else ()
         link = facts.link(held[0].link) if held else None
-        return (link.name, hosts[name].address) if link and link.up else None
+        return (link.name, sender) if link and link.up and sender else None
 
     def _ask(self, name: str, addresses: Sequence[Address]) -> dict[Address, list[str]]:
-        own = self._own(name)
-        if own is None:
-            return {}
-        link, sender = own
-        place = self._hosts[name]
-        return {a: place.who_has(link, a, sender, ARP_S) for a in addresses[:MOST_ASKED]}
+        place, found = self._hosts[name], {}
+        for address in addresses[:MOST_ASKED]:
+            own = self._own(name, address.version)
+            if own is not None:
+                found[address] = place.who_has(own[0], address, own[1], ARP_S)
+        return found
 
     def _later(
         self, met: Sequence[Client], sources: Sequence[Address]
@@ -212,3 +219,8 @@ class Gathering:
         spec, cloud = self.session.spec, self.session.cloud
         found = preflight(spec, before) if spec.services else []
         return found, cloud_findings(spec, before, cloud) if cloud is not None else []
+
+
+def _of_each_family(addresses: Sequence[Address]) -> list[Address]:
+    """Give the first address of each family."""
+    return list({address.version: address for address in reversed(addresses)}.values())

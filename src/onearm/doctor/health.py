@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from onearm.doctor.clue import Clue
 from onearm.doctor.observations import Observations
 from onearm.facts import HostFacts, OutFact
-from onearm.model import CheckMark
+from onearm.model import CheckMark, endpoint
 from onearm.resting import held, partly, words
 from onearm.snapshot import DOWN, DRAINED, DRAINING, ISOLATED, UNKNOWN
 from onearm.spec import Host, VirtualService
@@ -41,9 +41,9 @@ def down(o: Observations) -> Iterator[Clue]:
             f"{fact.host} {served} in {about(service)}: it fails the checks of {director.name}",
             "checks that end well",
             f"the daemon says: {fact.reason}{until}",
-            f"see what keeps {fact.host} from answering at {service.vip}:{service.port} (ss -lntu;"
-            " its log); it comes back by itself. If the check asks for what it never had, correct"
-            " `check` in the spec",
+            f"see what keeps {fact.host} from answering at {endpoint(service.vip, service.port)}"
+            " (ss -lntu; its log); it comes back by itself. If the check asks for what it never"
+            " had, correct `check` in the spec",
             about=about(service),
             touches=(fact.host,),
         )

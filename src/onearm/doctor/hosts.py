@@ -72,7 +72,7 @@ def client_is_local(o: Observations) -> Iterator[Clue]:
     servers = {host.name for host in o.spec.real_servers}
     for host in (*o.spec.directors, *o.spec.real_servers):
         facts = o.facts.get(host.name)
-        for client in sorted(tried, key=int) if facts else ():
+        for client in sorted(tried, key=lambda a: (a.version, int(a))) if facts else ():
             for held in facts.holds(client) if facts else ():
                 yield Clue(
                     host.name,

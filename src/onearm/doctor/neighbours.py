@@ -8,7 +8,8 @@ from onearm.doctor.clue import Clue
 from onearm.doctor.observations import PERMANENT, STALE, Observations
 from onearm.facts import NeighbourFact
 from onearm.finding import WARNING
-from onearm.model import Address
+from onearm.model import IPV4, Address
+from onearm.verify import TALK
 
 
 def _trouble(o: Observations, host: str, address: Address, macs: set[str]) -> NeighbourFact | None:
@@ -26,19 +27,24 @@ def _clue(o: Observations, host: str, what: str, entry: NeighbourFact, server: s
     failed = bool(entry.state & STALE)
     return Clue(
         host,
-        f"{host} gets no answer in ARP from {at}"
+        f"{host} gets no answer in {TALK[entry.address.version]} from {at}"
         if failed
         else f"{host} takes {o.names.name(entry.mac)} for {at}{fixed}",
         "a reachable entry with the machine's MAC",
-        "it is down, it is in another L2, or its ARP is dropped"
+        f"it is down, it is in another L2, or its {TALK[entry.address.version]} is dropped"
         if failed
         else "somebody wrote the entry down, or the machine changed its NIC",
         f"ip neigh del {entry.address} dev {entry.link}"
         if not failed
-        else f"see that {entry.address} is up; arping -I {entry.link} {entry.address} on {host}",
+        else f"see that {entry.address} is up; {_ask(entry)} on {host}",
         touches=(server,),
         severity="" if o.evidence is not None or not failed else WARNING,
     )
+
+
+def _ask(entry: NeighbourFact) -> str:
+    tool = "arping -I {} {}" if entry.address.version == IPV4 else "ndisc6 {1} {0}"
+    return tool.format(entry.link, entry.address)
 
 
 def server(o: Observations) -> Iterator[Clue]:
@@ -46,10 +52,12 @@ def server(o: Observations) -> Iterator[Clue]:
     for director, _ in o.directors:
         for host in o.spec.real_servers:
             macs = o.names.macs(host.name)
-            asked = o.answers.get((director.name, host.address))
-            found = _trouble(o, director.name, host.address, macs or set(asked or ()))
-            if found is not None and o.services_of(host.name):
-                yield _clue(o, director.name, f"the real server {host.name}", found, host.name)
+            for version in sorted({vip.version for vip in o.vips_of(host.name)}):
+                near = host.own(version) or host.address
+                asked = o.answers.get((director.name, near))
+                found = _trouble(o, director.name, near, macs or set(asked or ()))
+                if found is not None:
+                    yield _clue(o, director.name, f"the real server {host.name}", found, host.name)
 
 
 def gateway(o: Observations) -> Iterator[Clue]:

@@ -12,7 +12,7 @@ from onearm.evidence import Evidence
 from onearm.facts import Facts, HostFacts, LinkFact, NeighbourFact, ServiceFact
 from onearm.finding import Finding
 from onearm.flows import Names
-from onearm.model import Action, Address, ArpSilence, Key
+from onearm.model import IPV4, Action, Address, ArpSilence, Key
 from onearm.preflight import vips_of
 from onearm.resting import Resting, of_service, resting
 from onearm.spec import Host, Spec, VirtualService
@@ -76,6 +76,10 @@ class Observations:
     def masked(self, server: str) -> bool:
         """Say whether a real server is behind masq, so that its replies lead over the director."""
         return any(s.way(server).method == "masq" for s in self.services_of(server))
+
+    def arp_vips_of(self, server: str) -> list[Address]:
+        """List the VIPs of a real server of which ARP can speak: those of IPv4."""
+        return [vip for vip in self.vips_of(server) if vip.version == IPV4]
 
     def nic(self, host: Host) -> LinkFact | None:
         """Give the link that holds a host's own address: packets for the VIP come in there."""

@@ -59,7 +59,7 @@ def around(o: Observations) -> Iterator[Clue]:
             " director",
             "every packet by the director's MAC",
             "somebody takes this server's MAC for the VIP's",
-            "onearm verify SPEC --cold shows who answers in ARP",
+            "onearm verify SPEC --cold shows who answers for the VIP",
             about=about(case.service),
             touches=(server,),
         )
@@ -177,7 +177,8 @@ def reply_lost(o: Observations) -> Iterator[Clue]:
             "the SYN-ACK at the client",
             "port security: the replies have the VIP as source, which the real server's port may"
             " not use without an allowed address pair; or the gateway filters sources",
-            f"an allowed address pair for {case.service.vip}/32 on the port of {server}",
+            f"an allowed address pair for {case.service.vip}/{case.service.vip.max_prefixlen} on"
+            f" the port of {server}",
             about=about(case.service),
             touches=(server,),
         )

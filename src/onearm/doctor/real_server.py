@@ -9,13 +9,16 @@ from onearm.doctor.clue import Clue
 from onearm.doctor.observations import Observations
 from onearm.facts import AddressFact, HostFacts
 from onearm.finding import NOTE, WARNING
-from onearm.model import HOST_BITS, VIP_LINK, Address
+from onearm.model import IPV4, IPV6, VIP_LINK, Address, endpoint
 from onearm.silence import speaks_arp
 from onearm.spec import Host, VirtualService
 from onearm.verify import about
 from onearm.vitals import Listener
 from onearm.ways import vip_links
 
+FORWARDS = {IPV4: "net/ipv4/ip_forward", IPV6: "net/ipv6/conf/all/forwarding"}
+ANSWERS = {IPV4: "answers in ARP", IPV6: "answers neighbour solicitations"}
+WHATEVER = {IPV4: " whatever arp_ignore=1 says", IPV6: ", and nothing can silence it there"}
 Held = tuple[Host, HostFacts, Address, tuple[AddressFact, ...]]
 
 
@@ -29,11 +32,11 @@ def _held(o: Observations) -> Iterator[Held]:
 def vip_missing(o: Observations) -> Iterator[Clue]:
     """Find real servers without the VIP; one that forwards is worse, and has its own rule."""
     for server, facts, vip, held in _held(o):
-        if not held and not _loops(facts):
+        if not held and not _loops(facts, vip):
             yield Clue(
                 server.name,
                 f"{server.name} does not hold {vip}",
-                f"{vip}/32 on {_where(o, server)}",
+                f"{vip}/{vip.max_prefixlen} on {_where(o, server)}",
                 "packets for the VIP arrive and are not its own, so it drops them",
                 _hold(facts, vip, _where(o, server)),
                 about=str(vip),
@@ -49,17 +52,23 @@ def _where(o: Observations, server: Host) -> str:
 def _hold(facts: HostFacts, vip: Address, link: str) -> str:
     add = link == VIP_LINK and not facts.link(link)  # a tunnel's link has its own finding
     make = f"ip link add {link} type dummy; " if add else ""
-    return f"{make}ip link set {link} up; ip address add {vip}/32 dev {link}"
+    return f"{make}ip link set {link} up; {_add(vip, link)}"
 
 
-def _loops(facts: HostFacts) -> bool:
-    return facts.sysctls.get("net/ipv4/ip_forward") == "1"
+def _add(vip: Address, link: str) -> str:
+    six = " nodad preferred_lft 0" if vip.version == IPV6 else ""
+    return f"ip address add {vip}/{vip.max_prefixlen} dev {link}{six}"
+
+
+def _loops(facts: HostFacts, vip: Address) -> bool:
+    """Say whether a host hands on what comes for a VIP that it does not hold."""
+    return facts.sysctls.get(FORWARDS[vip.version]) == "1"
 
 
 def forwards_without_vip(o: Observations) -> Iterator[Clue]:
     """Find real servers that send packets for the VIP on: each goes round until its TTL ends."""
     for server, facts, vip, held in _held(o):
-        if not held and _loops(facts):
+        if not held and _loops(facts, vip):
             yield Clue(
                 server.name,
                 f"{server.name} does not hold {vip} and has ip_forward=1",
@@ -94,7 +103,7 @@ def prefix(o: Observations) -> Iterator[Clue]:
     """Find VIPs whose prefix makes more than themselves local or on-link."""
     for server, facts, vip, held in _held(o):
         for fact in held:
-            if fact.prefix_length == HOST_BITS or _on_nic(facts, fact):
+            if fact.prefix_length == vip.max_prefixlen or _on_nic(facts, fact):
                 continue
             link = facts.link(fact.link)
             wide = f"{vip}/{fact.prefix_length}"
@@ -102,12 +111,12 @@ def prefix(o: Observations) -> Iterator[Clue]:
             yield Clue(
                 server.name,
                 f"{server.name} holds {wide} on {fact.link}",
-                f"{vip}/32",
+                f"{vip}/{vip.max_prefixlen}",
                 "on the loopback link all of that network becomes local, its gateway too"
                 if local
                 else f"a second way to all of that network ends at {fact.link}; it works only"
                 " as long as the NIC's own route comes first",
-                f"ip address del {wide} dev {fact.link}; ip address add {vip}/32 dev {fact.link}",
+                f"ip address del {wide} dev {fact.link}; {_add(vip, fact.link)}",
                 about=str(vip),
                 touches=(server.name,),
                 severity="" if local else WARNING,
@@ -126,9 +135,9 @@ def on_nic(o: Observations) -> Iterator[Clue]:
             if _on_nic(facts, fact):
                 yield Clue(
                     server.name,
-                    f"{server.name} holds {vip} on {fact.link}, which answers in ARP",
-                    f"{vip}/32 on {_where(o, server)}",
-                    "a link answers for its own addresses whatever arp_ignore=1 says, so clients"
+                    f"{server.name} holds {vip} on {fact.link}, which {ANSWERS[vip.version]}",
+                    f"{vip}/{vip.max_prefixlen} on {_where(o, server)}",
+                    f"a link answers for its own addresses{WHATEVER[vip.version]}, so clients"
                     " may come here past the director",
                     f"ip address del {vip}/{fact.prefix_length} dev {fact.link};"
                     f" {_hold(facts, vip, _where(o, server))}",
@@ -151,16 +160,17 @@ def not_listening(o: Observations) -> Iterator[Clue]:
             if any(_takes(ear, at) for ear in ears) or o.answered(server.name, service):
                 continue
             own = sorted({str(ear.address) for ear in ears})
+            everywhere = "0.0.0.0" if service.vip.version == IPV4 else "::"  # noqa: S104 - said
             seen = f"only on {', '.join(own)}" if own else "at all"
             yield Clue(
                 server.name,
-                f"nobody on {server.name} listens on {at}:{port}/{service.protocol}"
+                f"nobody on {server.name} listens on {endpoint(at, port)}/{service.protocol}"
                 + (f": {port}/{service.protocol} is heard {seen}" if own else ""),
                 f"a server that listens on {at} or on every address",
                 "behind masq packets come for the real server's own address"
                 if masq
                 else "packets keep the VIP as their destination all the way to the real server",
-                f"have the server listen on {at}:{port} or 0.0.0.0:{port}",
+                f"have the server listen on {endpoint(at, port)} or {endpoint(everywhere, port)}",
                 about=about(service),
                 touches=(server.name,),
             )
@@ -171,7 +181,9 @@ def _hears(ear: Listener, service: VirtualService, port: int) -> bool:
 
 
 def _takes(ear: Listener, vip: Address) -> bool:
-    return ear.address == vip or int(ear.address) == 0
+    """A socket on `::` takes IPv4 as well; one on 0.0.0.0 nothing else."""
+    every = not int(ear.address) and ear.address.version >= vip.version
+    return ear.address == vip or every
 
 
 def is_director_too(o: Observations) -> Iterator[Clue]:
@@ -189,15 +201,15 @@ def is_director_too(o: Observations) -> Iterator[Clue]:
 
 
 def _again(o: Observations, server: Host, service: VirtualService, sent: list[Address]) -> Clue:
-    others = tuple(host.name for host in o.spec.real_servers if host.address in sent)
+    others = tuple(host.name for host in o.spec.real_servers if set(host.addresses) & set(sent))
     return Clue(
         server.name,
         f"{server.name} has an IPVS service {about(service)} of its own",
         "no service for the VIP on a real server, or backup_only=1",
         "it schedules what the director sent it once more: to other servers, or back, until the"
         " TTL ends",
-        f"ipvsadm -D -{'u' if service.protocol == 'udp' else 't'} {service.vip}:{service.port};"
-        " or sysctl -w net.ipv4.vs.backup_only=1",
+        f"ipvsadm -D -{'u' if service.protocol == 'udp' else 't'}"
+        f" {endpoint(service.vip, service.port)}; or sysctl -w net.ipv4.vs.backup_only=1",
         about=about(service),
         touches=(server.name, *others),
     )
@@ -241,7 +253,9 @@ def director_mtu(o: Observations) -> Iterator[Clue]:
 def forwarding(o: Observations) -> Iterator[Clue]:
     """Note real servers that forward: harmless as long as they hold the VIP."""
     for server, facts in o.servers:
-        if _loops(facts) and all(facts.holds(vip) for vip in o.vips_of(server.name)):
+        vips = o.vips_of(server.name)
+        four = any(_loops(facts, vip) for vip in vips if vip.version == IPV4)
+        if four and all(facts.holds(vip) for vip in vips):
             yield Clue(
                 server.name,
                 f"{server.name} has ip_forward=1",

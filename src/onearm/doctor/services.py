@@ -10,12 +10,13 @@ from onearm.doctor.clue import Clue
 from onearm.doctor.observations import Observations
 from onearm.facts import DestinationFact, ServiceFact, tunnel_words
 from onearm.finding import NOTE, WARNING
+from onearm.model import IPV4, Address, endpoint
 from onearm.snapshot import RAMPING
-from onearm.spec import Host, VirtualService
+from onearm.spec import Host, VirtualService, names_of
+from onearm.tally import half_open as half_open_of
 from onearm.verify import about
 
 OPTION = {"tcp": "-t", "udp": "-u"}  # ipvsadm's
-MANY = 10  # connections
 Standing = tuple[Host, VirtualService, ServiceFact]
 
 
@@ -40,7 +41,7 @@ def _destinations(
         found = o.resting(service)
         for member in service.members:
             server = servers[member.host]
-            held = [d for d in standing.destinations if d.server == server.address]
+            held = [d for d in standing.destinations if d.server == server.own(service.vip.version)]
             wanted = resting.weight(service, member, found) or 0
             yield director, service, server, wanted, held[0] if held else None
 
@@ -55,8 +56,7 @@ def service_missing(o: Observations) -> Iterator[Clue]:
                     f"the IPVS table of {director.name} has no service {about(service)}",
                     f"{about(service)} {service.scheduler}",
                     "the director's own stack takes the connections and resets them",
-                    f"ipvsadm -A {OPTION.get(service.protocol, '-t')} {service.vip}:{service.port}"
-                    f" -s {service.scheduler}",
+                    f"ipvsadm -A {_named(service)} -s {service.scheduler}",
                     about=about(service),
                 )
 
@@ -67,8 +67,8 @@ def destination_missing(o: Observations) -> Iterator[Clue]:
         if standing is None and weight:
             yield Clue(
                 director.name,
-                f"{about(service)} has no destination {server.name} ({server.address})",
-                f"{server.address} by {_words(service, server)}, weight {weight}",
+                f"{about(service)} has no destination {server.name} ({_near(service, server)})",
+                f"{_near(service, server)} by {_words(service, server)}, weight {weight}",
                 f"{server.name} is never chosen",
                 _ipvsadm("-a", service, server) + _how(service, server, weight),
                 about=about(service),
@@ -77,10 +77,23 @@ def destination_missing(o: Observations) -> Iterator[Clue]:
 
 
 def _ipvsadm(verb: str, service: VirtualService, server: Host) -> str:
-    option = OPTION.get(service.protocol, "-t")
-    port = service.port_at(server.name)
+    near, port = _near(service, server), service.port_at(server.name)
     own = f":{port}" if port != service.port else ""
-    return f"ipvsadm {verb} {option} {service.vip}:{service.port} -r {server.address}{own}"
+    return f"ipvsadm {verb} {_named(service)} -r {_bare(near)}{own}"
+
+
+def _named(service: VirtualService) -> str:
+    return f"{OPTION.get(service.protocol, '-t')} {endpoint(service.vip, service.port)}"
+
+
+def _bare(address: Address) -> str:
+    """Write an address without a port, as ipvsadm takes it."""
+    return str(address) if address.version == IPV4 else f"[{address}]"
+
+
+def _near(service: VirtualService, server: Host) -> Address:
+    """Give the real server's address of the VIP's family; the spec has one."""
+    return server.own(service.vip.version) or server.address
 
 
 def _words(service: VirtualService, server: Host) -> str:
@@ -153,8 +166,7 @@ def weights(o: Observations) -> Iterator[Clue]:
                 f"all {len(standing.destinations)} destinations of {about(service)} have weight 0",
                 "a weight above 0",
                 "no real server may be chosen, so the director refuses connections",
-                f"ipvsadm -e {OPTION.get(service.protocol, '-t')} {service.vip}:{service.port}"
-                f" -r {standing.destinations[0].server} -g -w 1",
+                f"ipvsadm -e {_named(service)} -r {_bare(standing.destinations[0].server)} -g -w 1",
                 about=about(service),
             )
 
@@ -192,15 +204,39 @@ def scheduler(o: Observations) -> Iterator[Clue]:
                 f"{about(service)} is scheduled by {' '.join(has)}",
                 " ".join(wants),
                 "connections are shared out in another way than the spec says",
-                f"ipvsadm -E {OPTION.get(service.protocol, '-t')} {service.vip}:{service.port}"
-                f" -s {service.scheduler}{flags}",
+                f"ipvsadm -E {_named(service)} -s {service.scheduler}{flags}",
                 about=about(service),
             )
 
 
+def persistence(o: Observations) -> Iterator[Clue]:
+    """Find services whose clients stay with their server in another way than the spec says."""
+    for director, service, standing in _standing(o):
+        has = (standing.persistence_s, standing.persistence_mask, standing.engine)
+        wants = (service.persistence_s, service.persistence_mask, service.engine)
+        if has != wants:
+            yield Clue(
+                director.name,
+                f"clients of {about(service)} {_stay(*has)}",
+                f"they {_stay(*wants)}",
+                "a client that comes again may get another server, or none but its first",
+                f"onearm apply SPEC (or ipvsadm -E with -p {service.persistence_s})"
+                if service.persistence_s
+                else "onearm apply SPEC (or ipvsadm -E without -p)",
+                about=about(service),
+            )
+
+
+def _stay(seconds: int, mask: int | None, engine: str) -> str:
+    if not seconds:
+        return "get a server anew with each connection"
+    who = "" if mask is None else f" by /{mask}"
+    return f"stay with their server for {seconds} s{who}{f' by {engine}' if engine else ''}"
+
+
 def unwanted(o: Observations) -> Iterator[Clue]:
     """Find destinations with weight that the spec does not name."""
-    names = {server.address: server.name for server in o.spec.real_servers}
+    names = names_of(o.spec.real_servers)
     for director, service, standing in _standing(o):
         wanted = {member.host for member in service.members}
         wanted |= {host for host, told in o.resting(service).items() if told.weight}
@@ -211,28 +247,24 @@ def unwanted(o: Observations) -> Iterator[Clue]:
                     f"{about(service)} also sends to {held.server}, weight {held.weight}",
                     "only the real servers of the spec",
                     "connections go to a server that the spec does not give to this service",
-                    f"ipvsadm -d {OPTION.get(service.protocol, '-t')} {service.vip}:{service.port}"
-                    f" -r {held.server}:{held.port}",
+                    f"ipvsadm -d {_named(service)} -r {endpoint(held.server, held.port)}",
                     about=about(service),
                 )
 
 
 def half_open(o: Observations) -> Iterator[Clue]:
     """Find destinations most of whose connections never got past their first packet."""
-    names = {server.address: server.name for server in o.spec.real_servers}
+    names = names_of(o.spec.real_servers)
     for director, _ in o.directors:
         vitals = o.vitals.get(director.name)
-        held: dict[tuple[str, str], list[int]] = {}
-        for row in vitals.connections if vitals else ():
-            key = (f"{row.vip}:{row.port}/{row.protocol.lower()}", names.get(row.server, ""))
-            counted = held.setdefault(key, [0, 0])
-            counted[0] += row.old
-            counted[1] += row.count
-        for (service, server), (old, total) in held.items():
-            if server and old >= MANY and 2 * old >= total:
+        for (served, address), sums in half_open_of(vitals.connections if vitals else ()):
+            service = f"{endpoint(served.vip, served.port)}/{served.protocol}"
+            server = names.get(address)
+            if server is not None:
                 yield Clue(
                     director.name,
-                    f"{old} of {total} connections of {service} to {server} stay in SYN_RECV",
+                    f"{sums.old} of {sums.connections} connections of {service} to {server} stay in"
+                    " SYN_RECV",
                     "a few at most",
                     "their second packet never came through the director: a firewall drops what"
                     " it calls invalid, or replies do not reach the clients",

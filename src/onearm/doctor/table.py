@@ -47,6 +47,7 @@ ANY = ("hop.*", "path.*", "ipvs.synrecv")
 ISOLATED = "health.isolated"
 BYPASS = ("hop.around", "vip.duplicate", "arp.stale", "path.*", "hop.client_to_director", ISOLATED)
 SICK = "health.down"  # of what keeps a check, which comes from the director's own address, away
+REST = ("path.distribution", "path.every_destination")  # what a wrong way there or back upsets
 AT_SERVER = ("hop.server_*", "hop.large_reply", "hop.crossed", "path.*", "ipvs.synrecv")
 
 TABLE: tuple[Row, ...] = (
@@ -58,6 +59,12 @@ TABLE: tuple[Row, ...] = (
         hosts.preflight("host.same_machine"), ANY, tested=RECORDED),
     Row("host.ip_vs", ERROR, "the director's kernel has no IPVS",
         hosts.preflight("host.ip_vs"), (*ANY, "ipvs.*"), tested=RECORDED),
+    Row("host.scheduler", ERROR, "the director's kernel lacks a scheduler of the spec",
+        hosts.preflight("host.scheduler"), ("ipvs.*", "hop.director_refused", "path.*"),
+        tested=RECORDED),
+    Row("host.engine", ERROR, "the director's kernel lacks a persistence engine of the spec",
+        hosts.preflight("host.engine"), ("ipvs.*", "hop.director_refused", "path.*"),
+        tested=RECORDED),
     Row("host.role", ERROR, "a director holds what a real server should, or the other way round",
         hosts.preflight("host.role"), tested=RECORDED),
     Row("l2.on_link", ERROR, "the director reaches a real server through a gateway",
@@ -222,9 +229,9 @@ TABLE: tuple[Row, ...] = (
     Row("path.client_address", ERROR, "real servers see another address than the client's",
         path.property_failed("path.client_address"), ("path.*", "hop.client_to_director")),
     Row("path.encapsulated", ERROR, "packets for a real server go in no tunnel, or another",
-        path.property_failed("path.encapsulated"), ("path.*",), tested=RECORDED),
+        path.property_failed("path.encapsulated"), REST, tested=RECORDED),
     Row("path.reply_through_director", ERROR, "replies from behind masq do not come back right",
-        path.property_failed("path.reply_through_director"), ("path.*",), tested=RECORDED),
+        path.property_failed("path.reply_through_director"), REST, tested=RECORDED),
     Row("path.distribution", ERROR, "the shares are not those that the scheduler promises",
         path.property_failed("path.distribution")),
     Row("path.every_destination", ERROR, "a real server was not reached, for no reason known",
@@ -241,6 +248,8 @@ TABLE: tuple[Row, ...] = (
         ("path.*",), fix=True),
     Row("ipvs.scheduler", WARNING, "a scheduler or its flags are not the spec's",
         services.scheduler, ("path.distribution",), fix=True),
+    Row("ipvs.persistence", WARNING, "clients stay with their server in another way than said",
+        services.persistence, ("path.distribution",), fix=True, tested=RECORDED),
     Row("vs.conntrack", WARNING, "IPVS keeps conntrack entries that never see a reply",
         director.sysctl("net/ipv4/vs/conntrack"), fix=True),
     Row("vs.expire_nodest_conn", WARNING, "packets of a removed real server vanish",

@@ -8,7 +8,8 @@ from onearm.doctor.clue import Clue
 from onearm.doctor.observations import Observations
 from onearm.facts import HostFacts
 from onearm.finding import WARNING
-from onearm.spec import Host
+from onearm.model import IPV4
+from onearm.spec import Host, names_of
 from onearm.verify import about
 from onearm.vitals import BackFact
 
@@ -29,10 +30,16 @@ def _back(o: Observations) -> Iterator[tuple[Host, HostFacts, BackFact, str]]:
                 yield server, facts, way, nic.name
 
 
+def _strict(o: Observations, server: Host, way: BackFact, link: str) -> bool:
+    """Say whether the kernel filters by the way back; it does so in IPv4 alone."""
+    four = way.vip.version == IPV4
+    return four and o.effective(server.name, "rp_filter", link) == STRICT
+
+
 def reverse_path(o: Observations) -> Iterator[Clue]:
     """Find strict reverse path filters that drop requests, as replies would leave elsewhere."""
     for server, _, way, link in _back(o):
-        strict = o.effective(server.name, "rp_filter", link) == STRICT
+        strict = _strict(o, server, way, link)
         if strict and way.link and way.link != link:
             dropped = o.grown(server.name, "TcpExt.IPReversePathFilter")
             shown = f"; it dropped {dropped} packets just now" if dropped else ""
@@ -50,7 +57,7 @@ def reverse_path(o: Observations) -> Iterator[Clue]:
 def other_link(o: Observations) -> Iterator[Clue]:
     """Find replies that leave by another link than requests come in by."""
     for server, _, way, link in _back(o):
-        strict = o.effective(server.name, "rp_filter", link) == STRICT
+        strict = _strict(o, server, way, link)
         if way.link and way.link != link and not strict:
             yield Clue(
                 server.name,
@@ -65,10 +72,11 @@ def other_link(o: Observations) -> Iterator[Clue]:
 
 def via_director(o: Observations) -> Iterator[Clue]:
     """Find real servers whose way back is the director."""
-    directors = {h.address: h.name for h in o.spec.directors} | dict.fromkeys(o.vips, "the VIP")
+    directors = names_of(o.spec.directors) | dict.fromkeys(o.vips, "the VIP")
     for server, facts, way, _ in _back(o):
         if way.gateway in directors:
-            known = [r.gateway for r in facts.routes if r.gateway not in (None, way.gateway)]
+            same = [r.gateway for r in facts.routes if r.network.version == way.vip.version]
+            known = [gateway for gateway in same if gateway not in (None, way.gateway)]
             gateway = known[0] if known else "GATEWAY"
             yield Clue(
                 server.name,

@@ -96,6 +96,8 @@ def _service(key: Key, head: Command, behind: list[Command]) -> Service | Lost:
     if flags := whole.flags(found):
         keys["flags"] = flags
     protocol = "udp" if key[0] == "-u" else "tcp"
+    if stay := whole.persistence(found, protocol):
+        keys["persistence"] = stay
     service = Service(line.at, body[0], vip, port, protocol, tuple(keys.items()), tuple(servers))
     return replace(service, notes=tuple(found.notes), body=body)
 

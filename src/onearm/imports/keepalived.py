@@ -174,7 +174,7 @@ def _filled(service: Service, one: Statement, found: Gathered) -> Service | Lost
         why = NOT_DIRECT.format(_named(*sorted(methods - {"direct"})))
         return service.lost(why if "forwarding" in found.values else f"{DEFAULT}: {why}")
     chosen, differing = whole.one_check(checks)
-    keys = _keys(found, inhibits, servers)
+    keys = _keys(found, inhibits, servers, service.protocol)
     sorry = _sorry(found, service.port)
     notes = (*found.notes, *differing)
     return replace(
@@ -224,11 +224,16 @@ def _check(statement: Statement, inner: Gathered, asked: Asked) -> Check | None:
 
 
 def _keys(
-    found: Gathered, inhibits: list[tuple[Statement, bool]], servers: list[Server]
+    found: Gathered,
+    inhibits: list[tuple[Statement, bool]],
+    servers: list[Server],
+    protocol: str,
 ) -> tuple[tuple[str, Value], ...]:
     keys: dict[str, Value] = {"scheduler": found.values.get("scheduler", "wlc")}
     if flags := whole.flags(found):
         keys["flags"] = flags
+    if stay := whole.persistence(found, protocol):
+        keys["persistence"] = stay
     if inhibits and all(inhibit for _, inhibit in inhibits):
         keys["on_failure"] = "weight 0"
     else:

@@ -9,7 +9,18 @@ from ipaddress import IPv4Address
 
 from onearm.imports import ldirectord_values as special
 from onearm.imports import values, whole
-from onearm.imports.found import Cannot, Check, Found, Lost, Note, Server, Service, must, shown
+from onearm.imports.found import (
+    Cannot,
+    Check,
+    Found,
+    Lost,
+    Note,
+    Server,
+    Service,
+    Value,
+    must,
+    shown,
+)
 from onearm.imports.ldirectord_checks import Told, check
 from onearm.imports.ldirectord_table import NO_SIX, TABLE
 from onearm.imports.table import Gathered, Statement, gather
@@ -137,15 +148,15 @@ def _filled(
                 servers.append(server)
                 checks.append((server, one.at, made))
     chosen, differing = whole.one_check(checks)
-    keys: list[tuple[str, str | tuple[str, ...]]] = [
-        ("scheduler", str(found.values.get("scheduler", "wrr")))
-    ]
+    keys: list[tuple[str, Value]] = [("scheduler", str(found.values.get("scheduler", "wrr")))]
     flags = found.values.get("flags", ())
     found.values["flags[]"] = flags
     if "flags" in found.origin:
         found.origin["flags[]"] = found.origin["flags"]
     if named := whole.flags(found):
         keys.append(("flags", named))
+    if stay := whole.persistence(found, service.protocol):
+        keys.append(("persistence", stay))
     if found.values.get("on_failure", common.values.get("on_failure", 0)):
         keys.append(("on_failure", "weight 0"))
     sorry = _sorry(service, found, common, addresses)

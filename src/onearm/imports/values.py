@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
 
 from onearm import pattern
-from onearm.imports.found import Cannot, shown
+from onearm.imports.found import Cannot, must, shown
 from onearm.imports.table import Reader, Statement
 from onearm.spec_load.checks import LONGEST_S as LONGEST_INTERVAL_S
 from onearm.spec_load.checks import LONGEST_TIMEOUT_S, MOST_TIMES, SHORTEST_S
 from onearm.spec_load.fields import HIGHEST_PORT, HIGHEST_WEIGHT, unusable
+from onearm.spec_load.kinds import ENGINES
+from onearm.spec_load.kinds import LONGEST_S as LONGEST_PERSISTENCE_S
 from onearm.spec_load.probes import DOMAIN, LONGEST_DOMAIN, LONGEST_PATH, PATH
 from onearm.spec_load.services import SCHEDULERS
 
@@ -113,6 +115,22 @@ def scheduler(statement: Statement) -> str:
     if found not in SCHEDULERS:
         raise Cannot(f"a spec has {', '.join(SCHEDULERS)} only, and without the key wlc")
     return found
+
+
+def persistence(statement: Statement) -> int:
+    return number(first(statement), 1, LONGEST_PERSISTENCE_S)
+
+
+def netmask(statement: Statement) -> int:
+    """Read a mask, or the length of a prefix."""
+    text = first(statement)
+    masks = {str(IPv4Network((0, length)).netmask): length for length in range(1, 33)}
+    return masks[text] if text in masks else number(text, 1, 32)
+
+
+def engine(statement: Statement) -> str:
+    must(first(statement) in ENGINES, f"a spec has the engine {', '.join(ENGINES)} only")
+    return first(statement)
 
 
 def scheduler_flag(statement: Statement) -> str:

@@ -33,6 +33,22 @@ def flags(found: Gathered) -> tuple[str, ...]:
     return tuple(sorted({name for name in names if name in known}))
 
 
+def persistence(found: Gathered, protocol: str) -> tuple[tuple[str, Value], ...]:
+    """Give how long clients stay, as the pairs of the spec's map; empty when they do not."""
+    seconds = found.values.get("persistence")
+    if "persistence.engine" in found.values and protocol != "udp":
+        found.drop("persistence.engine", "an engine reads datagrams, and this is no service of udp")
+    pairs: list[tuple[str, Value]] = [("timeout", f"{seconds!s}s")]
+    for key in ("netmask", "engine"):
+        if f"persistence.{key}" not in found.values:
+            continue
+        if seconds is None:
+            found.drop(f"persistence.{key}", "nobody stays: it has no timeout", differs=False)
+        else:
+            pairs.append((key, found.values[f"persistence.{key}"]))
+    return () if seconds is None else tuple(pairs)
+
+
 def _named(flag: str, scheduler: str) -> str:
     """Give a flag's name, where it stands as a number."""
     return f"{scheduler}-{NUMBERED[flag]}" if flag in NUMBERED else flag

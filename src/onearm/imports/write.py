@@ -92,6 +92,8 @@ def _service(one: Service, names: Mapping[IPv4Address, str], remark: str | None)
     for key in ("scheduler", "flags"):
         if key in keys:
             yield f"    {key}: {scalar(keys.pop(key))}"
+    if stay := keys.pop("persistence", ()):
+        yield f"    persistence: {_stay(stay)}"
     yield from _servers(one.servers, names)
     yield from (f"    {key}: {scalar(value)}" for key, value in keys.items())
     if one.sorry:
@@ -100,6 +102,13 @@ def _service(one: Service, names: Mapping[IPv4Address, str], remark: str | None)
         yield from _check(one.check.keys, "    ", remark)
     yield from _comments(one.check.notes if one.check else (), "      ")
     yield from _comments(one.notes, "    ")
+
+
+def _stay(pairs: Value) -> str:
+    """Write persistence: the time alone where that is all."""
+    given = pairs if isinstance(pairs, tuple) else ()
+    found = [": ".join(map(str, pair)) for pair in given if isinstance(pair, tuple)]
+    return f"{{{', '.join(found)}}}" if len(found) > 1 else found[0].removeprefix("timeout: ")
 
 
 def _servers(servers: tuple[Server, ...], names: Mapping[IPv4Address, str]) -> Iterator[str]:

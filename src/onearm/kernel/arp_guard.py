@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import final
 
 from onearm.kernel.frames import ARP_REQUEST, ETH_P_ARP, Frame, arp, parse
-from onearm.kernel.packets import SNAP_BYTES, arp_frame, arp_socket, packed_mac
+from onearm.kernel.packet_filter import SNAP_BYTES
+from onearm.kernel.packets import arp_frame, arp_socket, packed_mac
 from onearm.model import Address
 
 

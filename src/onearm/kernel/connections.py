@@ -1,100 +1,195 @@
-"""The IPVS connection table, grouped while it streams by: it may have millions of entries."""
+"""The IPVS connection table, counted while it streams by: it may have millions of entries."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from string import hexdigits
-from typing import Optional
+from typing import Optional, TextIO, final
 
-from onearm.model import PROBE_PORTS, Address
+from onearm.entries import (
+    PROBE,
+    WORDS,
+    Served,
+    Wanted,
+    address,
+    kind_of,
+    old,
+    port,
+)
+from onearm.model import Address
 from onearm.vitals import ConnectionsFact
 
 FOLDER = "/proc/thread-self/net"
 PARAMETERS = "/sys/module/ip_vs/parameters"
-LINES_MOST = 3_000_000  # some seconds' worth; the asker waits
+LINES_MOST = 3_000_000  # some seconds' worth; who diagnoses waits
 GROUPS_MOST = 4096
-SYN_RECV_S = 60  # net/netfilter/ipvs/ip_vs_proto_tcp.c, tcp_timeouts
-OLD_S = 3  # after that long the client's SYN has been sent again at least once
-_LEFT_S = SYN_RECV_S - OLD_S
+LINE_MOST = 4096  # characters; a persistence engine keeps 255 bytes at most
+BEAT_LINES = 1000  # a kernel may take a second for so many once there are a million
+EVERYTHING = Wanted(every=True)
 
-# What a line says of a group, still as text, and its entries: all, and old ones.
-_Groups = dict[tuple[str, ...], list[int]]
+# Protocol, VIP, port, real server, state, still as text; kind.
+_Key = tuple[str, str, str, str, str, str]
+
+
+@final
+class Scan:
+    """One pass over the lines of /proc/net/ip_vs_conn.
+
+    Memory is bounded by the number of groups: entries of one kind with one destination and state.
+    `missed` counts entries that found no group any more.
+    """
+
+    def __init__(
+        self,
+        wanted: Wanted = EVERYTHING,
+        services: Iterable[Served] = (),
+        own: Iterable[Address] = (),
+        most: int = GROUPS_MOST,
+    ) -> None:
+        """Count what is `wanted`, of `services`; `own` addresses are those that checks come from.
+
+        At most `most` groups are kept.
+        """
+        self.read = self.missed = 0
+        self._wanted, self._services, self._most = wanted, frozenset(services), most
+        self._own = {_as_written(found) for found in own}
+        self._groups: dict[_Key, Optional[list[int]]] = {}
+        self._client = _matcher(wanted)
+
+    def lines(
+        self, lines: Iterable[str], beat: Callable[[int], None] = lambda _read: None
+    ) -> Iterator[str]:
+        """Count every line, and yield those that are wanted up to the limit.
+
+        `beat` is told from time to time how many were read.
+        """
+        left = self._wanted.limit
+        for line in lines:
+            self.read += 1
+            if not self.read % BEAT_LINES:
+                beat(self.read)
+            if self._count(line) and left != 0:
+                yield line.rstrip("\n")
+                left = None if left is None else left - 1
+
+    def _count(self, line: str) -> bool:
+        words = line.split(None, WORDS)
+        if len(words) < WORDS or not self._client(words[1]):
+            return False
+        kind = kind_of(words, mine=words[1] in self._own)
+        key = (words[0], words[3], words[4], words[5], words[7], kind)
+        counts = self._groups.get(key, _UNKNOWN)
+        if counts is _UNKNOWN:
+            counts = self._new(key)
+        if counts is None:
+            return False
+        counts[0] += 1
+        counts[1] += old(words[7], words[8])
+        return True
+
+    def _new(self, key: _Key) -> Optional[list[int]]:
+        """Decide once for a group whether it is wanted, and keep it while there is room."""
+        fact = _fact(key, 0, 0)
+        counts = [0, 0] if fact is not None and self._wants(fact) else None
+        if len(self._groups) < 2 * self._most:
+            self._groups[key] = counts
+        elif counts is not None:
+            self.missed += 1
+        return counts
+
+    def _wants(self, fact: ConnectionsFact) -> bool:
+        wanted = self._wanted
+        if wanted.vip is not None and fact.vip != wanted.vip:
+            return False
+        if wanted.state and fact.state != wanted.state:
+            return False
+        return wanted.every or Served(fact.protocol, fact.vip, fact.port) in self._services
+
+    def facts(self, first: Container[Address] = ()) -> tuple[ConnectionsFact, ...]:
+        """Give the groups. Those of the VIPs in `first` go before the rest."""
+        counted = (_fact(key, *counts) for key, counts in self._groups.items() if counts)
+        found = [fact for fact in counted if fact]
+        found.sort(key=lambda fact: fact.vip not in first)
+        self.missed += sum(fact.count for fact in found[self._most :])
+        return tuple(found[: self._most])
+
+
+_UNKNOWN: list[int] = []
+
+
+def _as_written(found: Address) -> str:
+    return f"{int(found):08X}" if found.version == 4 else found.exploded
+
+
+def _matcher(wanted: Wanted) -> Callable[[str], bool]:
+    network = wanted.client
+    if network is None:
+        return lambda _word: True
+
+    def inside(word: str) -> bool:
+        try:
+            return address(word) in network
+        except ValueError:
+            return False
+
+    return inside
+
+
+def _fact(key: _Key, count: int, waiting: int) -> Optional[ConnectionsFact]:
+    protocol, vip, digits, server, state, kind = key
+    try:
+        ends = address(vip), port(digits), address(server)  # the header has words here
+    except ValueError:
+        return None
+    return ConnectionsFact(protocol.lower(), *ends, state, count, waiting, kind)
 
 
 def parse(
     lines: Iterable[str], first: Container[Address] = (), own: Iterable[Address] = ()
 ) -> tuple[tuple[ConnectionsFact, ...], bool]:
-    """Group the lines of /proc/net/ip_vs_conn; the second value tells whether groups are left out.
+    """Group all lines; the second value tells whether something is left out.
 
-    Groups of the VIPs in `first` go before the rest. Memory is bounded by the number of groups.
-    What health checks leave there, from the host's `own` addresses, is left out: no client's.
+    What health checks leave there, from the host's `own` addresses, is no client's: it is dropped.
     """
-    checkers = {f"{int(address):08X}" for address in own}
-    groups: _Groups = {}
-    cut = False
-    for line in lines:
-        words = line.split(None, 9)
-        if len(words) < 9 or (words[1] in checkers and _probes(words[2])):
-            continue
-        key = (words[0], *words[3:6], words[7])
-        counts = groups.get(key)
-        if counts is None:
-            if len(groups) >= 2 * GROUPS_MOST:
-                cut = True
-                continue
-            counts = groups[key] = [0, 0]
-        counts[0] += 1
-        counts[1] += words[7] == "SYN_RECV" and _old(words[8])
-    found = [fact for fact in (_fact(key, *counts) for key, counts in groups.items()) if fact]
-    found.sort(key=lambda fact: fact.vip not in first)
-    return tuple(found[:GROUPS_MOST]), cut or len(found) > GROUPS_MOST
+    scan = Scan(Wanted(every=True, limit=0), own=own, most=GROUPS_MOST)
+    for _ in scan.lines(lines):
+        pass
+    found = scan.facts(first)
+    return tuple(fact for fact in found if fact.kind != PROBE), bool(scan.missed)
 
 
-def _probes(port: str) -> bool:
-    return len(port) == 4 and not port.strip(hexdigits) and int(port, 16) in PROBE_PORTS
+@contextmanager
+def table(folder: str = FOLDER) -> Iterator[Iterator[str]]:
+    """Open the table as lines. Without IPVS there are none; opening loads no module.
 
-
-def _old(left: str) -> bool:
-    return left.isascii() and left.isdigit() and len(left) < 8 and int(left) <= _LEFT_S
-
-
-def _fact(key: tuple[str, ...], count: int, old: int) -> Optional[ConnectionsFact]:
-    protocol, vip, port, server, state = key
+    Raises OSError. Only a line feed ends a line: what a persistence engine keeps of a client's
+    words may hold any other byte. A kernel that reads from a position may show an entry twice, or
+    not at all, while others come and go.
+    """
+    path = Path(folder, "ip_vs_conn")
     try:
-        number = int(port, 16)  # the header has words here
-        addresses = _address(vip), _address(server)
-    except ValueError:
-        return None
-    if not 0 <= number <= 0xFFFF:
-        return None
-    return ConnectionsFact(protocol.lower(), addresses[0], number, addresses[1], state, count, old)
+        file = path.open(encoding="ascii", errors="replace", newline="\n")
+    except FileNotFoundError:
+        yield iter(())
+        return
+    with file:
+        yield _lines(file)
 
 
-def _address(word: str) -> Address:
-    """Read an IPv4 address in eight hexadecimal digits, or an IPv6 one as it is written."""
-    if len(word) == 8 and ":" not in word:
-        return IPv4Address(bytes.fromhex(word))
-    if "%" in word:
-        raise ValueError(word)
-    return IPv6Address(word)
+def _lines(file: TextIO) -> Iterator[str]:
+    while line := file.readline(LINE_MOST):
+        yield line
 
 
 def connections(
     first: Container[Address], folder: str = FOLDER, own: Iterable[Address] = ()
 ) -> tuple[tuple[ConnectionsFact, ...], bool]:
-    """Return the groups, and whether something is left out. Without IPVS there are none.
-
-    Raises OSError. Reading loads no module: the file is there when IPVS is.
-    """
-    try:
-        with Path(folder, "ip_vs_conn").open(encoding="ascii", errors="replace") as lines:
-            found, cut = parse(islice(lines, LINES_MOST), first, own)
-            return found, cut or next(lines, None) is not None
-    except FileNotFoundError:
-        return (), False
+    """Return the groups, and whether something is left out; raises OSError."""
+    with table(folder) as lines:
+        found, cut = parse(islice(lines, LINES_MOST), first, own)
+        return found, cut or next(lines, None) is not None
 
 
 def loaded(folder: str = FOLDER) -> bool:

@@ -5,18 +5,34 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
-from typing import Optional
+from typing import Callable, Optional
 
 ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD  # include/uapi/linux/if_ether.h
 ARP_REQUEST, ARP_REPLY = 1, 2
 PACKET_HOST, PACKET_OUTGOING = 0, 4  # include/uapi/linux/if_packet.h
 ETHERNET_BYTES = 14
+ICMP6 = 58
 _TRANSPORTS = {1: "icmp", 6: "tcp", 17: "udp"}
+_TRANSPORTS6 = {ICMP6: "icmp", 6: "tcp", 17: "udp"}
+_FRAGMENT, _AUTHENTICATION = 44, 51
+# RFC 8200 §4: headers that may stand between IPv6 and what it carries, and how long they are
+_EXTENSIONS: dict[int, Callable[[int], int]] = {
+    **dict.fromkeys((0, 43, 60), lambda units: 8 * (units + 1)),
+    _FRAGMENT: lambda _: 8,
+    _AUTHENTICATION: lambda units: 4 * (units + 2),
+}
+_EXTENSIONS_MOST = 8
 _ICMP_ERRORS = (3, 4, 5, 11, 12)  # RFC 792: these quote the packet that they are about
 _NEED_FRAGMENTS = (3, 4)
 _TCP = struct.Struct("!4xIIBB")  # RFC 9293: sequence, acknowledgement, words of the header, flags
 UDP_BYTES = 8
 _IPIP, _UDP, _GRE = 4, 17, 47  # protocols that tunnels come as
+_ICMP6_ERRORS = (1, 2, 3, 4)  # RFC 4443
+_TOO_BIG = 2
+ND_SOLICITATION, ND_ADVERTISEMENT = 135, 136  # RFC 4861 §4.3, §4.4
+ND_HOP_LIMIT = 255  # nothing that a router passed on is believed
+SOURCE_MAC, TARGET_MAC = 1, 2  # options of neighbour discovery
+_ND_BYTES = 24  # before the options
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
 _ARP_HEAD = (1, ETH_P_IP, 6, 4)  # RFC 826: Ethernet and IPv4
 _ARP_KINDS = {ARP_REQUEST: "arp-request", ARP_REPLY: "arp-reply"}
@@ -26,10 +42,12 @@ _ARP_KINDS = {ARP_REQUEST: "arp-request", ARP_REPLY: "arp-reply"}
 class Frame:
     """One frame as a host saw it: `outgoing` when it left, `to_us` when it came to our MAC.
 
-    `kind` is tcp, udp, icmp, arp-request, arp-reply or other. For ARP `source` and `target` are the
-    protocol addresses, `claimed_mac` the one that the sender claims. An ICMP error has the ports of
-    the flow that it is about, as an answer in that flow would. `length` is the frame's own, in
-    bytes, though only its head is kept; `time_s` the kernel's clock at that moment (epoch).
+    `kind` is tcp, udp, icmp (of either family), arp-request, arp-reply, nd-solicitation,
+    nd-advertisement or other. For ARP and neighbour discovery `source` is the address that the
+    sender claims, `claimed_mac` the MAC that it claims for it, `target` the one that is asked for.
+    An ICMP error has the ports of the flow that it is about, as an answer in that flow would.
+    `length` is the frame's own, in bytes, though only its head is kept; `time_s` the kernel's clock
+    at that moment (epoch).
     `payload` is what TCP or UDP carries, in bytes, as the IP header tells (0: none, or unknown),
     `ttl` also IPv6's hop limit. `icmp_mtu` is what "fragmentation needed" asks for (RFC 1191).
     Of a packet in a tunnel (`tunnel`: ipip, gre or gue) all else is the inner one's.
@@ -59,6 +77,11 @@ class Frame:
     tunnel: str = ""
     outer_source: str = ""
     outer_target: str = ""
+
+    @property
+    def claims(self) -> bool:
+        """Whether it says at which MAC its `source` is, as ARP and neighbour discovery do."""
+        return bool(self.claimed_mac) and self.kind.startswith(("arp", "nd"))
 
 
 def arp(operation: int, sender: tuple[bytes, bytes], target: tuple[bytes, bytes]) -> bytes:
@@ -149,9 +172,29 @@ def _ipv6(base: Frame, data: bytes) -> Optional[Frame]:
         return None
     source, target = IPv6Address(data[8:24]), IPv6Address(data[24:40])
     found = replace(base, source=str(source), target=str(target), ttl=data[7])
-    kind = _TRANSPORTS.get(data[6], "other")
     carried = data[4] << 8 | data[5]
-    return found if kind == "icmp" else _transport(found, kind, data[40:], carried)
+    protocol, start = _behind_extensions(data)
+    if protocol is None:
+        return found
+    kind = _TRANSPORTS6.get(protocol, "other")
+    if kind == "icmp":
+        return _icmp6(found, data[start:])
+    return _transport(found, kind, data[start:], carried - (start - 40))
+
+
+def _behind_extensions(data: bytes) -> tuple[Optional[int], int]:
+    """Return what an IPv6 packet carries and where it starts; None when that cannot be told."""
+    protocol, start = data[6], 40
+    for _ in range(_EXTENSIONS_MOST):
+        if protocol not in _EXTENSIONS:
+            return protocol, start
+        if len(data) < start + 8:
+            return None, start
+        if protocol == _FRAGMENT and (data[start + 2] << 8 | data[start + 3]) & 0xFFF8:
+            return None, start  # a later fragment has no header of TCP, UDP or ICMP
+        size = _EXTENSIONS[protocol](data[start + 1])
+        protocol, start = data[start], start + size
+    return None, start
 
 
 def _transport(base: Frame, kind: str, data: bytes, carried: int) -> Frame:
@@ -184,13 +227,53 @@ def _icmp(base: Frame, data: bytes) -> Frame:
     return _quoted(found, data[8:]) if data[0] in _ICMP_ERRORS else found
 
 
+def _icmp6(base: Frame, data: bytes) -> Frame:
+    found = replace(base, kind="icmp")
+    if len(data) < 2:
+        return found
+    found = replace(found, icmp_type=data[0], icmp_code=data[1])
+    if data[0] in (ND_SOLICITATION, ND_ADVERTISEMENT):
+        genuine = base.ttl == ND_HOP_LIMIT and not data[1] and len(data) >= _ND_BYTES
+        return _discovery(found, data) if genuine else found
+    if data[0] == _TOO_BIG and len(data) >= 8:
+        found = replace(found, icmp_mtu=int.from_bytes(data[4:8], "big"))
+    return _quoted(found, data[8:]) if data[0] in _ICMP6_ERRORS else found
+
+
+def _discovery(base: Frame, data: bytes) -> Frame:
+    about = str(IPv6Address(data[8:24]))
+    if data[0] == ND_SOLICITATION:
+        mac = _option(data, SOURCE_MAC)
+        return replace(base, kind="nd-solicitation", target=about, claimed_mac=mac)
+    mac = _option(data, TARGET_MAC) or base.source_mac  # RFC 4861 §4.4: it may be left out
+    return replace(base, kind="nd-advertisement", source=about, claimed_mac=mac)
+
+
+def _option(data: bytes, wanted: int) -> str:
+    """Return the MAC in an option of neighbour discovery; empty when there is none."""
+    start = _ND_BYTES
+    while len(data) >= start + 8 and data[start + 1]:
+        if data[start] == wanted and data[start + 1] == 1:
+            return data[start + 2 : start + 8].hex(":")
+        start += 8 * data[start + 1]
+    return ""
+
+
 def _quoted(base: Frame, data: bytes) -> Frame:
     """Add the ports of the packet that an ICMP error quotes, in the direction of the error."""
-    if len(data) < 20 or data[0] >> 4 != 4 or _TRANSPORTS.get(data[9]) not in ("tcp", "udp"):
-        return base
-    ports = data[(data[0] & 15) * 4 :][:4]
-    later_fragment = (data[6] << 8 | data[7]) & 0x1FFF
-    if later_fragment or len(ports) < 4:
+    ports = _quoted_ports(data)
+    if ports is None or len(ports) < 4:
         return base
     source, target = struct.unpack("!HH", ports)
     return replace(base, source_port=target, target_port=source)
+
+
+def _quoted_ports(data: bytes) -> Optional[bytes]:
+    if len(data) >= 40 and data[0] >> 4 == 6:
+        protocol, start = _behind_extensions(data)
+        known = protocol is not None and _TRANSPORTS6.get(protocol) in ("tcp", "udp")
+        return data[start : start + 4] if known else None
+    if len(data) < 20 or data[0] >> 4 != 4 or _TRANSPORTS.get(data[9]) not in ("tcp", "udp"):
+        return None
+    later_fragment = (data[6] << 8 | data[7]) & 0x1FFF
+    return None if later_fragment else data[(data[0] & 15) * 4 :][:4]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Optional, final
 
 from onearm.kernel.generic import family
+from onearm.kernel.ipvs_layout import Destinations
 from onearm.kernel.ipvs_messages import (
     ALL_BITS,
     CMD_TCP,
@@ -37,7 +38,6 @@ from onearm.kernel.ipvs_messages import (
     body,
     change_body,
     flags_to_bits,
-    parse_destination,
     parse_service,
     service_key,
 )
@@ -138,10 +138,9 @@ class Ipvs:
         An unknown service gives an empty list, as the kernel does. What changes during the dump
         may be missed or seen twice: the kernel does not tell (net/netfilter/ipvs/ip_vs_ctl.c).
         """
-        asked = body(GET_DEST, service_key(service))
-        dumped = self._netlink.dump(self._type, asked)
-        found = (parse_destination(payload, service.family) for payload in dumped)
-        return [destination for destination in found if destination]
+        reader = Destinations(service.family)
+        self._netlink.dump_into(reader, self._type, body(GET_DEST, service_key(service)))
+        return reader.found
 
     def info(self) -> IpvsInfo:
         """Return the version and the size of the connection table."""
@@ -178,4 +177,8 @@ class Ipvs:
         Return {index: errno} of those that the kernel refused; the others took effect: ENOENT
         (no such scheduler, engine or destination), ESRCH (no such service), EEXIST, EINVAL.
         """
-        return self._netlink.batch([(self._type, 0, change_body(*change)) for change in changes])
+        return self.send([change_body(*change) for change in changes])
+
+    def send(self, bodies: Sequence[bytes]) -> dict[int, int]:
+        """Apply changes whose bodies were made before; return as `change` does."""
+        return self._netlink.batch(self._type, bodies)

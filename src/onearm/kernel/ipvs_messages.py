@@ -202,7 +202,7 @@ def _parse_address(family: int, packed: bytes) -> Optional[Address]:
     return None
 
 
-def _parse_counters(wide: bytes, narrow: bytes) -> Counters:
+def parse_counters(wide: bytes, narrow: bytes) -> Counters:
     """Read the statistics: 64 bits, or the 32-bit ones of kernels before 4.1."""
     found = attributes(wide or narrow)
     return Counters(*(number(found.get(kind, b"")) for kind in STATS_KINDS))
@@ -227,7 +227,7 @@ def parse_service(payload: bytes) -> Optional[IpvsService]:
         timeout_s=n.get(SVC_TIMEOUT, 0),
         netmask=number(found.get(SVC_NETMASK, b""), "" if six else "big"),
         pe=text(found.get(SVC_PE, b"")),
-        counters=_parse_counters(found.get(SVC_STATS64, b""), found.get(SVC_STATS, b"")),
+        counters=parse_counters(found.get(SVC_STATS64, b""), found.get(SVC_STATS, b"")),
     )
 
 
@@ -251,7 +251,7 @@ def parse_destination(payload: bytes, family: int = socket.AF_INET) -> Optional[
         active=n.get(DEST_ACTIVE, 0),
         inactive=n.get(DEST_INACTIVE, 0),
         persistent=n.get(DEST_PERSISTENT, 0),
-        counters=_parse_counters(found.get(DEST_STATS64, b""), found.get(DEST_STATS, b"")),
+        counters=parse_counters(found.get(DEST_STATS64, b""), found.get(DEST_STATS, b"")),
     )
 
 

@@ -41,8 +41,10 @@ NDM = struct.Struct("=BxxxiHBB")
 NEXTHOP = struct.Struct("=HBBi")
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
 IFLA_EXT_MASK, SKIP_STATS, INFO_KIND = 29, 8, 1
-IFF_UP, IFF_LOOPBACK, IFF_NOARP = 0x1, 0x8, 0x80
-IFA_ADDRESS, IFA_LOCAL, IFA_F_NODAD = 1, 2, 0x02
+IFF_UP, IFF_LOOPBACK, IFF_NOARP, IFF_LOWER_UP = 0x1, 0x8, 0x80, 0x10000
+IFA_ADDRESS, IFA_LOCAL, IFA_CACHEINFO, IFA_F_NODAD = 1, 2, 6, 0x02
+CACHEINFO = struct.Struct("=IIII")  # preferred, valid, created, updated
+FOR_EVER = 0xFFFFFFFF
 RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 1, 2, 4, 5, 6, 7
 RTA_METRICS, RTA_MULTIPATH, RTA_TABLE, RTA_VIA, RTAX_MTU = 8, 9, 15, 18, 2
 TABLE_MAIN, RTN_UNICAST = 254, 1
@@ -83,6 +85,7 @@ def parse_link(payload: bytes) -> tuple[LinkFact, int]:
         mac=_mac(found.get(IFLA_ADDRESS, b"")),
         mtu=number(found.get(IFLA_MTU, b"")),
         up=bool(flags & IFF_UP),
+        carrier=bool(flags & IFF_LOWER_UP),
         loopback=bool(flags & IFF_LOOPBACK),
         arp=not flags & IFF_NOARP,
     )
@@ -295,11 +298,18 @@ class Links:
         return head + local + attribute(IFA_ADDRESS, address.packed)
 
     def add_address(
-        self, link: str, address: Address, prefix_length: int, *, nodad: bool = False
+        self, link: str, address: Address, prefix_length: int, *, vip: bool = False
     ) -> None:
-        """Add an address. EEXIST: it is there. `nodad` skips IPv6 duplicate address detection."""
-        flags = IFA_F_NODAD if nodad and address.version == 6 else 0
-        body = self._ifaddr(link, address, prefix_length, flags)
+        """Add an address. EEXIST: it is there.
+
+        An IPv6 address that is a `vip` gets no duplicate address detection, for it is meant to be
+        on several hosts, and a preferred lifetime of 0: it is used when it is asked for, and never
+        chosen as the source of the host's own connections (RFC 6724 §5 would prefer its /128).
+        """
+        special = vip and address.version == 6
+        body = self._ifaddr(link, address, prefix_length, IFA_F_NODAD if special else 0)
+        if special:
+            body += attribute(IFA_CACHEINFO, CACHEINFO.pack(0, FOR_EVER, 0, 0))
         self._netlink.request(NEWADDR, body, F_CREATE | F_EXCL)
 
     def delete_address(self, link: str, address: Address, prefix_length: int) -> None:

@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Optional, final
+from typing import Optional, Protocol, Union, final
 
 # include/uapi/linux/netlink.h
 NETLINK_ROUTE = 0
@@ -27,6 +27,7 @@ NESTED = 0x8000
 
 HEADER = struct.Struct("=IHHII")
 ATTRIBUTE = struct.Struct("=HH")
+FLAGS, FLAGS_AT = struct.Struct("=H"), 6
 INT = struct.Struct("=i")
 
 # The kernel never sends a longer dump than the largest receive ever asked for on a socket, and
@@ -37,7 +38,7 @@ ERROR_COST_BYTES = 2048  # what one queued error costs of the receive buffer, at
 ATTEMPTS = 5
 TIMEOUT_S = 10.0
 
-Message = tuple[int, bytes]  # type and payload, without the header
+Datagram = memoryview
 
 
 class NetlinkError(OSError):
@@ -125,6 +126,38 @@ def _words_start(kind: int, flags: int, payload: bytes) -> int:
     return INT.size + ((int(echoed) + 3) & ~3)
 
 
+class Reader(Protocol):
+    """What takes the messages of a dump out of the buffer that receives them."""
+
+    def begin(self) -> None:
+        """Forget what was taken: the dump begins, perhaps anew."""
+
+    def take(self, datagram: Datagram, start: int, stop: int) -> int:
+        """Take the message at `start`, which is whole and belongs to the dump.
+
+        It may go on with those behind it that have the very same header. Return where it ended.
+        """
+
+
+@final
+class Payloads:
+    """A reader that keeps the payload of each message."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.found: list[bytes] = []
+
+    def begin(self) -> None:
+        """Forget them."""
+        self.found = []
+
+    def take(self, datagram: Datagram, start: int, _stop: int) -> int:
+        """Keep one."""
+        length: int = HEADER.unpack_from(datagram, start)[0]
+        self.found.append(bytes(datagram[start + HEADER.size : start + length]))
+        return start + ((length + 3) & ~3)
+
+
 @final
 class Netlink:
     """One netlink socket in the network namespace of the thread that opens it.
@@ -138,6 +171,7 @@ class Netlink:
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
         )
         self._sequence = 0
+        self._buffer = memoryview(bytearray(RECEIVE_BYTES))
         try:
             self._prepare(timeout_s)
         except BaseException:
@@ -180,15 +214,19 @@ class Netlink:
         self._sequence += count
         return first
 
-    def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
+    def _fill(self) -> int:
+        """Receive one datagram into the buffer, which every receive uses again."""
         try:
-            return split(self._socket.recv(RECEIVE_BYTES))
+            return self._socket.recv_into(self._buffer)
         except BlockingIOError:
             raise NetlinkError(errno.ETIMEDOUT, "the kernel did not answer") from None
         except OSError as error:
             raise NetlinkError(error.errno or errno.EIO) from error
 
-    def _send(self, data: bytes) -> None:
+    def _receive(self) -> Iterator[tuple[int, int, int, bytes]]:
+        return split(bytes(self._buffer[: self._fill()]))
+
+    def _send(self, data: Union[bytes, bytearray]) -> None:
         try:
             self._socket.send(data)
         except OSError as error:
@@ -212,79 +250,75 @@ class Netlink:
                 return replies
 
     def dump(self, kind: int, body: bytes) -> list[bytes]:
-        """Return the payload of each message of a whole table.
+        """Return the payload of each message of a whole table."""
+        payloads = Payloads()
+        self.dump_into(payloads, kind, body)
+        return payloads.found
+
+    def dump_into(self, reader: Reader, kind: int, body: bytes) -> None:
+        """Let `reader` take the messages of a whole table, out of the buffer.
 
         A table that changed under the dump is read again, five times at most, then EAGAIN.
         """
         for _ in range(ATTEMPTS):
-            payloads, whole = self._dump(kind, body)
-            if whole:
-                return payloads
+            reader.begin()
+            if self._dump(reader, kind, body):
+                return
         raise NetlinkError(errno.EAGAIN, "the table kept changing while it was read")
 
-    def _dump(self, kind: int, body: bytes) -> tuple[list[bytes], bool]:
+    def _dump(self, reader: Reader, kind: int, body: bytes) -> bool:
         sequence = self._next()
         self._send(message(kind, F_REQUEST | F_DUMP, sequence, body))
-        payloads: list[bytes] = []
         whole = True
         while True:
             try:
-                received = self._receive()
+                stop = self._fill()
             except NetlinkError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
                 whole = False  # something was lost: read on to the end, then once more
                 continue
-            for found, flags, number_, payload in received:
-                if number_ != sequence:
+            start = 0
+            while start + HEADER.size <= stop:
+                length, found, flags, number_, _ = HEADER.unpack_from(self._buffer, start)
+                if length < HEADER.size or start + length > stop:
+                    break
+                if number_ == sequence:
+                    whole = whole and not flags & F_DUMP_INTR
+                    if found in (TYPE_ERROR, TYPE_DONE):  # DONE may end a datagram of entries
+                        end = bytes(self._buffer[start + HEADER.size : start + length])
+                        failure = verdict(found, flags, end)
+                        if failure:
+                            raise failure
+                        return whole
+                    start = reader.take(self._buffer, start, stop)
                     continue
-                whole = whole and not flags & F_DUMP_INTR
-                if found not in (TYPE_ERROR, TYPE_DONE):  # DONE may end a datagram of entries
-                    payloads.append(payload)
-                    continue
-                failure = verdict(found, flags, payload)
-                if failure:
-                    raise failure
-                return payloads, whole
+                start += (length + 3) & ~3
 
-    def batch(self, messages: Sequence[tuple[int, int, bytes]]) -> dict[int, int]:
-        """Send many (type, flags, body) in as few sends as fit.
+    def batch(self, kind: int, bodies: Sequence[bytes]) -> dict[int, int]:
+        """Send many messages of one type in as few sends as fit.
 
         Return {index: errno} of those refused. Not atomic: what comes after a refused message is
         still applied, in the given order.
         """
         refused: dict[int, int] = {}
-        start = 0
-        while start < len(messages):
-            stop = self._fitting(messages, start)
-            refused.update(self._burst(messages, start, stop))
-            start = stop
+        step = self._fitting(bodies)
+        for start in range(0, len(bodies), step):
+            refused.update(self._burst(kind, bodies[start : start + step], start))
         return refused
 
-    def _fitting(self, messages: Sequence[tuple[int, int, bytes]], start: int) -> int:
-        """Return where a send must end: by its own size, and by the answers if all are refused."""
+    def _fitting(self, bodies: Sequence[bytes]) -> int:
+        """Say how many fit into a send: by their size, and by the answers if all are refused."""
         room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - 32
         answers = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // ERROR_COST_BYTES
-        stop = start
-        while stop < len(messages) and stop - start < max(answers, 1):
-            room -= HEADER.size + ((len(messages[stop][2]) + 3) & ~3)
-            if room < 0 and stop > start:
-                break
-            stop += 1
-        return stop
+        longest = HEADER.size + ((max(map(len, bodies), default=0) + 3) & ~3)
+        return max(1, min(room // longest, answers))
 
-    def _burst(
-        self, messages: Sequence[tuple[int, int, bytes]], start: int, stop: int
-    ) -> dict[int, int]:
-        first = self._next(stop - start)
-        last = first + stop - start - 1
-        parts = [
-            message(kind, F_REQUEST | flags, first + n, body)
-            for n, (kind, flags, body) in enumerate(messages[start : stop - 1])
-        ]
-        kind, flags, body = messages[stop - 1]
-        parts.append(message(kind, F_REQUEST | F_ACK | flags, last, body))
-        self._send(b"".join(parts))
+    def _burst(self, kind: int, bodies: Sequence[bytes], start: int) -> dict[int, int]:
+        """Send messages of which only the last asks for an answer; read the refusals before it."""
+        first = self._next(len(bodies))
+        last = first + len(bodies) - 1
+        self._send(_joined(kind, bodies, first))
         refused: dict[int, int] = {}
         while True:
             for found, marks, sequence, payload in self._receive():
@@ -295,6 +329,21 @@ class Netlink:
                     refused[start + sequence - first] = error.errno or errno.EIO
                 if sequence == last:
                     return refused
+
+
+def _joined(kind: int, bodies: Sequence[bytes], first: int) -> bytearray:
+    """Frame messages one behind the other; the last asks for an acknowledgement."""
+    pack = HEADER.pack
+    parts: list[bytes] = []
+    for sequence, body in enumerate(bodies, first):
+        length = HEADER.size + len(body)
+        parts += (pack(length, kind, F_REQUEST, sequence, 0), body)
+        if length & 3:
+            parts.append(bytes(-length & 3))
+    data = bytearray().join(parts)
+    last = len(data) - HEADER.size - ((len(bodies[-1]) + 3) & ~3)
+    FLAGS.pack_into(data, last + FLAGS_AT, F_REQUEST | F_ACK)
+    return data
 
 
 _ORDER = "little" if struct.pack("=H", 1) == b"\1\0" else "big"

@@ -1,4 +1,4 @@
-"""Packet sockets: a filtered recorder of frames, and ARP spoken by hand."""
+"""Packet sockets: a filtered recorder of frames, and ARP and its successor spoken by hand."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 import socket
 import struct
 import time
-from array import array
 from collections.abc import Iterable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Optional, final
 
+from onearm.kernel import nd
 from onearm.kernel.frames import (
     ARP_REPLY,
     ARP_REQUEST,
@@ -25,63 +25,21 @@ from onearm.kernel.frames import (
     parse,
     unwrapped,
 )
-from onearm.kernel.netlink import SO_RCVBUFFORCE, NetlinkError
+from onearm.kernel.netlink import SO_RCVBUFFORCE
+from onearm.kernel.packet_filter import SNAP_BYTES, attach, filter_for
 from onearm.model import Address
 
 __all__ = ["Capture", "Frame", "announce", "filter_for", "who_has"]
 
 ETH_P_ALL = 3
 SOL_PACKET, PACKET_STATISTICS, PACKET_AUXDATA = 263, 6, 8  # include/uapi/linux/if_packet.h
-SO_ATTACH_FILTER, SO_TIMESTAMPNS = 26, 35  # include/uapi/asm-generic/socket.h
+SO_TIMESTAMPNS = 35  # include/uapi/asm-generic/socket.h
 ARPHRD_ETHERNET = (1, 772)  # Ethernet, and loopback which looks like it
 BUFFER_BYTES = 16 << 20
-SNAP_BYTES = 128
 _AUXDATA = struct.Struct("=IIIHHHH")
 _TIMESPEC = struct.Struct("ll")
 _BROADCAST = b"\xff" * 6
 _NO_MAC = bytes(6)
-
-# Classic BPF (include/uapi/linux/bpf_common.h, filter.h). Loads are relative to the network header,
-# which is right for every kind of link and whether or not a VLAN tag was taken off.
-_INSTRUCTION = struct.Struct("=HBBI")
-_LOAD_WORD, _JUMP_EQUAL, _RETURN = 0x20, 0x15, 0x06
-_NETWORK, _PROTOCOL = 0xFFF00000, 0xFFFFF000  # SKF_NET_OFF, SKF_AD_OFF + SKF_AD_PROTOCOL
-_INSTRUCTIONS_MAX = 4096  # BPF_MAXINSNS
-_ADDRESSES = {ETH_P_IP: (12, 16), ETH_P_ARP: (14, 24)}  # where source and target stand
-
-
-def filter_for(vips: Iterable[IPv4Address], snap_bytes: int = SNAP_BYTES) -> bytes:
-    """Return the classic BPF program that keeps IPv4 from or to a VIP, and ARP of or for one.
-
-    More VIPs than fit (510) give a program that keeps all IPv4 and ARP; Capture then sifts.
-    """
-    numbers = sorted({int(vip) for vip in vips})
-    code = _program(numbers, snap_bytes)
-    return code if len(code) <= _INSTRUCTIONS_MAX * 8 else _program(None, snap_bytes)
-
-
-def _program(numbers: Optional[list[int]], snap_bytes: int) -> bytes:
-    keep = _INSTRUCTION.pack(_RETURN, 0, 0, snap_bytes)
-    drop = _INSTRUCTION.pack(_RETURN, 0, 0, 0)
-    # Each comparison steps over the `keep` behind it: jumps are 8 bits and never grow.
-    tests = [_INSTRUCTION.pack(_JUMP_EQUAL, 0, 1, n) + keep for n in numbers or ()]
-    code = _INSTRUCTION.pack(_LOAD_WORD, 0, 0, _PROTOCOL)
-    for protocol, offsets in _ADDRESSES.items():
-        block = b"".join(
-            _INSTRUCTION.pack(_LOAD_WORD, 0, 0, _NETWORK + offset) + b"".join(tests)
-            for offset in offsets
-        )
-        block = keep if numbers is None else block + drop
-        # equal: into the block; else: to the jump that leads over it (32 bits, BPF_JA)
-        over = _INSTRUCTION.pack(0x05, 0, 0, len(block) // 8)
-        code += _INSTRUCTION.pack(_JUMP_EQUAL, 1, 0, protocol) + over + block
-    return code + drop
-
-
-def _attach(s: socket.socket, program: bytes) -> None:
-    code = array("B", program)  # stays alive, at one place, until the kernel has copied it
-    address, length = code.buffer_info()
-    s.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", length // 8, address))
 
 
 def _bind_all(s: socket.socket) -> None:
@@ -102,13 +60,13 @@ class Capture:
     """
 
     def __init__(self, vips: Iterable[Address]) -> None:
-        """Start recording; only IPv4 VIPs are recorded."""
-        self._vips = frozenset(vip for vip in vips if isinstance(vip, IPv4Address))
-        self._texts = frozenset(map(str, self._vips))
+        """Start recording."""
+        wanted = frozenset(vips)
+        self._texts = frozenset(map(str, wanted))
         # Protocol 0 takes nothing in: the filter stands before the first frame does.
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         try:
-            _attach(self._socket, filter_for(self._vips))
+            attach(self._socket, filter_for(wanted))
             self._prepare()
             _bind_all(self._socket)
         except BaseException:
@@ -209,18 +167,17 @@ def who_has(
     *,
     requests: int = 3,
 ) -> list[str]:
-    """Ask on `link` by ARP who has `address`; return the MACs that claim it, first come first.
+    """Ask on `link` who has `address`; return the MACs that claim it, first come first.
 
-    `requests` broadcasts are spread over the first half of `seconds`. `sender_ip` None asks as a
-    probe in nobody's name (RFC 5227 §2.1.1): it fills no cache. Our own MAC is left out. Raises
-    OSError: EPERM, ENODEV, ENETDOWN.
+    By ARP, or for IPv6 by neighbour solicitations. `requests` questions to all are spread over the
+    first half of `seconds`. `sender_ip` None asks as a probe in nobody's name (RFC 5227 §2.1.1,
+    RFC 4862 §5.4.2): it fills no cache. Our own MAC is left out. Raises OSError: EPERM, ENODEV,
+    ENETDOWN.
     """
-    mac, wanted = packed_mac(sender_mac), _packed(address)
-    own = _packed(sender_ip) if sender_ip else bytes(4)
-    question = arp_frame(mac, arp(ARP_REQUEST, (mac, own), (_NO_MAC, wanted)))
+    question = question_for(address, sender_ip, packed_mac(sender_mac))
     found: dict[str, None] = {}
     start = time.monotonic()
-    with arp_socket(link) as s:
+    with question_socket(link, address) as s:
         for n in range(requests):
             s.send(question)
             last = n == requests - 1
@@ -228,6 +185,23 @@ def who_has(
             _collect(s, str(address), start + share, found)
     found.pop(sender_mac.lower(), None)
     return list(found)
+
+
+def question_for(address: Address, own: Optional[Address], mac: bytes) -> bytes:
+    """Return the frame that asks for an address in the name of `own`, or in nobody's."""
+    if isinstance(address, IPv6Address):
+        return nd.solicitation(mac, own if isinstance(own, IPv6Address) else None, address)
+    sender = own.packed if isinstance(own, IPv4Address) else bytes(4)
+    return arp_frame(mac, arp(ARP_REQUEST, (mac, sender), (_NO_MAC, address.packed)))
+
+
+def question_socket(link: str, address: Address) -> socket.socket:
+    """Open the socket on which an address is asked for, and its claims are heard."""
+    if isinstance(address, IPv4Address):
+        return arp_socket(link)
+    s = nd.packet_socket(link)
+    attach(s, filter_for([address]))
+    return s
 
 
 def _collect(s: socket.socket, address: str, until: float, found: dict[str, None]) -> None:
@@ -241,27 +215,25 @@ def _collect(s: socket.socket, address: str, until: float, found: dict[str, None
             data, sender = s.recvfrom(SNAP_BYTES)
         except (TimeoutError, socket.timeout):
             return
-        frame = parse(Frame(sender[0], outgoing=False, to_us=True), data, ETH_P_ARP)
-        if frame and frame.source == address and frame.kind != "other":
+        frame = parse(Frame(sender[0], outgoing=False, to_us=True), data, sender[1])
+        if frame and frame.source == address and frame.claims:
             found[frame.claimed_mac] = None
 
 
-def _packed(address: Address) -> bytes:
-    if not isinstance(address, IPv4Address):
-        raise NetlinkError(errno.EAFNOSUPPORT, f"ARP is for IPv4, not for {address}")
-    return address.packed
-
-
 def announce(link: str, address: Address, mac: str, times: int = 5, pause_s: float = 0.2) -> None:
-    """Tell every neighbour on `link` that `address` is at `mac`: gratuitous ARP, blocking ~1 s.
+    """Tell every neighbour on `link` that `address` is at `mac`, blocking for about a second.
 
-    Each time as a request (RFC 5227 §3) and as a reply, for there are stacks that heed only one.
-    Raises OSError: EPERM, ENODEV, ENETDOWN.
+    For IPv4 by gratuitous ARP, each time as a request (RFC 5227 §3) and as a reply, for there are
+    stacks that heed only one. Raises OSError: EPERM, ENODEV, ENETDOWN.
     """
-    own = (packed_mac(mac), _packed(address))
+    own = packed_mac(mac)
+    if isinstance(address, IPv6Address):
+        nd.announce(link, address, own)
+        return
+    party = (own, address.packed)
     frames = [
-        arp_frame(own[0], arp(ARP_REQUEST, own, (_NO_MAC, own[1]))),
-        arp_frame(own[0], arp(ARP_REPLY, own, own)),
+        arp_frame(own, arp(ARP_REQUEST, party, (_NO_MAC, party[1]))),
+        arp_frame(own, arp(ARP_REPLY, party, party)),
     ]
     with arp_socket(link) as s:
         for n in range(times):

@@ -8,6 +8,7 @@ import resource
 import select
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from onearm.lab import linux
@@ -26,10 +27,11 @@ def launch(
     log: Path,
     dying: int,
     flags: int = 0,
+    cpu: int | None = None,
 ) -> int:
     """Fork and exec in a new session, `keep` inherited, with new namespaces of the kinds `flags`.
 
-    The kernel sends `dying` should this process die first.
+    The kernel sends `dying` should this process die first. On that `cpu` alone, if one is named.
     """
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     if flags:
@@ -37,6 +39,8 @@ def launch(
     pid = os.fork()
     if pid == 0:
         try:
+            if cpu is not None:
+                os.sched_setaffinity(0, {cpu})
             _become(argv, environment, keep, output, dying)
         finally:
             os._exit(127)
@@ -57,11 +61,12 @@ def _become(
     os.execvpe(argv[0], argv, environment)  # noqa: S606 - an argument list, as everywhere
 
 
-def guard(pid: int) -> None:
+def guard(pid: int, tend: Callable[[int], float]) -> None:
     """Start a process that sees to it that the session of our child `pid` does not outlive us.
 
     The signal that the child gets at our death may be caught and come to nothing, and then nobody
-    is left who could kill it. The guard is nobody's child: it needs no reaping.
+    is left who could kill it. The guard is nobody's child: it needs no reaping. As long as both
+    live it calls `tend` with the child, again and again after the seconds that this returns.
     """
     owner, child = os.pidfd_open(os.getpid()), os.pidfd_open(pid)
     between = os.fork()
@@ -69,7 +74,7 @@ def guard(pid: int) -> None:
         try:
             os.setsid()
             if os.fork() == 0:
-                _stand_guard(owner, child, pid)
+                _stand_guard(owner, child, pid, tend)
         finally:
             os._exit(0)
     os.waitpid(between, 0)
@@ -77,14 +82,15 @@ def guard(pid: int) -> None:
     os.close(child)
 
 
-def _stand_guard(owner: int, child: int, pid: int) -> None:
+def _stand_guard(owner: int, child: int, pid: int, tend: Callable[[int], float]) -> None:
     """Hold nothing but the two: an open end of the line would hide its owner's death."""
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(owner, 0)
     os.dup2(child, 1)
     os.dup2(nothing, 2)
     os.closerange(3, MOST_FDS)
-    select.select([0, 1], [], [])
+    while not select.select([0, 1], [], [], tend(pid))[0]:
+        pass
     select.select([1], [], [], GRACE_S)
     clear(pid)
 

@@ -110,7 +110,7 @@ def set_sysctls(values: tuple[tuple[str, str], ...]) -> None:
 
 def settle(name: str, names: Sequence[str]) -> None:
     """Configure the host's own side of the network and start its responder."""
-    ip_batch(setting(name, names))
+    ip_batch(setting(name, names, six=Path("/proc/net/if_inet6").exists()))
     set_sysctls(KNOWN[name].sysctls)
     if KNOWN[name].responder:
         start_responder()

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 BRIDGE = "br0"
 SEGMENT = "l2"  # the host that is nothing but the bridge
-OUTSIDE = "198.51.100."
+OUTSIDE, OUTSIDE6 = "198.51.100.", "2001:db8:5::"
+INSIDE6 = "2001:db8:203::"  # each host has the same number as in IPv4, in decimal digits
 CLIENTS = 64  # the client's addresses: .10 and 63 more
 
 
@@ -26,11 +27,11 @@ class Wire(NamedTuple):
 
 
 class Host(NamedTuple):
-    """One host: its wires, addresses by link, and gateway."""
+    """One host: its wires, addresses by link, and a gateway of each family."""
 
     wires: tuple[Wire, ...] = ()
     addresses: tuple[tuple[str, str], ...] = ()
-    gateway: str = ""
+    gateways: tuple[str, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
     responder: bool = False
 
@@ -39,8 +40,8 @@ def _inside(number: int, *, responder: bool = False) -> Host:
     """Build a host of the segment."""
     return Host(
         wires=(Wire("eth0", f"02:00:00:00:00:{number:02x}", peer_mac=_port_mac(number)),),
-        addresses=((f"203.0.113.{number}/27", "eth0"),),
-        gateway="203.0.113.1",
+        addresses=((f"203.0.113.{number}/27", "eth0"), (f"{INSIDE6}{number}/64", "eth0")),
+        gateways=("203.0.113.1", f"{INSIDE6}1"),
         responder=responder,
     )
 
@@ -61,13 +62,22 @@ HOSTS: dict[str, Host] = {
     SEGMENT: Host(sysctls=_BRIDGE_SYSCTLS),
     "client": Host(
         wires=(_CLIENT_WIRE,),
-        addresses=tuple((f"{OUTSIDE}{10 + i}/24", "eth0") for i in range(CLIENTS)),
-        gateway="198.51.100.1",
+        addresses=tuple(
+            (address, "eth0")
+            for i in range(10, 10 + CLIENTS)
+            for address in (f"{OUTSIDE}{i}/24", f"{OUTSIDE6}{i}/64")
+        ),
+        gateways=("198.51.100.1", f"{OUTSIDE6}1"),
     ),
     "router": Host(
         wires=(Wire("eth0", "02:00:00:00:00:01", peer_mac=_port_mac(1)),),
-        addresses=((f"{OUTSIDE}1/24", "eth1"), ("203.0.113.1/27", "eth0")),
-        sysctls=(("net/ipv4/ip_forward", "1"),),
+        addresses=(
+            (f"{OUTSIDE}1/24", "eth1"),
+            ("203.0.113.1/27", "eth0"),
+            (f"{OUTSIDE6}1/64", "eth1"),
+            (f"{INSIDE6}1/64", "eth0"),
+        ),
+        sysctls=(("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")),
     ),
     "server-1": _inside(3),
     "server-2": _inside(4, responder=True),
@@ -84,7 +94,7 @@ EXTRA = {  # made only where a lab is asked for it
     REMOTE_SERVER: Host(
         wires=(_REMOTE_WIRE,),
         addresses=(("192.0.2.5/27", "eth0"),),
-        gateway="192.0.2.1",
+        gateways=("192.0.2.1",),
         responder=True,
     ),
 }
@@ -117,18 +127,22 @@ def wiring(pids: dict[str, int]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def setting(name: str, names: Sequence[str]) -> str:
-    """Return a host's own part: loopback, links, addresses, the default route; or the bridge."""
+def setting(name: str, names: Sequence[str], *, six: bool = True) -> str:
+    """Return a host's own part: loopback, links, addresses, the default routes; or the bridge.
+
+    Without `six` the kernel has no IPv6.
+    """
     if name == SEGMENT:
         return "link set lo up\n" + _bridge(names)
     host = KNOWN[name]
     wires = [wire for other in names for wire in KNOWN[other].wires if wire.peer == name]
     addresses = [*host.addresses, *((w.peer_address, w.peer_link) for w in wires if w.peer_address)]
     lines = ["link set lo up"]
-    lines += [f"addr add {address} dev {link}" for address, link in addresses]
+    known = [(address, link) for address, link in addresses if six or ":" not in address]
+    lines += [f"addr add {address} dev {link}" for address, link in known]
     lines += [f"link set {link} up" for link in sorted({link for _, link in addresses})]
-    if host.gateway:
-        lines.append(f"route add default via {host.gateway}")
+    gateways = [gateway for gateway in host.gateways if six or ":" not in gateway]
+    lines += [f"route add default via {gateway}" for gateway in gateways]
     return "\n".join(lines) + "\n"
 
 
@@ -146,5 +160,12 @@ def host_table() -> str:
     """Build the hosts' /etc/hosts."""
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
     for name, host in KNOWN.items():
-        lines += [f"{host.addresses[0][0].split('/')[0]} {name}"] if host.addresses else []
+        lines += [f"{address.split('/')[0]} {name}" for address in _named(host)]
     return "\n".join(lines) + "\n"
+
+
+def _named(host: Host) -> list[str]:
+    """List the first address of each family."""
+    four = [address for address, _ in host.addresses if ":" not in address]
+    six = [address for address, _ in host.addresses if ":" in address]
+    return [*four[:1], *six[:1]]

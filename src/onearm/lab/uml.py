@@ -14,6 +14,7 @@ from onearm.errors import Missing
 from onearm.lab import children, modules, xstate
 from onearm.lab.frames import Line
 from onearm.lab.paths import CONSOLE
+from onearm.lab.seat import Seat
 
 KERNEL = "linux.uml"
 MEMORY = "512M"
@@ -36,16 +37,22 @@ class Guest:
         self.console = directory / CONSOLE
         ours, theirs = socket.socketpair()
         argv = _command_line(directory, theirs.fileno(), extra)
-        self.pid = children.launch(
-            argv, _environment(), keep=theirs.fileno(), log=self.console, dying=signal.SIGTERM
-        )
+        self.pid = launch(argv, theirs.fileno(), self.console)
         theirs.close()
-        children.guard(self.pid)
         self.line = Line(ours.detach(), CREDIT)
 
     def stop(self) -> None:
         """Let it halt; then SIGTERM, which takes its helpers along; the session is the last."""
         children.end(self.pid, ((0, 5.0), (signal.SIGTERM, 2.0)))
+
+
+def launch(argv: list[str], keep: int, log: Path) -> int:
+    """Start a guest kernel that does not outlive us, on one CPU at a time."""
+    seat = Seat()
+    environment = _environment()
+    pid = children.launch(argv, environment, keep=keep, log=log, dying=signal.SIGTERM, cpu=seat.cpu)
+    children.guard(pid, seat.tend)
+    return pid
 
 
 def _need_tools() -> None:

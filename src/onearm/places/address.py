@@ -9,7 +9,7 @@ from typing import Union
 from onearm.facts import AddressFact
 from onearm.kernel.faults import translate
 from onearm.kernel.links import Links
-from onearm.model import HOST_BITS, AnnouncedVip, HeldVip, Resource
+from onearm.model import AnnouncedVip, HeldVip, Resource
 
 Vip = (HeldVip, AnnouncedVip)
 AnyVip = Union[HeldVip, AnnouncedVip]
@@ -27,7 +27,8 @@ def read(wanted: Iterable[Resource]) -> list[Resource]:
     for vip in vips:
         lengths = [a.prefix_length for a in addresses if (a.address, a.link) == vip.key]
         if lengths:
-            length = HOST_BITS if HOST_BITS in lengths else lengths[0]
+            whole = vip.vip.max_prefixlen
+            length = whole if whole in lengths else lengths[0]
             found.append(type(vip)(vip.vip, vip.link, length))
     return found
 
@@ -36,7 +37,7 @@ def add(vip: AnyVip) -> None:
     """Add the VIP with its prefix length, then delete it with any other; twice is as once."""
     with Links() as links:
         try:
-            links.add_address(vip.link, vip.vip, vip.prefix_length, nodad=True)
+            links.add_address(vip.link, vip.vip, vip.prefix_length, vip=True)
         except OSError as error:
             if error.errno != errno.EEXIST:
                 raise translate(error, f"adding {vip.vip} to {vip.link}") from error

@@ -24,8 +24,13 @@ class Child:
     short, and so that all that it started ends with it.
     """
 
-    def __init__(self, argv: Sequence[str]) -> None:
-        """Start it; OSError when it cannot be started."""
+    def __init__(self, argv: Sequence[str], *, keep: bool = False) -> None:
+        """Start it; OSError when it cannot be started.
+
+        `keep`: what it leaves behind when it ends by itself may stay, as a shared ssh connection
+        and the one to its jump host do.
+        """
+        self._keep = keep
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
             argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True, bufsize=0
@@ -91,11 +96,11 @@ class Child:
 
     def end(self) -> None:
         """End its input, give it a moment to finish, then end it and all that it started."""
-        if not self._hung_up():
+        if not (self._hung_up() and self._keep):
             self._signal(signal.SIGTERM)
             self._ended()
-        self._signal(signal.SIGKILL)
-        self._ended()
+            self._signal(signal.SIGKILL)
+            self._ended()
         self._selector.close()
         if self._feeder is not None:
             self._feeder.join(GRACE_S)

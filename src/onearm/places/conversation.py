@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from onearm import bundle, wire
 from onearm.errors import OnearmError, PlaceError, Unreachable, revive
 from onearm.places.child import Child
+from onearm.places.obstacles import explained, obstacle
 
 FOREIGN_LIMIT = 65536  # bytes of banners and the like that may precede the node's hello
 REPLY_LIMIT = 1 << 29  # bytes of one reply: the largest table is a tenth of it
+PAUSES_S = (0.2, 0.5, 1.0, 2.0)  # between tries, doubled at most by chance
+STREAM_LIMIT = 1 << 34  # bytes of a reply of which nothing is kept: some hundred million lines
 NOT_THERE = (1, 2)  # python3's exit codes when the file is not all there, or not at all
 
 
 class Ended(Unreachable):
     """The process behind the prefix ended by itself."""
 
-    def __init__(self, text: str, code: int) -> None:
-        """Keep the exit code."""
+    def __init__(self, text: str, code: int, said: str = "") -> None:
+        """Keep the exit code, and whether the cause may be gone at the next try."""
         super().__init__(text)
         self.code = code
+        found = obstacle(said)
+        self.passing = found is not None and found.passing
 
 
 class Conversation:
@@ -49,7 +56,19 @@ class Conversation:
         def talk(deadline: float) -> Any:
             child = self._child or self._start(deadline)
             child.feed(_lines(request, rows))
-            return self._reply(part, deadline)
+            return self._reply(part, lambda: deadline, REPLY_LIMIT)
+
+        return self._within(talk)
+
+    def stream(
+        self, request: dict[str, Any], rows: Iterable[Any], part: Callable[[Any], None]
+    ) -> Any:
+        """Ask for what may take long and is not kept: each line has the whole time to come."""
+
+        def talk(deadline: float) -> Any:
+            child = self._child or self._start(deadline)
+            child.feed(_lines(request, rows))
+            return self._reply(part, lambda: time.monotonic() + self._deadline_s, STREAM_LIMIT)
 
         return self._within(talk)
 
@@ -63,10 +82,10 @@ class Conversation:
             self.close()  # what follows on the line would be taken for the next reply
             raise PlaceError(f"{self._host}: {error}") from error
 
-    def _reply(self, part: Callable[[Any], None], deadline: float) -> Any:
+    def _reply(self, part: Callable[[Any], None], deadline: Callable[[], float], limit: int) -> Any:
         size = 0
-        while size <= REPLY_LIMIT:
-            data = self._line(deadline)
+        while size <= limit:
+            data = self._line(deadline())
             size += len(data)
             reply = wire.parse_line(data)
             if "part" in reply:
@@ -75,7 +94,7 @@ class Conversation:
                 return reply["ok"]
             else:
                 raise self._revived(reply.get("error"))
-        raise wire.WireError(f"over {REPLY_LIMIT} bytes came back")
+        raise wire.WireError(f"over {limit} bytes came back")
 
     def _revived(self, error: Any) -> OnearmError:
         """Rebuild the node's error: control characters go, the lines of a traceback stay."""
@@ -89,6 +108,18 @@ class Conversation:
         return found if isinstance(found, PlaceError) else PlaceError(str(found))
 
     def _start(self, deadline: float) -> Child:
+        """Start the node; many at once may be too many for a jump host, which some try again."""
+        for pause_s in PAUSES_S:
+            try:
+                return self._started(deadline)
+            except Ended as ended:
+                wait_s = pause_s * (1 + random.random())  # noqa: S311 - not all at one moment
+                if not ended.passing or time.monotonic() + wait_s > deadline:
+                    raise
+            time.sleep(wait_s)
+        return self._started(deadline)
+
+    def _started(self, deadline: float) -> Child:
         """Start the node; when its file is not there yet, put it there and start again."""
         try:
             return self._greeted(deadline)
@@ -100,7 +131,8 @@ class Conversation:
     def _launch(self, *command: str) -> Child:
         argv = [*self._prefix, *command]
         try:
-            self._child = Child(argv)
+            # ssh may leave a connection to the next one: ours, or one that its operator shares.
+            self._child = Child(argv, keep=PurePath(argv[0]).name == "ssh")
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
             raise Unreachable(
@@ -119,7 +151,8 @@ class Conversation:
         said = child.complaint()
         self.close()
         if code and said:
-            raise Unreachable(f"{self._host}: {self._file} could not be put there: {said}")
+            why = explained(said)
+            raise Unreachable(f"{self._host}: {why}{self._file} could not be put there: {said}")
         return not code
 
     def _greeted(self, deadline: float) -> Child:
@@ -177,11 +210,8 @@ class Conversation:
         said = child.complaint()
         self.close()
         command = self._prefix[0] if self._prefix else "python3"
-        raise Ended(
-            f"{self._host}: no answer, {command} ended with code {code}"
-            + (f": {said}" if said else ""),
-            code,
-        )
+        ended = f"{command} ended with code {code}" + (f": {said}" if said else "")
+        raise Ended(f"{self._host}: {explained(said) or 'no answer, '}{ended}", code, said)
 
     def close(self) -> None:
         """End the node, after the batch in hand if it is quick; twice is as once."""

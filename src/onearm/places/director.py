@@ -6,7 +6,7 @@ import errno
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
-from typing import Optional
+from typing import Any, Optional
 
 from onearm.errors import PlaceError
 from onearm.kernel import packets, sysctl
@@ -31,9 +31,11 @@ from onearm.model import (
     Resource,
     Service,
     Sysctl,
+    endpoint,
     state_key,
 )
 from onearm.places import address, check_marks
+from onearm.places.bodies import bodies
 from onearm.places.methods import FORWARDING, METHODS, TUNNELS, tunnel_name
 
 KINDS = (Sysctl, Service, CheckMark, Destination, AnnouncedVip)
@@ -83,8 +85,32 @@ def service_resource(standing: IpvsService) -> Optional[Service]:
         port=standing.port,
         scheduler=standing.scheduler,
         flags=tuple(sorted(bits_to_flags(standing.scheduler, standing.flags))),
-        persistence_s=standing.timeout_s if standing.flags & PERSISTENT else 0,
+        **persistence(standing),
     )
+
+
+def persistence(standing: IpvsService) -> dict[str, Any]:
+    """Give what the kernel's service has of it, by our fields' names; the mask of one host is none.
+
+    A mask of IPv4 that is no prefix is negative: nobody wants such a one.
+    """
+    if not standing.flags & PERSISTENT:
+        return {}
+    mask = standing.netmask
+    if mask is not None and standing.family == socket.AF_INET:
+        length = bin(mask).count("1")
+        mask = length if mask == netmask(length) else -mask
+    whole = 32 if standing.family == socket.AF_INET else 128
+    return {
+        "persistence_s": standing.timeout_s,
+        "persistence_mask": None if mask == whole else mask,
+        "engine": standing.pe,
+    }
+
+
+def netmask(length: int) -> int:
+    """Give the mask of IPv4 for a prefix length, as a number."""
+    return 0xFFFFFFFF << (32 - length) & 0xFFFFFFFF
 
 
 def _destinations(service: Service, standing: Iterable[IpvsDestination]) -> Iterator[Resource]:
@@ -115,11 +141,14 @@ def was(resource: Resource) -> Optional[dict[str, str]]:
 
 def apply(batch: Sequence[Action], marked: Was) -> Iterator[Verdict]:
     """Try every action; all changes of the IPVS table go to the kernel in one send."""
-    table = [a for a in batch if isinstance(a.resource, (Service, Destination))]
-    yield from _change_table([a for a in table if a.before != a.after])
-    yield from ((a, None) for a in table if a.before == a.after)
-    yield from check_marks.apply(a for a in batch if isinstance(a.resource, CheckMark))
+    table: list[Action] = []
+    others: list[Action] = []
     for action in batch:
+        kind = type(action.resource)
+        (table if kind is Destination or kind is Service else others).append(action)
+    yield from _change_table(table)
+    yield from check_marks.apply(a for a in others if isinstance(a.resource, CheckMark))
+    for action in others:
         if isinstance(action.resource, (Sysctl, AnnouncedVip)):
             yield action, _one(action, marked.get(state_key(action.resource)))
 
@@ -157,37 +186,55 @@ def _set_vip(action: Action, vip: AnnouncedVip) -> None:
 
 
 def _change_table(actions: Sequence[Action]) -> Iterator[Verdict]:
-    if not actions:
-        return
-    try:
-        with Ipvs() as ipvs:
-            refused = _send(ipvs, actions)
-    except OSError as error:
-        refused = dict.fromkeys(range(len(actions)), error.errno or errno.EIO)
+    wishes = [(_VERBS[action.verb], action.resource) for action in actions]
+    changes = [n for n, (verb, _) in enumerate(wishes) if verb]
+    # The kernel lists the newest first, and searches from there: what is deleted in that order is
+    # found at once. What we add is added in the plan's order, so the reverse is the kernel's.
+    changes.sort(key=lambda n: -n if wishes[n][0] == "delete" else n)
+    refused = _sent(actions, [(n, *wishes[n]) for n in changes]) if changes else {}
     for index, action in enumerate(actions):
         code = refused.get(index)
         yield action, None if code is None else _sentence(action, code)
 
 
-def _send(ipvs: Ipvs, actions: Sequence[Action]) -> dict[int, int]:
-    refused = ipvs.change([_change(action) for action in actions])
-    refused = {n: code for n, code in refused.items() if not _gone_anyway(actions[n], code)}
-    there = [n for n, code in refused.items() if code == errno.EEXIST]
-    if there:  # it is there already, perhaps by a run that was killed: set it as wanted
-        again = ipvs.change([_change(actions[n], "set") for n in there])
-        refused = {n: code for n, code in refused.items() if n not in there}
-        refused.update({there[n]: code for n, code in again.items()})
+_VERBS = {"create": "add", "update": "set", "delete": "delete", "keep": ""}
+
+
+def _sent(actions: Sequence[Action], wishes: Sequence[tuple[int, str, Resource]]) -> dict[int, int]:
+    """Send changes, return {index of the action: errno} of those that did not take effect."""
+    try:
+        with Ipvs() as ipvs:
+            return _send(ipvs, wishes)
+    except OSError as error:
+        code = error.errno or errno.EIO
+        if code != errno.ENOBUFS:
+            return dict.fromkeys((n for n, _, _ in wishes), code)
+        # Answers were lost, not changes: the table says which of them took effect.
+        standing = read([resource for _, _, resource in wishes])
+        return {
+            n: code
+            for n, _, resource in wishes
+            if standing.get(state_key(resource)) != actions[n].after
+        }
+
+
+def _send(ipvs: Ipvs, wishes: Sequence[tuple[int, str, Resource]]) -> dict[int, int]:
+    codes = ipvs.send(bodies([(verb, resource) for _, verb, resource in wishes], _change))
+    refused = {wishes[at][0]: code for at, code in codes.items()}
+    if not refused:
+        return refused
+    verbs = {n: verb for n, verb, _ in wishes}
+    gone = {n for n, code in refused.items() if verbs[n] == "delete" and code in GONE}
+    refused = {n: code for n, code in refused.items() if n not in gone}
+    # Something is there already, perhaps by a run that was killed: set it as wanted.
+    there = [(n, "set", r) for n, _, r in wishes if refused.get(n) == errno.EEXIST]
+    if there:
+        again = _send(ipvs, there)
+        refused = {n: code for n, code in refused.items() if code != errno.EEXIST} | again
     return refused
 
 
-def _gone_anyway(action: Action, code: int) -> bool:
-    return action.after is None and code in GONE
-
-
-def _change(action: Action, verb: str = "") -> Change:
-    if not verb:
-        verb = {"create": "add", "delete": "delete"}.get(action.verb, "set")
-    resource = action.resource
+def _change(verb: str, resource: Resource) -> Change:
     if isinstance(resource, Destination):
         return verb, _ipvs_key(resource), _ipvs_destination(resource)
     if not isinstance(resource, Service):
@@ -215,7 +262,14 @@ def _ipvs_service(service: Service) -> IpvsService:
         scheduler=service.scheduler,
         flags=bits | (PERSISTENT if service.persistence_s else 0),
         timeout_s=service.persistence_s,
+        netmask=_mask(service),
+        pe=service.engine,
     )
+
+
+def _mask(service: Service) -> Optional[int]:
+    length = service.persistence_mask
+    return netmask(length) if length is not None and service.vip.version == 4 else length  # noqa: PLR2004
 
 
 def _ipvs_destination(destination: Destination) -> IpvsDestination:
@@ -234,6 +288,8 @@ def _ipvs_destination(destination: Destination) -> IpvsDestination:
 def _sentence(action: Action, code: int) -> PlaceError:
     resource = action.resource
     if isinstance(resource, Service) and code == errno.ENOENT:
-        what = f"{resource.vip}:{resource.port}/{resource.protocol} with {resource.scheduler}"
+        what = (
+            f"{endpoint(resource.vip, resource.port)}/{resource.protocol} with {resource.scheduler}"
+        )
         return translate(code, f"the virtual service {what}")
     return translate(code, f"{action.verb} {resource}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Optional
 
-from onearm.errors import PlaceError
+from onearm.errors import Denied, PlaceError
 from onearm.kernel.faults import translate
 from onearm.ledger import Ledger
 from onearm.model import Action, AnnouncedVip, Key, Resource, Seen, state_key
@@ -24,9 +24,20 @@ ROLES: dict[type, Any] = {
 class HostPlace:
     """The host we run on, for one spec by its name. Whoever applies holds the host's lock."""
 
-    def __init__(self, name: str, ledger: Optional[Ledger] = None, *, adopt: bool = False) -> None:
-        """Read the ledger: it says what is ours here. With `adopt`, what is kept is marked too."""
-        self._name, self._adopt = name, adopt
+    def __init__(
+        self,
+        name: str,
+        ledger: Optional[Ledger] = None,
+        *,
+        adopt: bool = False,
+        unwritten: Optional[Callable[[str], None]] = None,
+    ) -> None:
+        """Read the ledger: it says what is ours here. With `adopt`, what is kept is marked too.
+
+        With `unwritten`, which is told why, a ledger that cannot be written keeps nothing from
+        being set anew that is marked already: weights must follow health on a full disk.
+        """
+        self._name, self._adopt, self._unwritten = name, adopt, unwritten
         self._ledger = ledger or Ledger()
 
     def observe(self, wanted: Iterable[Resource]) -> dict[Key, Seen]:
@@ -86,12 +97,10 @@ class HostPlace:
         self, batch: Sequence[Action], done: Callable[[Action], None]
     ) -> dict[Action, PlaceError]:
         unmarked = {state_key(a.resource) for a in batch if not self._marked(a.resource)}
-        built = [a.after for a in batch if a.after is not None and not self._only_told(a)]
-        if built:
-            self._ledger.mark(self._name, built, self._was(built))
+        refused = self._note([a for a in batch if a.after is not None and not self._only_told(a)])
         shared = [a for a in batch if a.after is None and self._shared(a.resource)]
-        refused: dict[Action, PlaceError] = {}
-        for action, error in self._change([a for a in batch if a not in shared]):
+        left = {*shared, *refused}
+        for action, error in self._change([a for a in batch if a not in left]):
             if error is None:
                 done(action)
             else:
@@ -100,6 +109,20 @@ class HostPlace:
         for action in shared:
             done(action)
         return refused
+
+    def _note(self, built: Sequence[Action]) -> dict[Action, PlaceError]:
+        """Mark what is about to be made; return what may not be made without, if all else may."""
+        wanted = [a.after for a in built if a.after is not None]
+        try:
+            if wanted:
+                self._ledger.mark(self._name, wanted, self._was(wanted))
+        except Denied as error:
+            news = [a for a in built if not self._ledger.holds(self._name, a.resource)]
+            if self._unwritten is None or len(news) == len(built):
+                raise
+            self._unwritten(f"{error}; what is noted there, such as weights, is set all the same")
+            return dict.fromkeys(news, error)
+        return {}
 
     def _only_told(self, action: Action) -> bool:
         """Say whether a VIP is merely announced again: one that is nobody's of ours stays so."""
@@ -134,6 +157,10 @@ class HostPlace:
             standing = self._read([a.resource for a in tried])
             same = [a for a in tried if standing.get(state_key(a.resource)) == a.before]
             self._ledger.unmark(self._name, gone + [state_key(a.resource) for a in same])
+
+    def note(self, resources: Sequence[Resource]) -> None:
+        """Mark what stands and is known to be ours, though no mark says so; raises PlaceError."""
+        self._ledger.mark(self._name, resources, self._was(resources))
 
     def remember_hosts(self, hosts: Iterable[str]) -> None:
         """Keep the names of all hosts of this apply, so that one that leaves is visited again."""

@@ -16,20 +16,22 @@ from onearm.facts import (
     ServiceFact,
     tunnel_words,
 )
-from onearm.kernel import arp, fou, packets, sysctl
+from onearm.kernel import arp, fou, ipvs_trial, packets, sysctl
 from onearm.kernel.arp_drops import output_drops
 from onearm.kernel.faults import translate
-from onearm.kernel.ipvs import PERSISTENT, Ipvs, IpvsDestination, IpvsService, bits_to_flags
+from onearm.kernel.ipvs import Ipvs, IpvsDestination, IpvsService, bits_to_flags
 from onearm.kernel.links import Links
 from onearm.ledger import Ledger
 from onearm.model import Address, Service
 from onearm.places import tunnel_link
-from onearm.places.director import NUMBERS
+from onearm.places.director import NUMBERS, persistence
 from onearm.places.methods import METHODS, tunnel_name
 
+CONF6 = ("disable_ipv6",)
 CONF = ("arp_ignore", "arp_announce", "rp_filter", "accept_local", "forwarding")
 PLAIN = (
     "net/ipv4/ip_forward",
+    "net/ipv6/conf/all/forwarding",
     "net/ipv4/vs/conntrack",
     "net/ipv4/vs/expire_nodest_conn",
     "net/ipv4/vs/expire_quiescent_template",
@@ -45,6 +47,7 @@ class Question:
     `role`: director, real_server or empty. `arp`: the ARP policy to try. `near`: addresses whose
     path is asked for. `probe`: VIPs that nobody should answer for yet. `drops`: VIPs for which
     ARP drop rules are searched. `tunnels`: what tunnels need here, to be tried (ipip, gre, gue).
+    `schedulers`, and persistence `engines`: those that the kernel must know.
     """
 
     role: str = ""
@@ -53,6 +56,8 @@ class Question:
     probe: tuple[Address, ...] = ()
     drops: tuple[Address, ...] = ()
     tunnels: tuple[str, ...] = ()
+    schedulers: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
 
 
 def look(question: Question) -> HostFacts:
@@ -78,7 +83,7 @@ def _look(question: Question) -> HostFacts:
             routes=tuple(links.routes()),
             neighbours=tuple(links.neighbours()),
             paths=paths,
-            sysctls=sysctls(CONF, PLAIN),
+            sysctls=sysctls(CONF, PLAIN, CONF6),
             services=services() if _has_table(question, lacks, served=served) else (),
             claims=tuple(_claims(links, question)),
             arp_drops=tuple(output_drops(question.drops)) if question.drops else (),
@@ -97,6 +102,9 @@ def _lacks(question: Question, links: Iterable[LinkFact]) -> dict[str, str]:
     reasons: dict[str, str] = {}
     if question.role == "director":
         reasons["ip_vs"] = Ipvs.available()
+        if not reasons["ip_vs"]:
+            reasons["scheduler"] = ipvs_trial.lacking(ipvs_trial.SCHEDULER, question.schedulers)
+            reasons["engine"] = ipvs_trial.lacking(ipvs_trial.ENGINE, question.engines)
     if question.role == "real_server" and not any(link.kind == "dummy" for link in links):
         reasons["dummy"] = arp.trial_dummy()
     if question.arp in arp.POLICIES:
@@ -106,7 +114,9 @@ def _lacks(question: Question, links: Iterable[LinkFact]) -> dict[str, str]:
     return {feature: reason for feature, reason in reasons.items() if reason}
 
 
-def sysctls(conf: Iterable[str], plain_names: Iterable[str]) -> dict[str, str]:
+def sysctls(
+    conf: Iterable[str], plain_names: Iterable[str], conf6: Iterable[str] = ()
+) -> dict[str, str]:
     """Read values of every link, and plain ones; those that this kernel lacks are left out.
 
     Words of one value are apart by a space: the kernel's tab would not come through the wire.
@@ -115,6 +125,9 @@ def sysctls(conf: Iterable[str], plain_names: Iterable[str]) -> dict[str, str]:
     for parameter in conf:
         for link, value in sysctl.read_conf(parameter).items():
             found[f"net/ipv4/conf/{link}/{parameter}"] = value
+    for parameter in conf6:
+        for link, value in sysctl.read_conf(parameter, family="ipv6").items():
+            found[f"net/ipv6/conf/{link}/{parameter}"] = value
     plain = {name: sysctl.read(name) for name in plain_names}
     plain_found = {n: " ".join(v.split()) for n, v in plain.items() if v is not None}
     return {**found, **plain_found}
@@ -137,9 +150,9 @@ def _service(found: IpvsService, destinations: Sequence[IpvsDestination]) -> Ser
         fwmark=found.fwmark,
         scheduler=found.scheduler,
         flags=tuple(bits_to_flags(found.scheduler, found.flags)),
-        persistence_s=found.timeout_s if found.flags & PERSISTENT else 0,
         counters=found.counters,
         destinations=tuple(_destination(d) for d in destinations),
+        **persistence(found),
     )
 
 
@@ -158,7 +171,7 @@ def _destination(found: IpvsDestination) -> DestinationFact:
 
 
 def _claims(links: Links, question: Question) -> Iterable[ClaimFact]:
-    """Ask in ARP who has each VIP that this host does not hold itself (RFC 5227 probe)."""
+    """Ask who has each VIP that this host does not hold itself, in nobody's name."""
     held = {fact.address for fact in links.addresses()}
     asked = [vip for vip in question.probe if vip not in held]
     link = _probe_link(links, question.near) if asked else None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from onearm import wire
+from onearm.entries import Entry, Served, Wanted, parse
 from onearm.errors import PlaceError
 from onearm.facts import HostFacts, NeighbourFact, joined
 from onearm.kernel.frames import Frame
@@ -15,9 +16,21 @@ from onearm.model import Action, Address, Key, Resource, Seen, SpecFile, State, 
 from onearm.places.conversation import Conversation
 from onearm.places.look import Question
 from onearm.traffic import Attempt, Errand
-from onearm.vitals import Vitals, joined_rules
+from onearm.vitals import ConnectionsFact, Vitals, joined_rules
 
 LOCK_WAIT_S = 10.0
+GROUPS_LIMIT = 1 << 17  # of one reply about connections, and own addresses; the node keeps half
+
+
+@dataclass(frozen=True)
+class Connections:
+    """What stands in a connection table: `read` lines, what was asked for in groups, and how many
+    of those found no group any more.
+    """
+
+    groups: tuple[ConnectionsFact, ...] = ()
+    read: int = 0
+    missed: int = 0
 
 
 class RemotePlace:
@@ -153,6 +166,31 @@ class RemotePlace:
         with self._naming():
             return _object(data)
 
+    def connections(
+        self, wanted: Wanted, services: Iterable[Served], tell: Callable[[Entry], None]
+    ) -> Connections:
+        """Read the connection table: `tell` gets each entry that is wanted, as it comes."""
+        groups: list[ConnectionsFact] = []
+        own: set[Address] = set()
+
+        def part(data: Any) -> None:
+            said = _object(data)
+            if said.keys() - {"own", "lines", "groups", "read"}:
+                raise wire.WireError(f"no part of a connection table: {ascii(data)[:120]}")
+            for line in wire.decode(tuple[str, ...], said.get("lines", [])):
+                tell(_entry(line, own))
+            groups.extend(wire.decode(tuple[ConnectionsFact, ...], said.get("groups", [])))
+            own.update(wire.decode(tuple[Address, ...], said.get("own", [])))
+            if max(len(groups), len(own)) > GROUPS_LIMIT:
+                raise wire.WireError(f"over {GROUPS_LIMIT} groups of connections came back")
+
+        asked = {"do": "connections", "wanted": wire.encode(wanted)}
+        data = self._conversation.stream(asked, services, part)
+        with self._naming():
+            counted = wire.decode(dict[str, int], data)
+            read, missed = counted.get("read", 0), counted.get("missed", 0)
+            return Connections(tuple(groups), read, missed)
+
     @contextlib.contextmanager
     def _naming(self) -> Iterator[None]:
         """Let an error in what came back say which host sent it."""
@@ -192,6 +230,13 @@ def _pick(batch: Sequence[Action], index: Any) -> Action:
     if not 0 <= number < len(batch):
         raise wire.WireError(f"the node speaks of action {number}, which nobody sent")
     return batch[number]
+
+
+def _entry(line: str, own: Container[Address]) -> Entry:
+    found = parse(line, own)
+    if found is None:
+        raise wire.WireError(f"{line[:120]!r} is no entry of a connection table")
+    return found
 
 
 def _check(facts: HostFacts) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 import yaml
 
+from onearm.model import Network
 from onearm.spec import Reach, Spec
 from onearm.spec_load import fields
 from onearm.spec_load.checks import Checks
@@ -35,7 +36,7 @@ TOP = (
 )
 RESYNC_S = Spec.resync_s
 KEYWORDS = ("ssh", "local", "lab")
-EVERYBODY = (IPv4Network("0.0.0.0/0"),)
+EVERYBODY = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 
 def spec(text: str, source: str) -> Spec:
@@ -102,7 +103,7 @@ def _resync(node: yaml.Node) -> float:
     return seconds
 
 
-def _clients(notes: Complaints, node: yaml.Node | None) -> tuple[IPv4Network, ...]:
+def _clients(notes: Complaints, node: yaml.Node | None) -> tuple[Network, ...]:
     if node is None:
         return EVERYBODY
     if not isinstance(node, yaml.SequenceNode) or not node.value:

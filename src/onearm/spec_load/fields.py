@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import yaml
 
+from onearm.model import IPV4, Address, Network
 from onearm.spec import NAME
 from onearm.spec_load.notes import (
     BOOLEAN,
@@ -24,7 +25,7 @@ from onearm.spec_load.notes import (
 DECIMAL = re.compile(r"[+-]?(0|[1-9][0-9]*)", re.ASCII)
 DURATION = re.compile(r"(0|[1-9][0-9]{0,8})([smh])", re.ASCII)
 PORT = re.compile(r"(0|[1-9][0-9]{0,8})/([A-Za-z]+)", re.ASCII)
-PREFIX = re.compile(r"[0-9.]+/[0-9]{1,3}", re.ASCII)
+PREFIX = re.compile(r"[0-9A-Fa-f.:]+/[0-9]{1,3}", re.ASCII)
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 LONGEST_DRAIN_S = 24 * 3600
@@ -105,18 +106,18 @@ def duration(
     return float(seconds)
 
 
-def address(node: yaml.Node, what: str) -> IPv4Address:
-    """Read an IPv4 address that one host can have."""
+def address(node: yaml.Node, what: str) -> Address:
+    """Read an address of either family that one host can have."""
     found = text(node, what)
-    if ":" in found and "/" not in found:
-        raise Wrong(f"{what} {shown(node)}: IPv6 comes later; write an IPv4 address")
     if "/" in found:
         raise Wrong(f"{what} {shown(node)}: write the address alone, without /prefix length")
+    if "%" in found:
+        raise Wrong(f"{what} {shown(node)}: write the address alone, without %LINK")
     try:
-        value = IPv4Address(found)
-    except AddressValueError:
+        value = ip_address(found)
+    except ValueError:
         raise Wrong(
-            f"{what} {shown(node)} is no IPv4 address: write one like 203.0.113.2"
+            f"{what} {shown(node)} is no address: write one like 203.0.113.2 or 2001:db8:203::2"
         ) from None
     for bad, why in unusable(value):
         if bad:
@@ -124,8 +125,15 @@ def address(node: yaml.Node, what: str) -> IPv4Address:
     return value
 
 
-def unusable(value: IPv4Address) -> Iterable[tuple[bool, str]]:
+def unusable(value: Address) -> Iterable[tuple[bool, str]]:
     """Say of each kind of address that no host can have whether this is one."""
+    if isinstance(value, IPv6Address):
+        yield value.is_unspecified, "the unspecified address (::)"
+        yield value.is_loopback, "the loopback address (::1)"
+        yield value.is_link_local, "a link-local address (fe80::/10)"
+        yield value.is_multicast, "a multicast address (ff00::/8)"
+        yield value.ipv4_mapped is not None, "an IPv4 address in IPv6's clothes (::ffff:0:0/96)"
+        return
     yield value.packed[0] == 0, "an unspecified address (0.0.0.0/8)"
     yield value.is_loopback, "a loopback address (127.0.0.0/8)"
     yield value.is_link_local, "a link-local address (169.254.0.0/16)"
@@ -133,18 +141,26 @@ def unusable(value: IPv4Address) -> Iterable[tuple[bool, str]]:
     yield value == IPv4Address("255.255.255.255"), "the broadcast address"
 
 
-def network(node: yaml.Node) -> IPv4Network:
+def address6(node: yaml.Node, what: str) -> Address:
+    """Read the IPv6 address that stands beside an IPv4 one."""
+    found = address(node, what)
+    if found.version == IPV4:
+        raise Wrong(f"{what} {shown(node)} is no IPv6 address: write one like 2001:db8:203::4")
+    return found
+
+
+def network(node: yaml.Node) -> Network:
     """Read a CIDR prefix whose host bits are zero."""
     found = text(node, "clients prefix")
-    if ":" in found:
-        raise Wrong(f"clients prefix {shown(node)}: IPv6 comes later; write an IPv4 prefix")
     try:
-        value: IPv4Network | IPv6Network = ip_network(found, strict=False)
+        value = ip_network(found, strict=False)
     except ValueError:
-        raise Wrong(f"clients prefix {shown(node)}: write one like 198.51.100.0/24") from None
-    if not isinstance(value, IPv4Network) or not PREFIX.fullmatch(found):
+        raise Wrong(
+            f"clients prefix {shown(node)}: write one like 198.51.100.0/24 or 2001:db8:5::/64"
+        ) from None
+    if not PREFIX.fullmatch(found):
         raise Wrong(f"clients prefix {shown(node)}: write it as {value}")
-    if str(value) != found:
+    if ip_address(found.split("/")[0]) != value.network_address:
         raise Wrong(f"clients prefix {found} has host bits set: the prefix is {value}")
     return value
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
-
 import yaml
 
-from onearm.model import NEUTRON
+from onearm.model import IPV4, NEUTRON, Address
 from onearm.spec import Host
 from onearm.spec_load import fields
 from onearm.spec_load.notes import SECTIONS, Complaints, Fields, entries, known, line, shown
 
-DIRECTOR = ("address",)
-REAL_SERVER = ("address", "arp")
+DIRECTOR = ("address", "address6")
+REAL_SERVER = ("address", "address6", "arp")
 POLICIES = ("sysctl", "arptables", "nft")
 DEFAULT_POLICY = "sysctl"
 
@@ -24,7 +22,7 @@ class Hosts:
         self.notes = notes
         self.policy = notes.optional(top, "arp", self._policy, DEFAULT_POLICY) or DEFAULT_POLICY
         self.names: dict[str, tuple[str, int]] = {}  # role, line
-        self.addresses: dict[IPv4Address, tuple[str, int]] = {}  # host, line
+        self.addresses: dict[Address, tuple[str, int]] = {}  # host, line
         self.roles: dict[str, list[str]] = {"director": [], "real server": []}
 
     def read(self, node: yaml.Node | None, role: str) -> tuple[Host, ...]:
@@ -56,9 +54,24 @@ class Hosts:
         if address is None:
             return None
         self._claim_address(address, name, given["address"])
+        second = self._second(given, address, name, key)
         if role == "director":
-            return Host(name, address)
-        return Host(name, address, policy or self.policy)
+            return Host(name, address, address6=second)
+        return Host(name, address, policy or self.policy, second)
+
+    def _second(self, given: Fields, first: Address, name: str, key: yaml.Node) -> Address | None:
+        """Read the IPv6 address beside an IPv4 one."""
+        if "address6" not in given:
+            return None
+        node = given["address6"]
+        found = self.notes.take(node, lambda n: fields.address6(n, f"address6 of {shown(key)}"))
+        if found is None:
+            return None
+        if first.version != IPV4:
+            text = f"address of {shown(key)} is an IPv6 address already: leave address6 out"
+            self.notes.add(node, text)
+        self._claim_address(found, name, node)
+        return found
 
     def _claim_name(self, name: str, key: yaml.Node, role: str) -> None:
         if name == NEUTRON:
@@ -78,7 +91,7 @@ class Hosts:
             self.notes.add(key, text)
         self.roles[role].append(name)
 
-    def _claim_address(self, address: IPv4Address, name: str, node: yaml.Node) -> None:
+    def _claim_address(self, address: Address, name: str, node: yaml.Node) -> None:
         other, at = self.addresses.setdefault(address, (name, line(node)))
         if other != name:
             text = f"address {address} of {name!r} is the address of {other!r} already (line {at})"

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address
 
 import yaml
 
+from onearm.model import Address
 from onearm.spec import DIRECT, Forwarding, Host, Member, VirtualService
 from onearm.spec_load import fields, notes
 from onearm.spec_load.checks import Checks
 from onearm.spec_load.hosts import Hosts
+from onearm.spec_load.kinds import read_persistence
 from onearm.spec_load.notes import NULL, SECTIONS, Complaints, Fields, entries, known, line, shown
 from onearm.spec_load.policy import POLICY, read_policy
-from onearm.spec_load.ways import agree, own_port, read_way
+from onearm.spec_load.ways import agree, one_family, own_port, read_way
 
 SERVICE = (
-    *("vip", "port", "scheduler", "flags", "real_servers", "drain", "check", "forwarding"),
+    *("vip", "port", "scheduler", "flags", "persistence", "real_servers", "drain", "check"),
+    "forwarding",
     *POLICY,
 )
 MEMBER = ("weight", "forwarding", "port")
@@ -26,8 +28,16 @@ SCHEDULERS: dict[str, tuple[str, ...]] = {  # and the flags that each knows
     "wrr": (),
     "lc": (),
     "wlc": (),
+    "lblc": (),
+    "lblcr": (),
+    "dh": (),
     "sh": ("sh-fallback", "sh-port"),
+    "sed": (),
+    "nq": (),
+    "fo": (),
+    "ovf": (),
     "mh": ("mh-fallback", "mh-port"),
+    "twos": (),
 }
 DEFAULT_SCHEDULER = "wlc"
 
@@ -42,8 +52,9 @@ class Services:
         self.checks = checks
         self.hosts = hosts
         self.names = dict.fromkeys(hosts.roles["real server"])
+        self.versions = {host.name: {a.version for a in host.addresses} for host in servers}
         self.everyone = tuple(Member(host.name) for host in servers)
-        self.lines: dict[tuple[str, IPv4Address, int], int] = {}
+        self.lines: dict[tuple[str, Address, int], int] = {}
         self.members: dict[Member, Member] = {}  # one value, however often it is used
         self.way, self.port = DIRECT, 0  # of the service that is being read
 
@@ -76,19 +87,47 @@ class Services:
         drain_s = self.notes.optional(given, "drain", fields.duration, 0.0)
         check = self.checks.read(node, given.get("check"), port)
         policy = read_policy(self.notes, given, self.names, scheduler, members)
+        kept = read_persistence(self.notes, given, vip, port[1] if port else None)
         if vip is None or port is None:
             return None
         self._claim(node, port[1], vip, port[0])
-        return VirtualService(
-            vip, *port, scheduler, flags, members, drain_s or 0.0, check, policy, forwarding=way
+        made = VirtualService(
+            vip,
+            *port,
+            scheduler,
+            flags,
+            members,
+            drain_s or 0.0,
+            check,
+            policy,
+            persistence_s=kept.seconds,
+            persistence_mask=kept.mask,
+            engine=kept.engine,
+            forwarding=way,
         )
+        self._one_family(node, made)
+        one_family(self.notes, node, made)
+        return made
+
+    def _one_family(self, node: yaml.Node, service: VirtualService) -> None:
+        """Complain of real servers without an address of the VIP's family."""
+        version = service.vip.version
+        known = ((host, self.versions.get(host, {version})) for host in service.hosts)
+        lacking = [host for host, versions in known if version not in versions]
+        if lacking:
+            text = (
+                f"vip {service.vip} is IPv{version}, and {', '.join(map(repr, lacking))} has no"
+                f" IPv{version} address: write {{address: IPV4, address6: IPV6}} there, or choose"
+                " its real servers with real_servers"
+            )
+            self.notes.add(node, text)
 
     def _all(self, given: Fields) -> tuple[Member, ...]:
         """Let every real server serve, but the one that waits for the others' failure."""
         sorry = getattr(given.get("sorry_server"), "value", None)
         return tuple(member for member in self.everyone if member.host != sorry)
 
-    def _vip(self, node: yaml.Node) -> IPv4Address | None:
+    def _vip(self, node: yaml.Node) -> Address | None:
         vip = self.notes.take(node, lambda n: fields.address(n, "vip"))
         if vip in self.hosts.addresses:
             owner, at = self.hosts.addresses[vip]
@@ -96,7 +135,7 @@ class Services:
             self.notes.add(node, text)
         return vip
 
-    def _claim(self, node: yaml.Node, protocol: str, vip: IPv4Address, port: int) -> None:
+    def _claim(self, node: yaml.Node, protocol: str, vip: Address, port: int) -> None:
         key = (protocol, vip, port)
         if key in self.lines:
             first = self.lines[key]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import yaml
 
+from onearm.model import IPV4
 from onearm.spec import DIRECT, Forwarding, VirtualService
 from onearm.spec_load import fields
 from onearm.spec_load.notes import Complaints, known, shown
@@ -93,6 +94,17 @@ def agree(complaints: Complaints, node: yaml.Node, services: Iterable[VirtualSer
             f"real server {host!r} is behind masq for {said.vip} {said.port}/{said.protocol} and"
             f" not for {answers.vip} {answers.port}/{answers.protocol}: its way back leads over the"
             " director or past it, so say masq in all its services or in none"
+        )
+        complaints.add(node, text)
+
+
+def one_family(complaints: Complaints, node: yaml.Node, service: VirtualService) -> None:
+    """Complain of ways that are built for IPv4 alone."""
+    other = [h for h in service.hosts if service.way(h).method != "direct"]
+    if service.vip.version != IPV4 and other:
+        text = (
+            f"vip {service.vip} is IPv6, and {other[0]!r} is reached by"
+            f" {service.way(other[0]).method}: IPv6 has forwarding direct only"
         )
         complaints.add(node, text)
 
