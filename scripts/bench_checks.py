@@ -101,7 +101,7 @@ def ask(kind: str, count: int) -> None:
     from onearm.spec import Check
 
     results: deque[Result] = deque()
-    checks = Checks(results.append, lambda trouble: sys.exit(str(trouble)))
+    checks = Checks(results.extend, lambda trouble: sys.exit(str(trouble)))
     check = Check(kind, "host", interval_s=1.0, timeout_s=1.0)
     checks.set_targets(
         tuple(Target(n, check, a, PORT, str(a)) for n, a in enumerate(addresses(count)))
@@ -284,7 +284,8 @@ def written(rows: list[dict[str, Any]], date: str, commit: str) -> Iterator[str]
         "time of the checker, the kernel's work for loopback included; engines in turn, medians\n"
         f"of {ROUNDS}. HAProxy has one thread; a stub answers what keepalived asks of IPVS. A\n"
         "`tcp` check is reset before the handshake's last packet by onearm and by HAProxy,\n"
-        "keepalived's is a whole connection.\n\n"
+        "keepalived's is a whole connection. An `http` check is reset by onearm once the answer\n"
+        "is whole; HAProxy closes in good order, which is one packet more of seven.\n\n"
     )
     for kind in KINDS:
         yield f"| {kind} | CPU per 1,000 checks | checks/s | RSS | bad | to HAProxy |\n"

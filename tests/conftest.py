@@ -15,6 +15,7 @@ FIRST = """
 cloud_lab cloud_refusals director_drain director_load unit docs_lab daemon_proof doctor kill import
 manners load conflicts faults kinds wanted doctor_healthy native
 doctor_command commands demo apache lab enforce enforce_changes enforce_rules vitals
+reference
 """
 
 

@@ -76,6 +76,7 @@ LAYERS = (
     Layer("imports.files", "errors imports.keepalived_text"),
     Layer("imports*", "errors model pattern spec spec_load.* imports.*", **PURE),
     Layer("checks.icmp", "pattern model spec checks.*", kernel=True),
+    Layer("checks.idle", "", kernel=True),
     Layer("checks.*", "pattern model spec checks.*"),
     Layer("silence", "model facts spec", **PURE),
     Layer("ways", "model facts spec", **PURE),

@@ -1,6 +1,7 @@
 """What becomes of a connection: how much came back, and whether the peer ended it in order."""
 
 import contextlib
+import itertools
 import socket
 import struct
 import threading
@@ -105,3 +106,33 @@ def test_a_datagram_has_no_end(times, result):
         thread.join(10)
     assert (found.result, found.reply, found.received) == (result, "ab" * times, 2 * times)
     assert not found.complete
+
+
+def test_ports_go_on_with_the_clock_and_come_again_only_after_minutes():
+    def first(now, count=100, source=HERE):
+        return set(itertools.islice(traffic.in_turn(32768, 60999, now, source), count))
+
+    assert len(first(1.0)) == 100
+    assert all(32768 <= port <= 60999 for port in first(0.0, 40_000))
+    assert all(first(1.0).isdisjoint(first(later)) for later in (3.0, 120.0, 400.0, 438.0))
+    assert first(1.0) & first(442.0)
+    others = map(ip_address, ("127.0.0.2", "127.0.0.3", "127.0.1.1", "198.51.100.10", "::1"))
+    every = [first(1.0, source=source) for source in (HERE, *others, ip_address("203.0.113.10"))]
+    assert len(set.union(*every)) == 700
+
+
+def test_a_port_that_somebody_has_is_passed_over(monkeypatch):
+    with socket.create_server((str(HERE), 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(traffic, "in_turn", lambda *_: iter((port, port, 0)))
+        found = ask(lambda connection: connection.sendall(b"yes"))
+    assert found.received == 3
+    assert found.source_port != port
+
+
+def test_each_connection_of_a_run_has_a_port_of_its_own():
+    found = traffic.run(Errand("tcp", HERE, 1, (HERE,) * 200))
+    assert {attempt.result for attempt in found} == {"refused"}
+    low, high = traffic.port_range()
+    assert len({attempt.source_port for attempt in found}) == 200
+    assert all(low <= attempt.source_port <= high for attempt in found)

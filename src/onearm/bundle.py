@@ -28,6 +28,7 @@ MODULES = (
     "kernel/*.py",
     "places/__init__.py",
     "places/address.py",
+    "places/bodies.py",
     "places/check_marks.py",
     "places/daemons.py",
     "places/director.py",

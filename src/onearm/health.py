@@ -38,7 +38,9 @@ def step(  # noqa: PLR0917 - a result, and the rule for it
 ) -> Health:
     """Take one result in. The first good result of an unknown one is enough to trust it."""
     if ok == (health.status == UP) and health.status != UNKNOWN:
-        return replace(health, streak=0, reason="" if ok else reason)
+        said = "" if ok else reason
+        same = not health.streak and health.reason == said  # as nearly always
+        return health if same else replace(health, streak=0, reason=said)
     streak = health.streak + 1 if health.status != UNKNOWN or not ok else 1
     health = replace(health, streak=streak, reason=reason if not ok else health.reason)
     if streak < _needed(health, ok, now, rise, fall):

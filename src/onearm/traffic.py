@@ -6,15 +6,21 @@ import errno
 import selectors
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count, islice
 
+from onearm.kernel import sysctl
 from onearm.model import Address
 
 READ_LIMIT = 65536  # bytes of a reply that are kept: it comes from somebody else's server
 COUNT_LIMIT = 1 << 20  # bytes of a reply that are read at all
 AT_ONCE = 64
-PORTS_TRIED = 8
+PORTS_TRIED = 1000
+PORTS_PER_S = 64  # that the clock moves on: the usual range lasts for seven minutes
+APART = 7919  # ports between two neighbours' first ones
+PORT_RANGE = "net/ipv4/ip_local_port_range"  # of both families
+USUAL_PORTS = "32768 60999"
 
 
 @dataclass(frozen=True)
@@ -61,10 +67,10 @@ class _Connection:
         self.socket = socket.socket(family, kind | socket.SOCK_NONBLOCK)
         self.attempt = Attempt(source, 0, "timeout")
 
-    def open(self, used: set[int]) -> bool:
-        """Start from a port that is not `used` yet; say whether there is something to wait for."""
+    def open(self, ports: Iterator[int]) -> bool:
+        """Start from the next of the ports; say whether there is something to wait for."""
         try:
-            self._bind(used)
+            self._bind(ports)
             code = self.socket.connect_ex((str(self.errand.vip), self.errand.port))
         except OSError as error:
             return self._end(_result(error), error.strerror or str(error))
@@ -75,24 +81,17 @@ class _Connection:
             return self._ask("sent")
         return True
 
-    def _bind(self, used: set[int]) -> None:
-        """Take a port of our own: it alone tells whose connection it is when NAT changed the rest.
-
-        What is refused is held until a free one is found, or it would be offered again.
-        """
-        held: list[socket.socket] = []
-        for _ in range(PORTS_TRIED):
-            self.socket.bind((str(self.attempt.source), 0))
-            if self.socket.getsockname()[1] not in used:
-                break
-            held.append(self.socket)
-            self.socket = socket.socket(self.socket.family, self.socket.type)
-            self.socket.settimeout(0)
-        else:
-            self.socket.bind((str(self.attempt.source), 0))
-        used.add(self.socket.getsockname()[1])
-        for other in held:
-            other.close()
+    def _bind(self, ports: Iterator[int]) -> None:
+        """Take a port of our own: it alone tells whose connection it is after NAT."""
+        for port in islice(ports, PORTS_TRIED):
+            try:
+                self.socket.bind((str(self.attempt.source), port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return
+        raise OSError(errno.EADDRINUSE, f"{PORTS_TRIED} ports in turn are in use")
 
     def ready(self) -> bool:
         """Go on after the socket has news; say whether there is more to wait for."""
@@ -158,17 +157,35 @@ def run(errand: Errand) -> list[Attempt]:
     """Open one connection per source, a bounded number at once; each ends within its timeout."""
     sources = list(errand.sources)
     found: list[Attempt] = []
-    used: set[int] = set()
+    ports = in_turn(*port_range(), time.monotonic(), sources[0]) if sources else iter(())
     for start in range(0, len(sources), AT_ONCE):
-        found += _wave(errand, sources[start : start + AT_ONCE], used)
+        found += _wave(errand, sources[start : start + AT_ONCE], ports)
     return found
 
 
-def _wave(errand: Errand, sources: Sequence[Address], used: set[int]) -> list[Attempt]:
+def port_range() -> tuple[int, int]:
+    """Return the first and the last port that connections of this machine start from."""
+    low, high = (sysctl.read(PORT_RANGE) or USUAL_PORTS).split()
+    return int(low), int(high)
+
+
+def in_turn(low: int, high: int, now: float, source: Address) -> Iterator[int]:
+    """Give ports without end, from where the clock stands: runs one after the other share none.
+
+    A director remembers a closed connection for minutes, and hands one that comes from the same
+    port to the same real server, out of turn: the shares would seem wrong. Clients that connect at
+    the same time begin apart, for NAT may give them one address.
+    """
+    size = high - low + 1
+    begin = int(now * PORTS_PER_S) + int(source) * APART
+    return (low + n % size for n in count(begin))
+
+
+def _wave(errand: Errand, sources: Sequence[Address], ports: Iterator[int]) -> list[Attempt]:
     connections = [_Connection(errand, source) for source in sources]
     with selectors.DefaultSelector() as selector:
         for connection in connections:
-            if connection.open(used):
+            if connection.open(ports):
                 selector.register(connection.socket, _events(connection), connection)
         deadline = time.monotonic() + errand.timeout_s
         while selector.get_map() and time.monotonic() < deadline:

@@ -236,3 +236,19 @@ def parse_line(data: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise _bad("a JSON object", data)
     return found
+
+
+def ending(line: Callable[[], bytes], part: Callable[[Any], None], most: int) -> dict[str, Any]:
+    """Read a reply line by line and hand over its parts; return the line that ends it.
+
+    All its lines have at most so many bytes.
+    """
+    size = 0
+    while size <= most:
+        data = line()
+        size += len(data)
+        reply = parse_line(data)
+        if "part" not in reply:
+            return reply
+        part(reply["part"])
+    raise WireError(f"over {most} bytes came back")

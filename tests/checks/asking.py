@@ -39,8 +39,12 @@ class Heard:
     def __init__(self, *targets):
         self.results = queue.SimpleQueue()
         self.troubles = queue.SimpleQueue()
-        self.checks = Checks(self.results.put, self.troubles.put)
+        self.checks = Checks(self._take, self.troubles.put)
         self.checks.set_targets(targets)
+
+    def _take(self, results):
+        for result in results:
+            self.results.put(result)
 
     def __enter__(self):
         self.checks.start()
@@ -171,8 +175,12 @@ def http(status, body=b"", headers=b""):
 
 
 def open_files():
-    """Give this process's descriptors."""
-    return {path.name for path in Path("/proc/self/fd").iterdir()}
+    """Give this process's descriptors, each with what it is: numbers are given away again."""
+    found = set()
+    for path in [*Path("/proc/self/fd").iterdir()]:
+        with contextlib.suppress(FileNotFoundError):  # that of the list itself, or closed meanwhile
+            found.add((int(path.name), str(path.readlink())))
+    return found
 
 
 def children():

@@ -23,7 +23,11 @@ def server_tls(ca):
 
 @pytest.fixture(autouse=True)
 def _no_descriptor_stays_open():
-    """Count this process's files: each test gives back what it took."""
+    """Look at this process's files: each test gives back what it took.
+
+    What tests before it left as garbage is closed whenever that is collected, and other threads
+    close what they had: that is no fault of the test that runs then.
+    """
     before = open_files()
     yield
-    assert open_files() == before
+    assert open_files() - before == set()

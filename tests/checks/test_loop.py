@@ -231,7 +231,7 @@ def test_a_source_that_is_not_ours_is_trouble_and_no_result():
 def test_no_descriptor_left_is_trouble_and_passes():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with Tcp(until_closed) as server, Heard() as heard:
-        used = max(map(int, open_files()))
+        used = max(number for number, _ in open_files())
         resource.setrlimit(resource.RLIMIT_NOFILE, (used + 1, hard))
         taken = []
         try:
@@ -315,9 +315,9 @@ def test_a_stall_of_the_thread_is_counted():
     with Tcp(says(http(b"200 OK"))) as server:
         heard = Heard(target(check("http", timeout_s=2, interval_s=0.1), server.port))
 
-        def tell(result):
+        def tell(results):
             time.sleep(next(stalls, 0))
-            heard.results.put(result)
+            heard._take(results)
 
         heard.checks._tell = tell
         with heard:

@@ -5,6 +5,7 @@ import socket
 import time
 from dataclasses import replace
 from ipaddress import ip_address
+from itertools import count
 
 import pytest
 
@@ -31,6 +32,7 @@ from onearm.serve.ends import Here
 from onearm.snapshot import DOWN, DRAINED, DRAINING, UNKNOWN, UP
 from onearm.spec import parse
 
+MOMENTS = count(1.0, 10.0)  # results are an interval and more apart
 TEXT = """
 directors: {d: 203.0.113.3}
 real_servers: {r1: 203.0.113.4, r2: 203.0.113.5}
@@ -132,8 +134,8 @@ class Daemon:
         for _ in range(times):
             for target in self.core.checks.targets:
                 if target.host in hosts and target.mark:
-                    result = Result(target.key, not reason, reason, 0.001, 0.0)
-                    self.core._take(("result", result))
+                    result = Result(target.key, not reason, reason, 0.001, next(MOMENTS))
+                    self.core._take(("results", [result]))
             if self.core.dirty:
                 self.round()
 
@@ -253,6 +255,16 @@ def test_a_table_that_somebody_emptied_takes_nobody_out(daemon):
     daemon.bad("r1", "r2", times=2)  # the probes end on this host now
     assert daemon.weights() == {"4": 1, "5": 1}
     assert daemon.states() == {"r1": UP, "r2": UP}
+
+
+def test_a_vip_that_somebody_removed_takes_nobody_out(daemon):
+    daemon.good("r1", "r2")
+    (vip,) = daemon.host.kinds(AnnouncedVip)
+    daemon.host.things.pop(("AnnouncedVip", *vip.key))
+    daemon.bad("r1", "r2", times=2)  # the probes went where the network took them
+    assert daemon.weights() == {"4": 1, "5": 1}
+    assert daemon.states() == {"r1": UP, "r2": UP}
+    assert daemon.host.kinds(AnnouncedVip) == [vip]
 
 
 @pytest.mark.parametrize("dead", ["up", "carrier"])

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
+from itertools import count
 
 from onearm.checks import Result
 from onearm.daemon.checking import Checking
@@ -21,6 +22,7 @@ NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 CHECKED = replace(SPEC, services=(replace(SERVICE, check=Check(fall=2)),))
 KEYS = probes_by_slot(CHECKED)
 KEY = KEYS["tcp", SERVICE.vip, 80, "r1"]
+MOMENTS = count(1.0, 10.0)  # results are an interval and more apart
 LET_IN = Sysctl("net/ipv4/conf/eth0/accept_local", "1")
 MARKS = [CheckMark(7, KEY[1], "r1"), LET_IN]
 TEXT = """
@@ -37,11 +39,28 @@ def checking(standing=MARKS):
 
 
 def result(ok, key=KEY, reason="connection refused"):
-    return Result(key, ok, "" if ok else reason, 0.001, 0.0)
+    return Result(key, ok, "" if ok else reason, 0.001, next(MOMENTS))
 
 
 def take(made, *results):
     return [made.take(one, MARKS, NOW) for one in results]
+
+
+def test_answers_on_each_others_heels_count_once_towards_a_rise():
+    made = checking()
+    interval_s = KEY[3].interval_s
+    take(made, result(ok=True), result(ok=False), result(ok=False))
+    begun = next(MOMENTS)
+
+    def answers(*after):
+        take(made, *[result(ok=True)._replace(at=begun + n * interval_s) for n in after])
+        return made.tallies[KEY].health.status, made.tallies[KEY].health.streak
+
+    assert answers(0.99, 1.05) == (DOWN, 1), "late, and at once again"
+    assert made.tallies[KEY].good == 3, "what is shown counts both"
+    assert answers(2.0) == (UP, 0)
+    take(made, *[result(ok=False)._replace(at=begun + n * interval_s) for n in (3.99, 4.05)])
+    assert made.tallies[KEY].health.status == DOWN, "the questions were an interval apart"
 
 
 def test_a_turn_of_the_health_asks_for_a_round():

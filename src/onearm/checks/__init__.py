@@ -1,8 +1,8 @@
 """The daemon's checks: one thread asks every target in its turn, and says what it found.
 
-`Checks(results, troubles)`: both are called from that thread (a queue's `put`). `set_targets` from
-any thread; targets that stay keep their phase. Each kind of check is a small state machine in a
-file of its own; `loop.py` owns the sockets and the time.
+`Checks(results, troubles)`: both are called from that thread, the former once a tick with all
+results since. `set_targets` from any thread; targets that stay keep their phase. Each kind of check
+is a small state machine in a file of its own; `loop.py` owns the sockets and the time.
 """
 
 from __future__ import annotations

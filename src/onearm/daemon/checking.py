@@ -12,7 +12,7 @@ from onearm.daemon.rounds import is_way_in
 from onearm.daemon.tally import Tally
 from onearm.errors import PlaceError
 from onearm.health import Health
-from onearm.model import Action, Address, CheckMark, Key, Resource, Sysctl
+from onearm.model import Action, Address, AnnouncedVip, CheckMark, Key, Resource, Sysctl
 from onearm.places import director
 from onearm.rotation import Slot
 from onearm.snapshot import DOWN, UP
@@ -21,6 +21,13 @@ from onearm.spec import Spec
 
 def _standing(wanted: Sequence[Resource]) -> list[Resource]:
     return list(director.read(wanted).values())
+
+
+def _leans(resource: Resource, vip: object, server: object) -> bool:
+    """Say whether a probe of this server through this VIP leans on that part of the way."""
+    if isinstance(resource, CheckMark):
+        return resource.server == server
+    return not isinstance(resource, AnnouncedVip) or resource.vip == vip
 
 
 @dataclass
@@ -53,9 +60,10 @@ class Checking:
         """Take a result in; say whether it asks for a round.
 
         One that turns the health counts only if its way stands (`way`): without its mark's service
-        a probe of the VIP ends on this very host, and with accept_local off no reply comes in.
-        Neither says anything of the real server: somebody's `ipvsadm -C` must not take all out. Nor
-        does a bad one say anything while this host's own link is dead (`linked`).
+        a probe of the VIP ends on this very host, without the VIP it never begins there, and with
+        accept_local off no reply comes in. None of it says anything of the real server: somebody's
+        `ipvsadm -C` must not take all out. Nor does a bad one say anything while this host's own
+        link is dead (`linked`).
         """
         key: Key = tuple(result.key)  # type: ignore[arg-type] # ours come back as they went
         tally = self.tallies.get(key)
@@ -65,7 +73,7 @@ class Checking:
         if not linked and not result.ok:
             tally.health = replace(before, streak=0)
             return False
-        if not tally.take(result.ok, result.reason, result.latency_s, now):
+        if not tally.take(result, now):
             return not before.reason and bool(tally.health.reason)  # its shadow may begin
         if not self._way_stands(key, way) or self._unproven(key, tally):
             tally.health = replace(before, reason=tally.health.reason, streak=0)
@@ -86,10 +94,10 @@ class Checking:
         return not dead
 
     def _way_stands(self, key: Key, way: Iterable[Resource]) -> bool:
-        _, server, _, check = key
+        vip, server, _, check = key
         if check.through == "host":
             return True
-        wanted = [r for r in way if not isinstance(r, CheckMark) or r.server == server]
+        wanted = [r for r in way if _leans(r, vip, server)]
         marked = any(isinstance(resource, CheckMark) for resource in wanted)
         try:
             standing = self.standing(wanted)
@@ -101,9 +109,10 @@ class Checking:
         """Count no bad result that was got while its way did not stand."""
         mended = [action.after for action in done]
         servers = {r.server for r in mended if isinstance(r, CheckMark)}
+        vips = {r.vip for r in mended if isinstance(r, AnnouncedVip)}
         let_in = any(isinstance(r, Sysctl) and is_way_in(r) for r in mended)
         for key, tally in self.tallies.items():
-            if key[3].through == "vip" and (let_in or key[1] in servers):
+            if key[3].through == "vip" and (let_in or key[1] in servers or key[0] in vips):
                 tally.health = replace(tally.health, streak=0)
 
     def healths(self, spec: Spec) -> dict[Slot, Health]:

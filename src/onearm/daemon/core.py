@@ -6,7 +6,7 @@ import contextlib
 import queue
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -66,7 +66,7 @@ class Core:
         )
         self.rounds = Rounds(self.spec.name, self.host, self.here, self.record, self.adopt)
         self.checks = self.checks_made(
-            lambda result: self.tell(("result", result)),
+            lambda results: self.tell(("results", results)),
             lambda trouble: self.tell(("trouble", trouble.text)),
         )
         self.drains: dict[str, Drain] | None = None  # None: not read from the marks yet
@@ -171,10 +171,13 @@ class Core:
             said = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
             self.rounds.fails((f"a bug of ours while {what}, please report it: {said}",))
 
-    def _on_result(self, result: Result) -> None:
-        way, linked = self.rounds.way(), not self.unlinked
-        self.dirty |= self.checking.take(result, way, self.now(), linked=linked)
-        if self.unlinked and not result.ok:
+    def _on_results(self, results: Sequence[Result]) -> None:
+        """Take in what a tick of the checks brought."""
+        way, now, linked = self.rounds.way(), self.now(), not self.unlinked
+        for result in results:
+            with self._surviving("taking a result in"):
+                self.dirty |= self.checking.take(result, way, now, linked=linked)
+        if self.unlinked and not all(result.ok for result in results):
             self.trouble(UNLINKED.format(self.unlinked))
         if self.checking.suspected and not self.checking.proven:
             self.trouble(SUSPECTED)

@@ -13,6 +13,7 @@ from onearm.drain import connections_cut
 from onearm.facts import HostFacts, ServiceFact, tunnel_words
 from onearm.model import (
     Action,
+    AnnouncedVip,
     CheckMark,
     Destination,
     Drain,
@@ -151,11 +152,13 @@ class Rounds:
         return not self.converged or _wanted_table(self.desired) <= _table(services)
 
     def way(self) -> list[Resource]:
-        """List what every probe through a VIP leans on here: the marks, and replies let in."""
+        """List what probes through a VIP lean on here: marks, replies let in, and the VIP itself:
+        where it is not this host's, they go where the network takes them.
+        """
         return [
             r
             for r in self.desired.values()
-            if isinstance(r, CheckMark) or (isinstance(r, Sysctl) and is_way_in(r))
+            if isinstance(r, (CheckMark, AnnouncedVip)) or (isinstance(r, Sysctl) and is_way_in(r))
         ]
 
     def _say(self, kind: str, text: str, level: str = "info") -> None:

@@ -25,6 +25,14 @@ def _told(o: Observations, *states: str) -> Iterator[Found]:
                     yield director, service, fact
 
 
+def _clue(  # noqa: PLR0917 - as a clue has them
+    service: VirtualService, fact: OutFact, title: str, expected: str, cause: str, cure: str
+) -> Clue:
+    """Say something of one real server in one service."""
+    where = about(service)
+    return Clue(fact.host, title, expected, cause, cure, about=where, touches=(fact.host,))
+
+
 def _runs(o: Observations, facts: HostFacts) -> bool:
     return facts.daemon is not None and facts.daemon.name == o.spec.name
 
@@ -36,16 +44,15 @@ def down(o: Observations) -> Iterator[Clue]:
             continue
         served = "is served all the same" if fact.weight else "is out of rotation"
         until = "" if fact.weight else "; no new connection goes there until checks end well again"
-        yield Clue(
-            fact.host,
+        yield _clue(
+            service,
+            fact,
             f"{fact.host} {served} in {about(service)}: it fails the checks of {director.name}",
             "checks that end well",
             f"the daemon says: {fact.reason}{until}",
             f"see what keeps {fact.host} from answering at {endpoint(service.vip, service.port)}"
             " (ss -lntu; its log); it comes back by itself. If the check asks for what it never"
             " had, correct `check` in the spec",
-            about=about(service),
-            touches=(fact.host,),
         )
 
 
@@ -53,14 +60,13 @@ def isolated(o: Observations) -> Iterator[Clue]:
     """Find real servers that are out because they answer for a VIP."""
     for director, service, fact in _told(o, DOWN):
         if fact.reason.startswith(ISOLATED):
-            yield Clue(
-                fact.host,
+            yield _clue(
+                service,
+                fact,
                 f"{fact.host} is out of rotation in {about(service)}, by `isolate` in the spec",
                 "silence in ARP for every VIP",
                 f"the daemon says: {fact.reason}",
                 f"silence it there; it comes back when {director.name} hears it no more",
-                about=about(service),
-                touches=(fact.host,),
             )
 
 
@@ -88,14 +94,13 @@ def drained(o: Observations) -> Iterator[Clue]:
     for director, service, fact in _told(o, DRAINING, DRAINED):
         runs = _runs(o, o.facts[director.name])
         first = "" if runs else f"start `onearm director SPEC` on {director.name}, then "
-        yield Clue(
-            fact.host,
+        yield _clue(
+            service,
+            fact,
             f"{fact.host} gets no new connections of {about(service)}: it is {fact.state} by hand",
             "",
             fact.reason if fact.state == DRAINING else "",
             f"{first}`onearm undrain {fact.host} --spec SPEC`, when it may serve again",
-            about=about(service),
-            touches=(fact.host,),
         )
 
 
@@ -103,14 +108,13 @@ def unknown(o: Observations) -> Iterator[Clue]:
     """Note real servers that wait for their first good check."""
     for director, service, fact in _told(o, UNKNOWN):
         if not fact.weight:
-            yield Clue(
-                fact.host,
+            yield _clue(
+                service,
+                fact,
                 f"{fact.host} waits for its first good check in {about(service)}",
                 "",
                 f"the daemon says: {fact.reason}",
                 f"look again when the checks of {director.name} had their time",
-                about=about(service),
-                touches=(fact.host,),
             )
 
 

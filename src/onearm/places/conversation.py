@@ -83,18 +83,10 @@ class Conversation:
             raise PlaceError(f"{self._host}: {error}") from error
 
     def _reply(self, part: Callable[[Any], None], deadline: Callable[[], float], limit: int) -> Any:
-        size = 0
-        while size <= limit:
-            data = self._line(deadline())
-            size += len(data)
-            reply = wire.parse_line(data)
-            if "part" in reply:
-                part(reply["part"])
-            elif "ok" in reply:
-                return reply["ok"]
-            else:
-                raise self._revived(reply.get("error"))
-        raise wire.WireError(f"over {limit} bytes came back")
+        reply = wire.ending(lambda: self._line(deadline()), part, limit)
+        if "ok" in reply:
+            return reply["ok"]
+        raise self._revived(reply.get("error"))
 
     def _revived(self, error: Any) -> OnearmError:
         """Rebuild the node's error: control characters go, the lines of a traceback stay."""

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from onearm.errors import Denied
-from onearm.kernel.faults import translate
 from onearm.model import SpecFile
 
 MOST_BYTES = 64 << 20
@@ -29,7 +28,7 @@ def read(wanted: Iterable[SpecFile]) -> list[SpecFile]:
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise translate(error, f"reading {resource.path}") from error
+            raise _refused(resource.path, "read", error) from error
         found.append(SpecFile(resource.path, quoted(data.decode("utf-8", "replace"))))
     return found
 
@@ -48,4 +47,11 @@ def write(wanted: SpecFile) -> None:
             os.fsync(file.fileno())
         fresh.replace(path)
     except OSError as error:
-        raise translate(error, f"writing {path}") from error
+        raise _refused(wanted.path, "written", error) from error
+
+
+def _refused(path: str, verb: str, error: OSError) -> Denied:
+    return Denied(
+        f"the daemon's spec {path} cannot be {verb} ({error.strerror or error}): let it be a plain"
+        " file again, or free what keeps it from being written"
+    )

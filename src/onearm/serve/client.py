@@ -107,18 +107,11 @@ def _knock(door: socket.socket, path: Path, until: float) -> None:
 
 
 def _reply(door: socket.socket, part: Callable[[Any], None], until: float) -> Any:
-    buffer, size = bytearray(), 0
-    while size <= REPLY_LIMIT:
-        line = _line(door, buffer, until)
-        size += len(line)
-        reply = wire.parse_line(line)
-        if "part" in reply:
-            part(reply["part"])
-        elif "ok" in reply:
-            return reply["ok"]
-        else:
-            raise _revived(reply.get("error"))
-    raise wire.WireError(f"over {REPLY_LIMIT} bytes came back")
+    buffer = bytearray()
+    reply = wire.ending(lambda: _line(door, buffer, until), part, REPLY_LIMIT)
+    if "ok" in reply:
+        return reply["ok"]
+    raise _revived(reply.get("error"))
 
 
 def _line(door: socket.socket, buffer: bytearray, until: float) -> bytes:
