@@ -4,6 +4,7 @@ import os
 from contextlib import contextmanager
 
 import pytest
+from directors import director
 from labs import EXAMPLES, WarmLab, furnish
 from proofs import FAIL, PASS, proving
 
@@ -175,3 +176,36 @@ def test_a_way_changes_on_the_living_service(lab):
         assert "eth-vip" not in held
         lab.onearm("apply", tunnel, "--yes", code=0)
         assert "path.encapsulated" not in proved(lab, tunnel)
+
+
+CHECKED = "resync: 2s\ncheck: {kind: tcp, interval: 500ms, timeout: 400ms, rise: 1, fall: 2}\n"
+
+
+def states(daemon):
+    """Say in which state the daemon has each real server."""
+    services = daemon.snapshot()["services"]
+    return {server["host"]: server["state"] for one in services for server in one["servers"]}
+
+
+def test_checks_through_the_vip_go_by_tunnel(lab):
+    text = CHECKED + (EXAMPLES / "tunnel.yaml").read_text()
+    with director(lab, text) as daemon:
+        daemon.wait(lambda: states(daemon) == {"server-2": "up", REMOTE_SERVER: "up"})
+        marks = [r for r in lab.on("server-1", "ipvsadm", "-Sn").splitlines() if r[:4] == "-a -"]
+        assert any("-f" in r and "192.0.2.5:0 -i" in r for r in marks), marks
+        lab.on(REMOTE_SERVER, "ip", "link", "set", "ipip-vip", "down")
+        daemon.wait(lambda: states(daemon)[REMOTE_SERVER] == "down")
+        lab.on(REMOTE_SERVER, "ip", "link", "set", "ipip-vip", "up")
+        daemon.wait(lambda: states(daemon)[REMOTE_SERVER] == "up")
+        assert "path.encapsulated" in proved(lab, daemon.spec)
+
+
+def test_checks_through_the_vip_go_by_masq(lab):
+    text = CHECKED + (EXAMPLES / "masq.yaml").read_text()
+    with gateway_is_the_director(lab, "server-2", "server-3"), director(lab, text) as daemon:
+        daemon.wait(lambda: states(daemon) == {"server-2": "up", "server-3": "up"})
+        lab.sh("server-3", "iptables-legacy -I INPUT -p tcp --dport 8080 -j REJECT")
+        daemon.wait(lambda: states(daemon) == {"server-2": "up", "server-3": "down"})
+        lab.sh("server-3", "iptables-legacy -D INPUT -p tcp --dport 8080 -j REJECT")
+        daemon.wait(lambda: states(daemon) == {"server-2": "up", "server-3": "up"})
+        assert "path.reply_through_director" in proved(lab, daemon.spec)
