@@ -15,6 +15,7 @@ help:
 	@echo "make lint    ruff, mypy, and the hosts' Python 3.9"
 	@echo "make bench   what it costs, measured in one run"
 	@echo "make soak    a daemon under load while something breaks every few seconds; SECONDS=180 SEED=N"
+	@echo "make fuzz    arbitrary bytes for what reads foreign ones; SECONDS=60 TARGETS='netlink spec' SEED=N"
 	@echo "make docs    the generated parts of docs/reference"
 
 setup:
@@ -49,8 +50,12 @@ bench:
 soak: setup
 	@$(BIN)/python scripts/soak
 
+fuzz:
+	@scripts/setup fuzz
+	@$(BIN)/python scripts/fuzz
+
 docs: setup
 	@if [ -e scripts/docs ]; then $(BIN)/python scripts/docs; fi
 	$(BIN)/pytest tests/test_spec_published.py
 
-.PHONY: help setup demo test doctor-matrix ovn lint bench soak docs
+.PHONY: help setup demo test doctor-matrix ovn lint bench soak fuzz docs

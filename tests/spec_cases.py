@@ -99,7 +99,7 @@ REFUSED = [  # text, line, fragments
     (
         service("{vip: '2001:db8::2', port: 80/tcp, real_servers: [server-2]}"),
         7,
-        "vip 2001:db8::2 is IPv6, and 'server-2' has no IPv6 address",
+        "vip 2001:db8::2 is IPv6, and no IPv6 address is given of 'server-1', 'server-2'",
         "address6: IPV6",
     ),
     (servers("{a: 1.5}"), 2, "1.5 reads as a number"),

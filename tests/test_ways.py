@@ -155,9 +155,9 @@ def test_a_probe_goes_by_the_way_of_its_real_server():
     marks = allocate(made, HostFacts(), [])
     assert marks == {("r1", GUE): MARK_BASE + 1, ("r2", DIRECT): MARK_BASE + 2}
     found = wanted(made, "d", watch=Watch(decide_for(made), {}, marks))
-    assert CheckMark(MARK_BASE + 1, R1, "r1", "tunnel", "gue", 6080) in found
+    assert CheckMark(MARK_BASE + 1, R1, "r1", 4, "tunnel", "gue", 6080) in found
     assert Sysctl("net/ipv4/conf/eth0/accept_local", "1") in found
-    kept = Mark(CheckMark(MARK_BASE + 9, R1, "r1", "tunnel", "gue", 6080), ("default",))
+    kept = Mark(CheckMark(MARK_BASE + 9, R1, "r1", 4, "tunnel", "gue", 6080), ("default",))
     assert allocate(made, HostFacts(marks=(kept,)), [])["r1", GUE] == MARK_BASE + 9
     assert allocate(checked(IPIP), HostFacts(marks=(kept,)), [])["r1", IPIP] != MARK_BASE + 9
 
@@ -170,7 +170,7 @@ def test_a_probe_of_one_behind_masq_asks_for_its_own_port_and_lets_no_martian_in
     service = replace(SERVICE, forwarding=MASQ, check=Check(), members=(Member("r1", port=8080),))
     made = replace(SPEC, services=(service,))
     marks = allocate(made, HostFacts(), [])
-    (target,) = targets(made, marks, DIRECTOR.address)
+    (target,) = targets(made, marks, {4: DIRECTOR.address})
     assert (target.address, target.port) == (VIP, 8080)
     found = wanted(made, "d", watch=Watch(decide_for(made), {}, marks))
     assert not any(getattr(r, "name", "").endswith("accept_local") for r in found)

@@ -240,12 +240,14 @@ def _check_mark(action: Action, _mark: Mark | None) -> list[Argv]:
     resource = action.resource
     if not isinstance(resource, CheckMark) or action.before == action.after:
         return []
-    mark = ["-f", str(resource.mark)]
+    six = resource.version == IPV6
+    mark = ["-f", str(resource.mark), *(["-6"] if six else [])]
     if action.after is None:
         return [["ipvsadm", "-D", *mark]]
     gone = [["ipvsadm", "-D", *mark]] if action.before is not None else []
     built = [["ipvsadm", "-A", *mark, "-s", "rr"]]
-    return [*gone, *built, ["ipvsadm", "-a", *mark, "-r", str(resource.server), *_way(resource)]]
+    server = f"[{resource.server}]:0" if six else str(resource.server)
+    return [*gone, *built, ["ipvsadm", "-a", *mark, "-r", server, *_way(resource)]]
 
 
 def _spec_file(action: Action, _mark: Mark | None) -> list[Argv]:

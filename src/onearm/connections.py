@@ -13,11 +13,11 @@ from typing import Any
 
 from onearm import planfile, render
 from onearm import spec as spec_module
-from onearm.connections_show import Rows, Seen, names_of, show_sums, title
+from onearm.connections_show import Rows, Seen, show_sums, title
 from onearm.entries import KINDS, Entry, Served, Wanted
 from onearm.errors import PlaceError, UsageError
 from onearm.session import Session
-from onearm.spec import Spec
+from onearm.spec import Spec, names_of
 from onearm.tally import Sums, by_server, together
 
 FINE, OUT, INTERRUPTED = 0, 4, 130

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from rich.console import Console
@@ -11,9 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from onearm.entries import CONNECTION, PROBE, TEMPLATE, Entry, Served
-from onearm.model import Address
+from onearm.model import Address, endpoint
 from onearm.render import plural
-from onearm.spec import Host
 from onearm.tally import Slot, Sums
 
 AT_ONCE = 500  # rows that are kept until they are written
@@ -34,18 +33,7 @@ class Seen(NamedTuple):
 
 def title(served: Served) -> str:
     """Name a service."""
-    return f"{end(served.vip, served.port)}/{served.protocol}"
-
-
-def end(address: Address, port: int) -> str:
-    """Write an address with a port."""
-    shown = f"[{address}]" if address.version == 6 else f"{address}"  # noqa: PLR2004 - IPv6
-    return f"{shown}:{port}"
-
-
-def names_of(hosts: Sequence[Host]) -> dict[Address, str]:
-    """Give the names of real servers by their address."""
-    return {host.address: host.name for host in hosts}
+    return f"{endpoint(served.vip, served.port)}/{served.protocol}"
 
 
 class Rows:
@@ -76,7 +64,7 @@ class Rows:
 
     def _cells(self, entry: Entry) -> tuple[str | Text, ...]:
         template = entry.kind == TEMPLATE
-        client = f"{entry.client}" if template else end(entry.client, entry.client_port)
+        client = f"{entry.client}" if template else endpoint(entry.client, entry.client_port)
         kind = "" if entry.kind == CONNECTION else entry.kind
         kept = f"{entry.pe} {entry.pe_data}".strip()
         return (

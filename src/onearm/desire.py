@@ -12,6 +12,7 @@ from onearm.cloud_facts import CloudFacts
 from onearm.drain import draining, service_resource
 from onearm.facts import DaemonFact, Facts, HostFacts
 from onearm.model import (
+    IPV4,
     NEUTRON,
     Address,
     AnnouncedVip,
@@ -152,16 +153,22 @@ def _probes(spec: Spec, host: HostFacts, watch: Watch) -> Iterator[Resource]:
     """List what checks through a VIP need: a mark for each real server, and replies let in.
 
     A reply's source is the VIP, which is local here: the kernel takes it for a martian unless
-    accept_local is set on the link that receives it; there alone is enough (fib_frontend.c).
-    Behind masq a reply comes in the real server's own name, and is translated only then.
+    accept_local is set on the link that receives it; there alone is enough (fib_frontend.c). IPv6
+    has no such test. Behind masq a reply comes in the real server's own name, and is translated
+    only then.
     """
     if not watch.marks:
         return
-    servers = {server.name: server.address for server in spec.real_servers}
-    for (name, way), mark in sorted(watch.marks.items(), key=str):
-        yield CheckMark(mark, servers[name], name, way.method, way.tunnel, way.port)
+    asked = [s for s in spec.services if s.check is not None and s.check.through == "vip"]
+    for version in sorted({service.vip.version for service in asked}):
+        servers = servers_of(spec, version)
+        slots = {(h, s.way(h)) for s in asked if s.vip.version == version for h in s.hosts}
+        for name, way in sorted(slots & watch.marks.keys(), key=str):
+            mark, how = watch.marks[name, way], (way.method, way.tunnel, way.port)
+            yield CheckMark(mark, servers[name], name, version, *how)
     link = director_link(spec, host)
-    if link and any(way.method != "masq" for _, way in watch.marks):
+    four = [s for s in asked if s.vip.version == IPV4]
+    if link and any(s.way(host).method != "masq" for s in four for host in s.hosts):
         yield Sysctl(f"net/ipv4/conf/{link}/accept_local", "1")
 
 

@@ -156,20 +156,22 @@ class CheckMark:
     """The way of health checks to one real server: a firewall-mark service of IPVS with exactly
     this destination, so that a probe with the mark reaches it with the VIP as its destination.
 
-    `server` None is what was made of it by other hands. The way is that of the real server's
-    destinations: a real server that has several has a mark for each.
+    `server` None is what was made of it by other hands. The kernel has a service of each address
+    family under one mark. The way is that of the real server's destinations: a real server that
+    has several has a mark for each.
     """
 
     mark: int
     server: Optional[Address] = None
     host: str = field(default="", compare=False)
+    version: int = IPV4
     forwarding: str = "direct"
     tunnel: str = ""
     tunnel_port: int = 0
 
     @property
     def key(self) -> Key:
-        return (self.mark,)
+        return (self.mark,) if self.version == IPV4 else (self.mark, self.version)
 
 
 @dataclass(frozen=True)

@@ -78,16 +78,16 @@ def test_services_share_the_probe_that_would_be_the_same():
 
 def test_a_probe_through_the_vip_is_bound_and_marked():
     made = spec(1)
-    (target,) = targets(made, {("r1", DIRECT): 7}, SOURCE)
+    (target,) = targets(made, {("r1", DIRECT): 7}, {4: SOURCE})
     assert (target.address, target.port, target.mark, target.source) == (VIPS[0], 80, 7, SOURCE)
     assert target.source_ports
-    assert targets(made, {}, SOURCE) == ()  # without its mark it would ask this very host
+    assert targets(made, {}, {4: SOURCE}) == ()  # without its mark it would ask this very host
 
 
 def test_one_that_fails_through_the_vip_is_asked_itself_as_well():
     made = spec(1)
     (key,) = set(probes_by_slot(made).values())
-    probe, other = targets(made, {("r1", DIRECT): 7}, SOURCE, [key])
+    probe, other = targets(made, {("r1", DIRECT): 7}, {4: SOURCE}, [key])
     assert (other.address, other.mark, other.source) == (ip_address("10.0.0.1"), 0, None)
     assert other.key == shadow(probe.key)
     assert shadow(other.key) is None
@@ -98,7 +98,7 @@ def test_no_two_servers_probe_one_vip_and_port_from_the_same_source_port(servers
     made = spec(servers, checks=(Check(),) * ports, vips=vips)
     marks = {(host.name, DIRECT): n for n, host in enumerate(made.real_servers, 1)}
     used = {}
-    for target in targets(made, marks, SOURCE):
+    for target in targets(made, marks, {4: SOURCE}):
         block = set(target.source_ports)
         assert block
         assert block <= set(PROBE_PORTS)

@@ -10,11 +10,14 @@ from ipaddress import IPv4Address, ip_address
 from onearm.kernel import arp, sysctl
 from onearm.kernel import ipvs_messages as messages
 from onearm.kernel.ipvs import (
+    BACKUP,
     DIRECT,
     MASQ,
+    MASTER,
     PERSISTENT,
     TUNNEL,
     Ipvs,
+    IpvsDaemon,
     IpvsDestination,
     IpvsService,
     IpvsTimeouts,
@@ -164,6 +167,41 @@ def counts_and_times():
         ipvs.zero()
         assert ipvs.services()[0].counters.connections == 0
         clean(ipvs)
+
+
+def runs_sync_daemons():
+    """Ours are those that ipvsadm shows, and the other way round, in both states."""
+    sent = IpvsDaemon(MASTER, "eth0", 7, 1000, ip_address("224.0.0.99"), 9000, 3)
+    six = ip_address("ff02::81")
+    with Ipvs() as ipvs:
+        assert ipvs.daemons() == []
+        ipvs.start_daemon(sent)
+        assert ipvs.daemons() == [sent]
+        shown = sh("ipvsadm", "-Ln", "--daemon")
+        said = "mcast=eth0, syncid=7, maxlen=1000, group=224.0.0.99, port=9000, ttl=3"
+        assert f"master sync daemon ({said})" in shown, shown
+        assert refused(ipvs.start_daemon, sent) == errno.EEXIST
+        assert refused(ipvs.start_daemon, replace(sent, state=BACKUP, link="no")) == errno.ENODEV
+        sh(*["ipvsadm", "--start-daemon", "backup", "--mcast-interface", "eth0", "--syncid", "8"])
+        sh("ipvsadm", "--stop-daemon", "master")
+        (default,) = ipvs.daemons()
+        assert (default.state, default.sync_id, default.port, default.ttl) == (BACKUP, 8, 8848, 1)
+        assert default.group == ip_address("224.0.0.81")
+        ipvs.stop_daemon(default)
+        assert refused(ipvs.stop_daemon, default) == errno.ESRCH
+        ipvs.start_daemon(replace(sent, group=six))
+        assert [found.group for found in ipvs.daemons()] == [six]
+        assert "group=ff02::81" in sh("ipvsadm", "-Ln", "--daemon")
+        ipvs.stop_daemon(sent)
+        assert "daemon" not in sh("ipvsadm", "-Ln", "--daemon")
+
+
+def refused(call, *words):
+    try:
+        call(*words)
+    except OSError as error:
+        return error.errno
+    return 0
 
 
 def makes_dummy_links():

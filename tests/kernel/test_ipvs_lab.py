@@ -37,6 +37,7 @@ def inside(lab, module, name, *prefix):
         "refuses_one_by_one",
         "thousands_in_a_few_sends",
         "counts_and_times",
+        "runs_sync_daemons",
         "makes_dummy_links",
         "writes_sysctls",
     ],

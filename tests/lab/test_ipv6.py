@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from labs import EXAMPLES
+from directors import director
+from labs import EXAMPLES, RESPONDER_ENDS, RESPONDER_STARTS
 from proofs import FAIL, PASS, proving
 
 pytestmark = pytest.mark.lab
@@ -135,3 +136,110 @@ def test_both_families_side_by_side(lab, applied):
             assert VIP not in lab.on(host, "ip", "-6", "address")
     finally:
         lab.onearm("apply", applied, "--yes", code=0)
+
+
+def named(lab, spec, code):
+    """What doctor names, each with its party, notes aside."""
+    report = lab.onearm("doctor", spec, "--json", code=code).json()
+    found = [f for f in report["findings"] if f["severity"] != "note"]
+    return {(f["id"], f["party"]) for f in found}, found
+
+
+def test_doctor_finds_nothing_wrong_in_a_sane_world(lab, applied):
+    assert named(lab, applied, 0)[0] == set()
+
+
+SERVICE = f"ipvsadm -A -t [{VIP}]:80 -s mh -b mh-port" + "".join(
+    f"; ipvsadm -a -t [{VIP}]:80 -r [2001:db8:203::{n}]:80 -g" for n in (4, 5)
+)
+FAULTS = {
+    "the VIP is missing": (
+        ("server-2", f"ip -6 address del {VIP}/128 dev eth-vip"),
+        ("server-2", f"ip -6 address add {VIP}/128 dev eth-vip nodad preferred_lft 0"),
+        ("vip.missing", "server-2"),
+    ),
+    "the VIP is on the segment": (
+        ("server-3", f"ip -6 address add {VIP}/128 dev eth0 nodad"),
+        ("server-3", f"ip -6 address del {VIP}/128 dev eth0"),
+        ("vip.on_nic", "server-3"),
+    ),
+    "the director lacks the VIP": (
+        ("server-1", f"ip -6 address del {VIP}/128 dev eth0"),
+        ("server-1", f"ip -6 address add {VIP}/128 dev eth0 nodad preferred_lft 0"),
+        ("vip.announced", "server-1"),
+    ),
+    "the service is missing": (
+        ("server-1", f"ipvsadm -D -t [{VIP}]:80"),
+        ("server-1", SERVICE),
+        ("ipvs.service", "server-1"),
+    ),
+    "nobody listens on IPv6": (
+        ("server-2", f"{RESPONDER_ENDS}{RESPONDER_STARTS} --bind 0.0.0.0"),
+        ("server-2", f"{RESPONDER_ENDS}{RESPONDER_STARTS}"),
+        ("listen.on_vip", "server-2"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_doctor_names_what_is_broken(lab, applied, name):
+    (host, plant), (_, cure), wanted = FAULTS[name]
+    lab.sh(host, plant)
+    try:
+        ids, found = named(lab, applied, 5)
+        assert wanted in ids, found
+        assert found[0]["id"] == wanted[0], found
+    finally:
+        lab.sh(host, cure)
+    assert named(lab, applied, 0)[0] == set()
+
+
+def test_trace_follows_a_connection_to_its_end(lab, applied):
+    said = lab.onearm("trace", applied, "--service", f"[{VIP}]:80/tcp", code=0).out
+    assert f"[{VIP}]:80/tcp from client [2001:db8:5::" in said
+    assert "the client saw: answered" in said
+
+
+CHECKED = """
+directors: {server-1: {address: 203.0.113.3, address6: "2001:db8:203::3"}}
+real_servers:
+  server-2: {address: 203.0.113.4, address6: "2001:db8:203::4"}
+  server-3: {address: 203.0.113.5, address6: "2001:db8:203::5"}
+check: {kind: http, interval: 500ms, timeout: 400ms, fall: 2, rise: 1}
+resync: 2s
+services:
+  - {vip: 203.0.113.2, port: 80/tcp, scheduler: rr}
+  - {vip: "2001:db8:203::2", port: 80/tcp, scheduler: rr}
+  - {vip: "2001:db8:203::2", port: 443/tcp, scheduler: rr, check: icmp}
+reach: lab
+"""
+
+
+def behind(lab, vip):
+    """Who is behind a VIP's port 80 with a weight, in the director's kernel."""
+    rows = [row.split() for row in table(lab)]
+    return [row[4] for row in rows if row[:3] == ["-a", "-t", f"{vip}:80"] and row[-1] != "0"]
+
+
+def test_the_daemon_checks_both_families_and_hears_who_else_has_the_vip(lab, applied):
+    lab.onearm("destroy", applied, "--yes", code=0)
+    near = [f"[2001:db8:203::{n}]:80" for n in (4, 5)]
+    with director(lab, CHECKED) as daemon:
+        daemon.wait(lambda: behind(lab, f"[{VIP}]") == near)
+        marks = [row for row in table(lab) if row.startswith("-a -f") and " -6 " in row]
+        assert [row.split(" -r ")[1] for row in marks] == [
+            f"[2001:db8:203::{n}]:0 -g -w 1" for n in (4, 5)
+        ]
+        lab.onearm("verify", daemon.spec, "--cold", "--strict", code=0)
+        lab.sh("server-2", f"ip -6 address del {VIP}/128 dev eth-vip")
+        daemon.wait(lambda: behind(lab, f"[{VIP}]") == near[1:])
+        assert len(behind(lab, "203.0.113.2")) == 2  # of the other family it serves on
+        assert "the server is up but does not serve the VIP" in daemon.log()
+        lab.sh("server-2", f"ip -6 address add {VIP}/128 dev eth-vip nodad preferred_lft 0")
+        daemon.wait(lambda: behind(lab, f"[{VIP}]") == near)
+        lab.sh("neighbour", f"ip -6 address add {VIP}/128 dev eth0 nodad")
+        daemon.wait(lambda: "answers neighbour solicitations for the VIP" in daemon.log())
+        (claimed,) = [v for v in daemon.snapshot()["vips"] if v["vip"] == VIP]
+        assert [c["mac"] for c in claimed["claimants"]] == ["02:00:00:00:00:0a"]
+        lab.sh("neighbour", f"ip -6 address del {VIP}/128 dev eth0")
+    lab.onearm("apply", applied, "--yes", code=0)

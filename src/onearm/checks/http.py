@@ -25,7 +25,12 @@ def _written(target: Target, usual_port: int) -> bytes:
     if target.address.version != 4:  # noqa: PLR2004 - IPv4
         address = f"[{address}]"
     default = address if target.port == usual_port else f"{address}:{target.port}"
-    return request(check, check.host or default)
+    return request(check, bracketed(check.host) if check.host else default)
+
+
+def bracketed(host: str) -> str:
+    """Write a host as URLs do, an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host and "[" not in host else host
 
 
 class Http(Conversation):

@@ -85,7 +85,8 @@ class Place:
 
     def echoes(self, kind: int) -> SocketType:
         """Open a connected socket for ICMP, which has no ports."""
-        sock = self._made(kind, socket.IPPROTO_ICMP)
+        six = self.family == socket.AF_INET6
+        sock = self._made(kind, socket.IPPROTO_ICMPV6 if six else socket.IPPROTO_ICMP)
         self._bind(sock, 0)
         self._begun(sock, sock.connect_ex(self.where))
         return sock

@@ -73,4 +73,4 @@ def beat(core: Core) -> Beat | None:
     if link is None or not link.mac or not link.up:
         return None
     asked_for = tuple(dict.fromkeys(service.vip for service in core.spec.services))
-    return Beat(link.name, link.mac, core.own_address(), asked_for)
+    return Beat(link.name, link.mac, core.own_addresses(), asked_for)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -123,9 +123,11 @@ class Checking:
             found[slot] = self.tallies[key].explained(self.tallies.get(other) if other else None)
         return found
 
-    def targets(self, spec: Spec, marks: Marks, source: Address) -> tuple[Target, ...]:
+    def targets(
+        self, spec: Spec, marks: Marks, sources: Mapping[int, Address]
+    ) -> tuple[Target, ...]:
         """List every probe that shall run."""
-        return targets(spec, marks, source, self._failing(probes_by_slot(spec).values()))
+        return targets(spec, marks, sources, self._failing(probes_by_slot(spec).values()))
 
     def told(self) -> bool:
         """Say whether every probe of the spec told something."""

@@ -240,7 +240,7 @@ class Core:
     # A round.
 
     def _question(self) -> Question:
-        near = tuple(host.address for host in self.spec.real_servers)
+        near = tuple(own for host in self.spec.real_servers for own in host.addresses)
         return Question(role="director", near=near)
 
     def _round(self) -> None:
@@ -253,7 +253,7 @@ class Core:
             self._converge()
         with self._surviving("answering for drains"):
             self._settle_drains()
-        self.checks.set_targets(self.checking.targets(self.spec, self.marks, self.own_address()))
+        self.checks.set_targets(self.checking.targets(self.spec, self.marks, self.own_addresses()))
         self.rounds.made += 1
         self.last_round_s = time.monotonic() - start
         self.latest = snapshot(self)
@@ -294,9 +294,10 @@ class Core:
             self.notify.say(f"STATUS={status}")
         self.ready, self.status = True, status
 
-    def own_address(self) -> Address:
-        """Give the address of this director."""
-        return next(d.address for d in self.spec.directors if d.name == self.host)
+    def own_addresses(self) -> dict[int, Address]:
+        """Give the addresses of this director by their family."""
+        own = next(d for d in self.spec.directors if d.name == self.host)
+        return {address.version: address for address in own.addresses}
 
     def _desired(self) -> State:
         now = self.now()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ WAIT_S = 1.0
 
 @dataclass(frozen=True)
 class Beat:
-    """What the ARP guard does at present: where it asks, in whose name, for which VIPs."""
+    """What the guard of the VIPs does at present: where it asks, in whose names (one of each
+    address family), for which VIPs.
+    """
 
     link: str
     mac: str
-    own: Address
+    owns: Mapping[int, Address]
     vips: tuple[Address, ...]
 
 
@@ -66,7 +68,7 @@ class Ears:
                 if beat != last or guard is None:
                     if guard is not None:
                         guard.close()
-                    guard = ArpGuard(beat.link, beat.mac, beat.own) if beat else None
+                    guard = _guard_of(beat) if beat else None
                     last = beat
                 if guard is None or beat is None:
                     idle.wait(WAIT_S)
@@ -79,7 +81,11 @@ class Ears:
 
     def _one(self, guard: ArpGuard, vips: Iterable[Address]) -> None:
         wanted = {str(vip): vip for vip in vips}
-        guard.ask(wanted.values())
+        guard.ask()
         for text, mac in guard.hear(ASK_S):
             if text in wanted:
                 self._tell(("claim", wanted[text], mac))
+
+
+def _guard_of(beat: Beat) -> ArpGuard:
+    return ArpGuard(beat.link, beat.mac, beat.owns, beat.vips)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from onearm.facts import HostFacts
-from onearm.model import Address
+from onearm.model import IPV4, IPV6, Address
 from onearm.snapshot import ISOLATED, Claimant
-from onearm.spec import Spec
+from onearm.spec import Spec, names_of
 
+TALK = {IPV4: "ARP", IPV6: "neighbour solicitations"}
 FRESH = timedelta(seconds=5)  # asked twice a second, one that falls silent has stopped
 MOST = 64  # MACs per VIP: more are a storm, not a list
 
@@ -32,8 +33,8 @@ class Guard:
         known[mac] = Claimant(mac, host, now.isoformat(), now.isoformat())
         who = f"{host} ({mac})" if host else mac
         return (
-            f"{who} answers ARP for the VIP {vip} too: clients may reach it past this director;"
-            " silence it there (onearm doctor names how it slipped)"
+            f"{who} answers {TALK[vip.version]} for the VIP {vip} too: clients may reach it past"
+            " this director; silence it there (onearm doctor names how it slipped)"
         )
 
     def forget(self, now: datetime) -> bool:
@@ -53,7 +54,7 @@ class Guard:
         self.forget(now)
         servers = {host.name for host in spec.real_servers}
         return {
-            claimant.host: f"{ISOLATED}: it answers ARP for the VIP {vip}"
+            claimant.host: f"{ISOLATED}: it answers {TALK[vip.version]} for the VIP {vip}"
             for vip, known in self.claimants.items()
             for claimant in known.values()
             if claimant.host in servers
@@ -62,7 +63,7 @@ class Guard:
 
 def host_of(mac: str, facts: HostFacts, spec: Spec) -> str:
     """Name the host of a MAC by the neighbours that the kernel knows; empty when none fits."""
-    names = {host.address: host.name for host in (*spec.real_servers, *spec.directors)}
+    names = names_of((*spec.real_servers, *spec.directors))
     for entry in facts.neighbours:
         if entry.mac.lower() == mac and entry.address in names:
             return names[entry.address]

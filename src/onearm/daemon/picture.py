@@ -12,7 +12,7 @@ from onearm.facts import Counters, DestinationFact, HostFacts, ServiceFact
 from onearm.model import Address, Key
 from onearm.rotation import Decision, Rotation, Slot, Verdict, full_weight
 from onearm.snapshot import CheckView, Claimant, ServerView, ServiceView, VipView
-from onearm.spec import Spec, VirtualService
+from onearm.spec import Spec, VirtualService, servers_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def _service(
     key = (service.protocol, service.vip, service.port)
     decision = scene.rotation.decisions.get(key, Decision({}))
     facts = {fact.server: fact for fact in (seen.destinations if seen else ())}
-    addresses = {host.name: host.address for host in scene.spec.real_servers}
+    addresses = servers_of(scene.spec, service.vip.version)
     return ServiceView(
         vip=service.vip,
         port=service.port,
@@ -78,7 +78,7 @@ def _server(
     tally: Tally | None,
 ) -> ServerView:
     history = tuple(scene.record.changes.get(slot, ()))
-    address = next(h.address for h in scene.spec.real_servers if h.name == slot[3])
+    address = servers_of(scene.spec, slot[1].version)[slot[3]]
     return ServerView(
         host=slot[3],
         address=address,

@@ -10,7 +10,7 @@ from onearm.errors import PlaceError
 from onearm.facts import HostFacts
 from onearm.model import PROBE_PORTS, Address, CheckMark, Key
 from onearm.rotation import Slot
-from onearm.spec import Check, Forwarding, Host, Spec, VirtualService
+from onearm.spec import Check, Forwarding, Host, Spec, VirtualService, names_of
 from onearm.ways import way_of
 
 MARK_BASE = 0x6F610000  # "oa": marks of ours are this plus a number
@@ -67,10 +67,10 @@ def probe_key(spec_host: Host, service: VirtualService, check: Check) -> Key:
     by all VIPs, and not by scripts, which are told theirs. Behind masq a mark's service keeps the
     port, so the server's own is asked for.
     """
-    own = check.through == "vip" or check.kind == "script"
-    vip: Address | None = service.vip if own else None
-    port = check.port or service.port_at(spec_host.name)
-    return (vip, spec_host.address, port, check)
+    apart = check.through == "vip" or check.kind == "script"
+    vip: Address | None = service.vip if apart else None
+    own = spec_host.own(service.vip.version) or spec_host.address
+    return (vip, own, check.port or service.port_at(spec_host.name), check)
 
 
 def probes_by_slot(spec: Spec) -> dict[Slot, Key]:
@@ -85,14 +85,17 @@ def probes_by_slot(spec: Spec) -> dict[Slot, Key]:
 
 
 def targets(
-    spec: Spec, marks: Marks, source: Address, failing: Iterable[Key] = ()
+    spec: Spec,
+    marks: Marks,
+    sources: Mapping[int, Address],
+    failing: Iterable[Key] = (),
 ) -> tuple[Target, ...]:
     """List every probe. One that fails through the VIP is accompanied by its shadow, which asks the
     server itself: that tells a dead server from one that lacks the VIP.
     """
     found: dict[Key, Target] = {}
     blocks = _blocks(spec)
-    names = {host.address: host.name for host in spec.real_servers}
+    names = names_of(spec.real_servers)
     ways = {(s.protocol, s.vip, s.port, h): s.way(h) for s in spec.services for h in s.hosts}
     for slot, key in probes_by_slot(spec).items():
         vip, server, port, check = key
@@ -103,7 +106,8 @@ def targets(
             found[key] = Target(key, check, address, port, name, vip=vip, protocol=protocol)
         elif way in marks:
             block = blocks[vip, port, server]
-            found[key] = Target(key, check, vip, port, name, marks[way], source, block)
+            own = sources[vip.version]
+            found[key] = Target(key, check, vip, port, name, marks[way], own, block)
     for key in failing:
         other = shadow(key)
         if other is not None and key in found:

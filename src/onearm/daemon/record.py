@@ -42,7 +42,7 @@ class Record:
             del self.changes[slot]
 
     def _service(self, key: Key, before: Decision | None, after: Decision, now: datetime) -> None:
-        where = f"{key[1]}:{key[2]}/{key[0]}"
+        where = f"{endpoint(key[1], key[2])}/{key[0]}"
         if after.panic != (before is not None and before.panic):
             said = "too few are healthy: all are served (panic)" if after.panic else "panic ends"
             self.add(now, "health", f"{where}: {said}", "error" if after.panic else "info")

@@ -78,17 +78,17 @@ def destination_missing(o: Observations) -> Iterator[Clue]:
 
 def _ipvsadm(verb: str, service: VirtualService, server: Host) -> str:
     near, port = _near(service, server), service.port_at(server.name)
-    own = f":{port}" if port != service.port else ""
-    return f"ipvsadm {verb} {_named(service)} -r {_bare(near)}{own}"
+    behind = _behind(service, near) if port == service.port else endpoint(near, port)
+    return f"ipvsadm {verb} {_named(service)} -r {behind}"
 
 
 def _named(service: VirtualService) -> str:
     return f"{OPTION.get(service.protocol, '-t')} {endpoint(service.vip, service.port)}"
 
 
-def _bare(address: Address) -> str:
-    """Write an address without a port, as ipvsadm takes it."""
-    return str(address) if address.version == IPV4 else f"[{address}]"
+def _behind(service: VirtualService, address: Address) -> str:
+    """Write a destination: ipvsadm takes no IPv6 address without its port."""
+    return str(address) if address.version == IPV4 else endpoint(address, service.port)
 
 
 def _near(service: VirtualService, server: Host) -> Address:
@@ -133,10 +133,8 @@ def port(o: Observations) -> Iterator[Clue]:
     for director, service, server, weight, standing in _destinations(o):
         wanted = service.port_at(server.name)
         if standing is not None and standing.port not in (wanted, 0):
-            delete = (
-                f"ipvsadm -d {OPTION.get(service.protocol, '-t')} {service.vip}:{service.port}"
-                f" -r {server.address}:{standing.port}"
-            )
+            held = endpoint(_near(service, server), standing.port)
+            delete = f"ipvsadm -d {_named(service)} -r {held}"
             add = _ipvsadm("-a", service, server) + _how(service, server, weight)
             yield Clue(
                 director.name,
@@ -166,7 +164,8 @@ def weights(o: Observations) -> Iterator[Clue]:
                 f"all {len(standing.destinations)} destinations of {about(service)} have weight 0",
                 "a weight above 0",
                 "no real server may be chosen, so the director refuses connections",
-                f"ipvsadm -e {_named(service)} -r {_bare(standing.destinations[0].server)} -g -w 1",
+                f"ipvsadm -e {_named(service)}"
+                f" -r {_behind(service, standing.destinations[0].server)} -g -w 1",
                 about=about(service),
             )
 

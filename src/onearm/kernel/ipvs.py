@@ -9,6 +9,16 @@ from dataclasses import dataclass
 from typing import Optional, final
 
 from onearm.kernel.generic import family
+from onearm.kernel.ipvs_daemons import (
+    BACKUP,
+    DEL_DAEMON,
+    GET_DAEMON,
+    MASTER,
+    NEW_DAEMON,
+    IpvsDaemon,
+    daemon,
+    parse_daemon,
+)
 from onearm.kernel.ipvs_layout import Destinations
 from onearm.kernel.ipvs_messages import (
     ALL_BITS,
@@ -51,15 +61,18 @@ from onearm.kernel.netlink import (
 
 __all__ = [
     "ALL_BITS",
+    "BACKUP",
     "DIRECT",
     "HASHED",
     "LOCAL",
     "MASQ",
+    "MASTER",
     "ONE_PACKET",
     "PERSISTENT",
     "TUNNEL",
     "Change",
     "Ipvs",
+    "IpvsDaemon",
     "IpvsDestination",
     "IpvsInfo",
     "IpvsService",
@@ -142,19 +155,22 @@ class Ipvs:
         self._netlink.dump_into(reader, self._type, body(GET_DEST, service_key(service)))
         return reader.found
 
+    def _told(self, command: int, *kinds: int) -> list[int]:
+        """Ask for numbers of IPVS as a whole; what a kernel does not tell is 0."""
+        found: dict[int, bytes] = {}
+        for reply in self._netlink.request(self._type, body(command)):
+            found.update(attributes(reply, GENL.size))
+        return [number(found.get(kind, b"")) for kind in kinds]
+
     def info(self) -> IpvsInfo:
         """Return the version and the size of the connection table."""
-        (reply,) = self._netlink.request(self._type, body(GET_INFO))
-        found = attributes(reply, GENL.size)
-        version = number(found[INFO_VERSION])
+        version, table_size = self._told(GET_INFO, INFO_VERSION, INFO_TABLE_SIZE)
         words = (version >> 16 & 0xFF, version >> 8 & 0xFF, version & 0xFF)
-        return IpvsInfo(".".join(map(str, words)), number(found[INFO_TABLE_SIZE]))
+        return IpvsInfo(".".join(map(str, words)), table_size)
 
     def timeouts(self) -> IpvsTimeouts:
         """Return the three idle times."""
-        (reply,) = self._netlink.request(self._type, body(GET_CONFIG))
-        found = attributes(reply, GENL.size)
-        return IpvsTimeouts(*(number(found[kind]) for kind in (CMD_TCP, CMD_TCP_FIN, CMD_UDP)))
+        return IpvsTimeouts(*self._told(GET_CONFIG, CMD_TCP, CMD_TCP_FIN, CMD_UDP))
 
     def set_timeouts(self, timeouts: IpvsTimeouts) -> None:
         """Set those of the three that are not 0; EINVAL when one is out of the kernel's range."""
@@ -170,6 +186,19 @@ class Ipvs:
     def zero(self, service: Optional[IpvsService] = None) -> None:
         """Set the counters of one service, or of all of them, back to 0."""
         self._netlink.request(self._type, body(ZERO, *([service_key(service)] if service else ())))
+
+    def daemons(self) -> list[IpvsDaemon]:
+        """Return the sync daemons of this namespace: a master, a backup, both or none."""
+        dumped = self._netlink.dump(self._type, body(GET_DAEMON))
+        return [found for found in map(parse_daemon, dumped) if found]
+
+    def start_daemon(self, wanted: IpvsDaemon) -> None:
+        """Start a sync daemon; EEXIST when one of that state runs, ENODEV without the link."""
+        self._netlink.request(self._type, body(NEW_DAEMON, daemon(wanted)))
+
+    def stop_daemon(self, running: IpvsDaemon) -> None:
+        """Stop the sync daemon of that state; ESRCH when none runs."""
+        self._netlink.request(self._type, body(DEL_DAEMON, daemon(running)))
 
     def change(self, changes: Sequence[Change]) -> dict[int, int]:
         """Apply (command, service, destination or None) in order, in as few sends as possible.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 from ipaddress import IPv6Address
 from typing import Optional
 
@@ -21,8 +20,7 @@ from onearm.kernel.frames import (
 ALL_NODES = IPv6Address("ff02::1")
 UNSPECIFIED = IPv6Address("::")
 OVERRIDE = 0x20000000  # RFC 4861 §4.4: also neighbours that know another MAC take this one
-TIMES = 3  # MAX_NEIGHBOR_ADVERTISEMENT
-PAUSE_S = 0.4  # shorter than RetransTimer (1 s): clients wait for a VIP that moves
+TIMES_MOST = 3  # MAX_NEIGHBOR_ADVERTISEMENT, of one news
 _IPV6 = struct.Struct("!IHBB16s16s")
 _MESSAGE = struct.Struct("!BBHI16s")
 
@@ -63,16 +61,6 @@ def advertisement(mac: bytes, address: IPv6Address) -> bytes:
     """Return the unsolicited frame that tells everybody where an address is (RFC 4861 §7.2.6)."""
     message = _MESSAGE.pack(ND_ADVERTISEMENT, 0, 0, OVERRIDE, address.packed)
     return _frame(mac, address, ALL_NODES, message + bytes([TARGET_MAC, 1]) + mac)
-
-
-def announce(link: str, address: IPv6Address, mac: bytes) -> None:
-    """Tell every neighbour on `link` that `address` is at `mac`, blocking for about a second."""
-    frame = advertisement(mac, address)
-    with packet_socket(link) as s:
-        for n in range(TIMES):
-            if n:
-                time.sleep(PAUSE_S)
-            s.send(frame)
 
 
 def packet_socket(link: str) -> socket.socket:

@@ -83,8 +83,11 @@ def attributes(data: bytes, start: int = 0) -> dict[int, bytes]:
 
 
 def number(payload: bytes, order: str = "") -> int:
-    """Read an unsigned number of any width; the host's byte order unless `order` is "big"."""
-    return int.from_bytes(payload, "big" if order else _ORDER)  # type: ignore[arg-type]
+    """Read an unsigned number of up to 64 bits, which are all that the kernel sends.
+
+    The host's byte order unless `order` is "big".
+    """
+    return int.from_bytes(payload[:8], "big" if order else _ORDER)  # type: ignore[arg-type]
 
 
 def text(payload: bytes) -> str:

@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Optional, final
 
@@ -27,7 +27,7 @@ from onearm.kernel.frames import (
 )
 from onearm.kernel.netlink import SO_RCVBUFFORCE
 from onearm.kernel.packet_filter import SNAP_BYTES, attach, filter_for
-from onearm.model import Address
+from onearm.model import IPV4, IPV6, Address
 
 __all__ = ["Capture", "Frame", "announce", "filter_for", "who_has"]
 
@@ -177,7 +177,7 @@ def who_has(
     question = question_for(address, sender_ip, packed_mac(sender_mac))
     found: dict[str, None] = {}
     start = time.monotonic()
-    with question_socket(link, address) as s:
+    with question_socket(link, [address]) as s:
         for n in range(requests):
             s.send(question)
             last = n == requests - 1
@@ -195,12 +195,12 @@ def question_for(address: Address, own: Optional[Address], mac: bytes) -> bytes:
     return arp_frame(mac, arp(ARP_REQUEST, (mac, sender), (_NO_MAC, address.packed)))
 
 
-def question_socket(link: str, address: Address) -> socket.socket:
-    """Open the socket on which an address is asked for, and its claims are heard."""
-    if isinstance(address, IPv4Address):
+def question_socket(link: str, addresses: Sequence[Address]) -> socket.socket:
+    """Open the socket on which addresses of one family are asked for, and their claims heard."""
+    if all(address.version == IPV4 for address in addresses):
         return arp_socket(link)
     s = nd.packet_socket(link)
-    attach(s, filter_for([address]))
+    attach(s, filter_for(addresses))
     return s
 
 
@@ -224,18 +224,20 @@ def announce(link: str, address: Address, mac: str, times: int = 5, pause_s: flo
     """Tell every neighbour on `link` that `address` is at `mac`, blocking for about a second.
 
     For IPv4 by gratuitous ARP, each time as a request (RFC 5227 §3) and as a reply, for there are
-    stacks that heed only one. Raises OSError: EPERM, ENODEV, ENETDOWN.
+    stacks that heed only one. For IPv6 by neighbour advertisements, closer to each other than RFC
+    4861 §7.2.6 has it: clients wait for a VIP that moves. Raises OSError: EPERM, ENODEV, ENETDOWN.
     """
     own = packed_mac(mac)
     if isinstance(address, IPv6Address):
-        nd.announce(link, address, own)
-        return
-    party = (own, address.packed)
-    frames = [
-        arp_frame(own, arp(ARP_REQUEST, party, (_NO_MAC, party[1]))),
-        arp_frame(own, arp(ARP_REPLY, party, party)),
-    ]
-    with arp_socket(link) as s:
+        frames = [nd.advertisement(own, address)]
+        times = min(times, nd.TIMES_MOST)
+    else:
+        party = (own, address.packed)
+        frames = [
+            arp_frame(own, arp(ARP_REQUEST, party, (_NO_MAC, party[1]))),
+            arp_frame(own, arp(ARP_REPLY, party, party)),
+        ]
+    with nd.packet_socket(link) if address.version == IPV6 else arp_socket(link) as s:
         for n in range(times):
             if n:
                 time.sleep(pause_s)

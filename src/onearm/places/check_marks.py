@@ -5,43 +5,45 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Optional
 
 from onearm.errors import PlaceError
 from onearm.kernel.faults import translate
 from onearm.kernel.ipvs import Change, Ipvs, IpvsDestination, IpvsService
-from onearm.model import Action, CheckMark
+from onearm.model import IPV4, IPV6, Action, CheckMark
 from onearm.places.methods import FORWARDING, METHODS, TUNNELS, tunnel_name
 
 SCHEDULER = "rr"  # any will do: there is one destination
+FAMILIES = {IPV4: socket.AF_INET, IPV6: socket.AF_INET6}
+VERSIONS: dict[int, int] = {family: version for version, family in FAMILIES.items()}
 GONE = (errno.ENOENT, errno.ESRCH)
 Verdict = tuple[Action, Optional[PlaceError]]
 
 
 def read(wanted: Iterable[CheckMark]) -> list[CheckMark]:
     """Show what stands under the marks; anything but one destination has no server."""
-    marks = {resource.mark for resource in wanted}
+    marks = {(resource.mark, FAMILIES[resource.version]) for resource in wanted}
     if not marks:
         return []
     try:
         with Ipvs() as ipvs:
-            standing = [
-                s for s in ipvs.services() if s.fwmark in marks and s.family == socket.AF_INET
-            ]
+            standing = [s for s in ipvs.services() if (s.fwmark, s.family) in marks]
             return [_shown(s, ipvs.destinations(s)) for s in standing]
     except OSError as error:
         raise translate(error, "reading the IPVS table") from error
 
 
 def _shown(service: IpvsService, standing: Sequence[IpvsDestination]) -> CheckMark:
+    unusable = CheckMark(service.fwmark, version=VERSIONS[service.family])
     if len(standing) != 1 or service.scheduler != SCHEDULER or service.flags & ~2:
-        return CheckMark(service.fwmark)
+        return unusable
     only = standing[0]
     if only.weight <= 0 or only.upper or only.port:
-        return CheckMark(service.fwmark)
-    return CheckMark(
-        service.fwmark,
-        only.address,
+        return unusable
+    return replace(
+        unusable,
+        server=only.address,
         forwarding=METHODS.get(only.forwarding, str(only.forwarding)),
         tunnel=tunnel_name(only),
         tunnel_port=only.tunnel_port,
@@ -64,7 +66,8 @@ def _one(ipvs: Ipvs, action: Action) -> None:
     resource = action.resource
     if not isinstance(resource, CheckMark) or action.before == action.after:
         return
-    service = IpvsService(fwmark=resource.mark, scheduler=SCHEDULER)
+    family = FAMILIES[resource.version]
+    service = IpvsService(family=family, fwmark=resource.mark, scheduler=SCHEDULER)
     if action.after is None:
         _send(ipvs, [("delete", service, None)], GONE)
         return

@@ -52,7 +52,9 @@ class Services:
         self.checks = checks
         self.hosts = hosts
         self.names = dict.fromkeys(hosts.roles["real server"])
-        self.versions = {host.name: {a.version for a in host.addresses} for host in servers}
+        self.versions: dict[str, set[int]] = {}
+        for address, (name, _) in hosts.addresses.items():
+            self.versions.setdefault(name, set()).add(address.version)
         self.everyone = tuple(Member(host.name) for host in servers)
         self.lines: dict[tuple[str, Address, int], int] = {}
         self.members: dict[Member, Member] = {}  # one value, however often it is used
@@ -110,15 +112,16 @@ class Services:
         return made
 
     def _one_family(self, node: yaml.Node, service: VirtualService) -> None:
-        """Complain of real servers without an address of the VIP's family."""
+        """Complain of hosts of the service without an address of the VIP's family."""
         version = service.vip.version
-        known = ((host, self.versions.get(host, {version})) for host in service.hosts)
+        hosts = (*self.hosts.roles["director"], *service.hosts)
+        known = ((host, self.versions.get(host, {version})) for host in hosts)
         lacking = [host for host, versions in known if version not in versions]
         if lacking:
             text = (
-                f"vip {service.vip} is IPv{version}, and {', '.join(map(repr, lacking))} has no"
-                f" IPv{version} address: write {{address: IPV4, address6: IPV6}} there, or choose"
-                " its real servers with real_servers"
+                f"vip {service.vip} is IPv{version}, and no IPv{version} address is given of"
+                f" {', '.join(map(repr, lacking))}: write {{address: IPV4, address6: IPV6}} there,"
+                " or choose the service's real servers with real_servers"
             )
             self.notes.add(node, text)
 

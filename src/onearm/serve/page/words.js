@@ -48,4 +48,6 @@ export function clock(text) {
 }
 
 export const plural = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
-export const title = (service) => `${service.vip}:${service.port}/${service.protocol}`;
+const bracketed = (address) => (address.includes(":") ? `[${address}]` : address);
+export const title = (service) =>
+  `${bracketed(service.vip)}:${service.port}/${service.protocol}`;
