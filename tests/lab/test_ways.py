@@ -153,6 +153,10 @@ def test_masq_with_a_port_of_its_own(lab):
         assert proved(lab, path) == ALWAYS | {"path.reply_through_director"}
         named = lab.onearm("doctor", path, "--json", code=0).json()["findings"]
         assert [f["id"] for f in named] == ["client.route"]  # of the neighbour: no client here
+        trace = lab.onearm("trace", path, "--via", "server-2", code=0).out
+        answer = trace.split("<- SYN ACK")[1].split(" -> ")[0].split()
+        seen = [word for word in answer if word.startswith(("server-", "client"))]
+        assert seen == ["server-2", "server-1", "server-1", "server-1", "client"]  # one is a MAC's
         lab.on("server-3", "ip", "route", "replace", "default", "via", GATEWAY)
         with proving(lab, path) as proof:
             found = proof(cold=True)
