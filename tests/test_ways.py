@@ -15,6 +15,7 @@ from onearm.facts import DestinationFact, HostFacts, PathFact, RouteFact, Servic
 from onearm.finding import ERROR, WARNING
 from onearm.kernel.frames import Frame, unwrapped
 from onearm.model import (
+    Action,
     ArpSilence,
     CheckMark,
     Destination,
@@ -22,10 +23,13 @@ from onearm.model import (
     HeldVip,
     Link,
     Mark,
+    Seen,
     Sysctl,
     TunnelLink,
+    state_key,
 )
 from onearm.preflight import preflight
+from onearm.reconcile import held
 from onearm.rotation import Rotation, Scene, decide
 from onearm.spec import DIRECT, Check, Forwarding, Member
 from spec_cases import in_service
@@ -263,3 +267,16 @@ def test_plain_packets_are_in_no_tunnel():
     assert unwrapped(OUTER, INNER) is None
     assert unwrapped(OUTER, outer(17, bytes(8) + bytes.fromhex("20040000"))) is None  # control
     assert unwrapped(OUTER, outer(47, bytes.fromhex("000086dd"))) is None
+
+
+@pytest.mark.parametrize("way", [IPIP, GUE, MASQ], ids=lambda way: way.tunnel or way.method)
+def test_a_way_changes_only_while_its_real_server_is_seen(way):
+    """Its end of a tunnel may not be there yet; a weight goes on changing."""
+    before = Destination("tcp", VIP, 80, R1, host="r1")
+    after = replace(before, forwarding=way.method, tunnel=way.tunnel, tunnel_port=way.port)
+    seen = {"d": {state_key(before): Seen(before, ("default",), before)}}
+    wanted = {"d": {state_key(after): after}}
+    assert held(Action("d", before, after), {"r1": None}, seen, wanted)
+    assert not held(Action("d", before, after), {"r2": None}, seen, wanted)
+    heavier = replace(before, weight=7)
+    assert not held(Action("d", before, heavier), {"r1": None}, seen, wanted)
