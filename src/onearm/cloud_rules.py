@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from onearm.cloud_prefixes import (
     IPV4,
@@ -35,6 +35,14 @@ class Endpoint(NamedTuple):
     protocol: str
     vip: Address
     port: int
+
+    def __lt__(self, other: tuple[Any, ...]) -> bool:
+        """Order them, IPv4 first: addresses of two families have no order of their own."""
+        return _order(*self) < _order(*other)
+
+
+def _order(protocol: str, vip: Address, port: int) -> tuple[str, int, int, int]:
+    return protocol, vip.version, int(vip), port
 
 
 class Owner(NamedTuple):

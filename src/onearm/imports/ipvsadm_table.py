@@ -44,7 +44,7 @@ ROWS = (
     Row("-A", "-M", "persistence.netmask", read=values.netmask),
     Row("-A", "--pe", "persistence.engine", read=values.engine),
     Row("-A", "-o", why="a spec has no one-packet scheduling", differs=True),
-    Row("-A", "-6", why="a spec has no IPv6 yet", differs=True),
+    Row("-A", "-6", why="IPv6 is not carried", differs=True),
     Row("-a", "-r", "real_servers", "with the VIP's port", read=values.first),
     Row("-a", "-g -i -m", "forwarding", "-g only", read=method),
     Row("-a", "-w", "weight", read=values.weight),

@@ -46,7 +46,7 @@ ROWS = (
     Row(VS, "persistence_granularity", "persistence.netmask", read=values.netmask),
     Row(VS, "persistence_engine", "persistence.engine", read=values.engine),
     Row(VS, "ops", why="a spec has no one-packet scheduling", differs=True),
-    Row(VS, "ip_family", why="a spec has IPv4 only, and no fwmark services"),
+    Row(VS, "ip_family", why="IPv6 is not carried, and a spec has no fwmark services"),
     Row(f"{VS} {RS}", "weight", "weight", read=values.weight),
     Row(VS, RS, "real_servers", "with the VIP's port", read=special.block),
     Row(RS, "uthreshold lthreshold", why="a spec has no connection limits", differs=True),

@@ -12,7 +12,7 @@ BOTH = f"{G} {V}"
 MAIL = "onearm sends no mail: alerts come from its metrics"
 HOOK = "onearm runs no script when something changes: its log and metrics say it"
 DAEMON = "how the old daemon ran: a spec says nothing of it"
-NO_SIX = "a spec has no IPv6 yet"
+NO_SIX = "IPv6 is not carried"
 LOGIN = "onearm's checks do not log in"
 
 ROWS = (

@@ -94,7 +94,7 @@ def flag(statement: Statement) -> int:
 def address(text: str) -> IPv4Address:
     """Read the address of a host or a VIP."""
     if ":" in text or text.startswith("["):
-        raise Cannot("a spec has no IPv6 yet")
+        raise Cannot("IPv6 is not carried")
     try:
         found = IPv4Address(text)
     except AddressValueError:
