@@ -18,6 +18,7 @@ from onearm.model import (
     Mark,
     Service,
     Sysctl,
+    Timeout,
     TunnelLink,
 )
 from worlds import VIP
@@ -57,7 +58,18 @@ CASES = [
         replace(SIX, flags=(), persistence_s=300, persistence_mask=64),
         ["ipvsadm -A -u '[2001:db8::2]:53' -s mh -p 300 -M 64"],
     ),
+    (
+        None,
+        replace(SERVICE, protocol="sctp", port=3868),
+        ["ipvsadm -A --sctp-service 203.0.113.2:3868 -s rr"],
+    ),
+    (None, Timeout("tcp_fin", 60), ["ipvsadm --set 0 60 0"]),
     (None, DEST, ["ipvsadm -a -t 203.0.113.2:80 -r 203.0.113.4:80 -g -w 1"]),
+    (
+        None,
+        replace(DEST, upper=100, lower=80),
+        ["ipvsadm -a -t 203.0.113.2:80 -r 203.0.113.4:80 -g -w 1 -x 100 -y 80"],
+    ),
     (DEST, replace(DEST, weight=0), ["ipvsadm -e -t 203.0.113.2:80 -r 203.0.113.4:80 -g -w 0"]),
     (
         None,
@@ -73,6 +85,11 @@ CASES = [
         None,
         replace(DEST, forwarding="masq", own_port=8080),
         ["ipvsadm -a -t 203.0.113.2:80 -r 203.0.113.4:8080 -m -w 1"],
+    ),
+    (
+        None,
+        replace(DEST, forwarding="masq", own_port=8080, upper=100, lower=80),
+        ["ipvsadm -a -t 203.0.113.2:80 -r 203.0.113.4:8080 -m -w 1 -x 100 -y 80"],
     ),
     (
         replace(DEST, forwarding="masq", own_port=8080),

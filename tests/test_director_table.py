@@ -51,7 +51,7 @@ class Kernel:
         if m.CMD_DEST in found:
             table, verb = self.behind, body[0] - m.NEW_DEST
             value = m.parse_destination(body, 2)
-            key += value.address.packed
+            key += value.address.packed + value.port.to_bytes(2, "big")
         else:
             table, verb, value = self.made, body[0] - m.NEW_SERVICE, m.parse_service(body)
         if (verb == 0) == (key in table):
@@ -64,6 +64,9 @@ class Kernel:
 
     def services(self):
         return list(self.made.values())
+
+    def table(self):
+        return [(service, self.destinations(service)) for service in self.services()]
 
     def destinations(self, service):
         key = m.service_key(service)[12:48]
@@ -132,6 +135,24 @@ def test_what_is_there_already_is_set_as_wanted(kernel):
     assert set(director.read(new).values()) == set(new)
 
 
+def test_each_way_is_written_changed_in_place_and_read_as_it_was_wanted(kernel):
+    plain, tunnel, masq = behind(VIP, 3, upper=9, lower=5)
+    gue = {"forwarding": "tunnel", "tunnel": "gue", "tunnel_port": 6080}
+    made = [
+        plain,
+        replace(tunnel, **gue),
+        replace(masq, forwarding="masq", own_port=8080),
+        replace(masq, forwarding="masq", own_port=8081),
+    ]
+    assert errors(create(WEB, *made)) == {}
+    assert director.read(made) == state(made)
+    kernel.journal.clear()
+    after = replace(plain, **gue)
+    assert errors([Action("d1", plain, after), Action("d1", made[3], None)]) == {}
+    assert [command for command, _ in kernel.journal] == [m.SET_DEST, m.DEL_DEST]
+    assert director.read(made) == state([after, *made[1:3]])
+
+
 def test_what_is_gone_already_counts_as_deleted_and_nothing_else_does(kernel):
     one, two = behind(VIP, 2)
     errors(create(WEB, one))
@@ -163,35 +184,49 @@ def test_any_other_loss_of_the_socket_refuses_all(kernel, monkeypatch):
 
 
 ADDRESSES = st.sampled_from([VIP, OTHER, IPv4Address(7), IPv6Address(7), IPv6Address(1 << 100)])
+WAYS = st.sampled_from(
+    [
+        {"forwarding": "direct"},
+        {"forwarding": "masq"},
+        {"forwarding": "masq", "own_port": 8080},
+        {"forwarding": "tunnel", "tunnel": "ipip"},
+        {"forwarding": "tunnel", "tunnel": "gre"},
+        {"forwarding": "tunnel", "tunnel": "gue", "tunnel_port": 6080},
+        {"forwarding": "tunnel", "tunnel": "gue", "tunnel_port": 7},
+    ]
+)
 DESTINATIONS = st.builds(
-    Destination,
+    lambda way, **values: Destination(**way, **values),
+    WAYS,
     protocol=st.sampled_from(["tcp", "udp"]),
     vip=st.sampled_from([VIP, OTHER]),
     port=st.sampled_from([53, 80]),
     server=st.builds(IPv4Address, st.integers(0, 3)),
     weight=st.integers(0, 3),
-    forwarding=st.sampled_from(["direct", "masq"]),
     upper=st.sampled_from([0, 9]),
     lower=st.sampled_from([0, 9]),
 )
 RESOURCES = st.one_of(DESTINATIONS, st.builds(Service, st.just("tcp"), ADDRESSES, st.just(80)))
 
 
-@given(st.lists(st.tuples(st.sampled_from(["add", "set", "delete"]), RESOURCES)))
+@given(st.lists(st.tuples(st.just(0), st.sampled_from(["add", "set", "delete"]), RESOURCES)))
 def test_templates_give_the_bytes_of_the_whole_encoding(wishes):
-    whole = [change_body(*director._change(verb, resource)) for verb, resource in wishes]
+    whole = [change_body(*director._change(verb, resource)) for _, verb, resource in wishes]
     assert bodies(wishes, director._change) == whole
 
 
 @given(st.sampled_from(["add", "set", "delete"]), ADDRESSES, ADDRESSES, st.sampled_from([0, 2]))
 def test_a_template_fits_every_address_of_its_family(command, vip, server, forwarding):
-    other = type(server)(99)
-    service = IpvsService(protocol=6, address=vip, port=80)
-    made = template(command, service, IpvsDestination(other, 80, forwarding))
-    whole = change_body(command, service, IpvsDestination(server, 80, forwarding))
-    assert made.head + server.packed + made.tail == whole
-    mark = IpvsService(fwmark=7)
-    made = template(command, mark, IpvsDestination(other, 0))
-    assert made.head + server.packed + made.tail == change_body(
-        command, mark, IpvsDestination(server, 0)
-    )
+    others = type(vip)(98), type(server)(99)
+    service = IpvsService(protocol=6, address=others[0], port=80)
+    made = template(command, service, IpvsDestination(others[1], 80, forwarding))
+    wanted = replace(service, address=vip), IpvsDestination(server, 80, forwarding)
+    filled = made[0] + vip.packed + made[1] + server.packed + made[2]
+    assert filled == change_body(command, *wanted)
+    head, tail = template(command, service, None)
+    assert head + vip.packed + tail == change_body(command, wanted[0], None)
+
+
+def test_a_service_by_mark_has_no_template():
+    with pytest.raises(ValueError, match="by mark"):
+        template("add", IpvsService(fwmark=7), None)

@@ -30,6 +30,7 @@ def test_help_loads_no_cloud_no_pyroute2_and_nothing_that_acts():
     assert tops(modules) & (CLOUDS | {"rich", "yaml"}) == set()
     assert {name for name in modules if name.startswith("onearm.")} <= {
         "onearm.cli",
+        "onearm.collector",
         "onearm.errors",
         "onearm.__main__",
     }

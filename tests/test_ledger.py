@@ -87,6 +87,20 @@ def test_a_disk_that_is_full_refuses_only_what_is_news(path, monkeypatch):
     assert set(ledger.marks) == {state_key(DRAINS), state_key(LINK)}
 
 
+def test_a_file_that_other_hands_changed_is_read_anew(path, monkeypatch):
+    Ledger(path).mark("web", [LINK], {})
+    with monkeypatch.context() as context:
+        context.setattr(Ledger, "_parse", full)  # what was just written needs no reading
+        assert set(Ledger(path).marks) == {state_key(LINK)}
+    path.write_text(json.dumps(GOOD))
+    assert Ledger(path).marks == {}
+    path.write_text("no JSON")
+    with pytest.raises(Denied):
+        Ledger(path)
+    path.unlink()
+    assert Ledger(path).marks == {}
+
+
 def test_nobody_else_may_read_it(path):
     path.parent.parent.chmod(0o755)
     previous = os.umask(0)

@@ -38,6 +38,7 @@ def marked(name, *resources):
 FAULTS = [
     ("host.ip_vs", ERROR, "d", change("d", lacks={"ip_vs": "no module"})),
     ("host.scheduler", ERROR, "d", change("d", lacks={"scheduler": "no twos"})),
+    ("host.sctp", ERROR, "d", change("d", lacks={"sctp": "built without"})),
     ("host.engine", ERROR, "d", change("d", lacks={"engine": "no sip"})),
     ("host.arp_nft", ERROR, "r1", change("r1", lacks={"arp_nft": "no nft"})),
     ("host.address", ERROR, "r1", change("r1", addresses=())),

@@ -56,7 +56,8 @@ def test_the_schema_has_the_keys_and_words_that_the_loader_knows():
     assert set(parts["arp"]["enum"]) == set(hosts.POLICIES)
     assert set(parts["keyword"]["enum"]) == set(spec_load.KEYWORDS)
     assert set(parts["flag"]["enum"]) == {
-        f for flags in services.SCHEDULERS.values() for f in flags
+        services.ONE_PACKET,
+        *(f for flags in services.SCHEDULERS.values() for f in flags),
     }
     scheduler = parts["service"]["properties"]["scheduler"]
     assert set(scheduler["enum"]) == set(services.SCHEDULERS)

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from onearm import spec
 from onearm.daemon.probes import MARK_BASE, allocate, targets
 from onearm.desire import Watch, desire
+from onearm.drain import connections_cut
 from onearm.facts import DestinationFact, HostFacts, PathFact, RouteFact, ServiceFact
 from onearm.finding import ERROR, WARNING
+from onearm.health import Health
 from onearm.kernel.frames import Frame, unwrapped
 from onearm.model import (
     Action,
@@ -135,6 +137,22 @@ def test_one_behind_masq_drains_on_its_own_port_and_the_director_still_forwards(
     assert wanted(made, "r1", world) == set()
 
 
+def test_a_removal_behind_masq_cuts_what_its_own_port_has():
+    _, world, gone = draining(MASQ, own_port=8080)
+    cut = Action("d", gone, None)
+    assert connections_cut([cut], world) == {cut: 1}
+    other = Action("d", replace(gone, own_port=8081), None)
+    assert connections_cut([other], world) == {}
+
+
+def test_bounds_hold_whatever_the_way():
+    members = (Member("r1", 3, 100, 80, MASQ, 8080), Member("r2", 1, 9, 0, MASQ))
+    made = replace(SPEC, services=(replace(SERVICE, members=members),))
+    found = [r for r in wanted(made, "d") if isinstance(r, Destination)]
+    shown = {(r.server, r.weight, r.upper, r.lower, r.forwarding, r.own_port) for r in found}
+    assert shown == {(R1, 3, 100, 80, "masq", 8080), (R2, 1, 9, 0, "masq", 0)}
+
+
 def test_a_changed_way_is_set_on_the_living_destination_but_a_changed_port_is_another():
     plain = Destination("tcp", VIP, 80, R1)
     assert replace(plain, forwarding="tunnel", tunnel="gue", tunnel_port=6080).key == plain.key
@@ -145,9 +163,10 @@ def test_the_table_of_one_behind_masq_is_read_by_its_own_port():
     made = by(MASQ, 8080)
     held = DestinationFact(R1, 8080, 7, "masq", active=2)
     table = ServiceFact("tcp", VIP, 80, 0, "rr", destinations=(held,))
-    scene = Scene(made, HostFacts(services=(table,)), NOW, healths={})
-    decision = decide(Rotation(), scene).decisions["tcp", VIP, 80]
-    assert decision.verdicts["r1"].weight == 1
+    healths = {("tcp", VIP, 80, host): Health() for host in ("r1", "r2")}
+    scene = Scene(made, HostFacts(services=(table,)), NOW, healths)
+    verdicts = decide(Rotation(), scene).decisions["tcp", VIP, 80].verdicts
+    assert {host: verdict.weight for host, verdict in verdicts.items()} == {"r1": 7, "r2": None}
 
 
 def checked(way, port=0):

@@ -16,6 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent
 MODULES = (
     "__init__.py",
+    "addresses.py",
+    "collector.py",
     "entries.py",
     "errors.py",
     "facts.py",
@@ -42,6 +44,7 @@ MODULES = (
     "places/real_server.py",
     "places/spec_file.py",
     "places/table.py",
+    "places/timeouts.py",
     "places/tunnel_link.py",
     "serve/__init__.py",
     "serve/client.py",

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 import onearm
+from onearm import collector
 from onearm.errors import OnearmError, UsageError
 
 BUG = 1
@@ -586,6 +587,7 @@ def run(argv: list[str]) -> int:
     streams: Any = (sys.stdout, sys.stderr)
     patient: Any = tuple(map(Patient, streams))
     sys.stdout, sys.stderr = patient
+    collector.patient()
     try:
         return _run(argv)
     finally:

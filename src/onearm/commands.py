@@ -23,11 +23,14 @@ from onearm.model import (
     Service,
     SpecFile,
     Sysctl,
+    Timeout,
     TunnelLink,
     endpoint,
 )
 
 Argv = list[str]
+OPTION = {"tcp": "-t", "udp": "-u", "sctp": "--sctp-service"}
+IDLE = ("tcp", "tcp_fin", "udp")  # in the order of ipvsadm --set
 FORWARDING = {"direct": "-g", "tunnel": "-i", "masq": "-m"}
 
 
@@ -69,6 +72,20 @@ def _sysctl(action: Action, mark: Mark | None) -> list[Argv]:
     if action.after is not None:
         return [_set(resource.name, resource.value)]
     return [_set(resource.name, value) for value in (mark.was or {}).values()] if mark else []
+
+
+def _timeout(action: Action, mark: Mark | None) -> list[Argv]:
+    resource = action.resource
+    if not isinstance(resource, Timeout) or action.before == action.after:
+        return []
+    if action.after is None:
+        return [_idle(resource.name, value) for value in (mark.was or {}).values()] if mark else []
+    return [_idle(resource.name, str(resource.seconds))]
+
+
+def _idle(name: str, seconds: str) -> Argv:
+    """Set one of the three: 0 leaves the others as they are."""
+    return ["ipvsadm", "--set", *(seconds if name == one else "0" for one in IDLE)]
 
 
 def _link(action: Action, _mark: Mark | None) -> list[Argv]:
@@ -189,7 +206,7 @@ def _announcement(vip: AnnouncedVip) -> list[Argv]:
 
 def _service_word(resource: Service | Destination) -> list[str]:
     word = endpoint(resource.vip, resource.port)
-    return ["-t" if resource.protocol == "tcp" else "-u", word]
+    return [OPTION[resource.protocol], word]
 
 
 def _service(action: Action, _mark: Mark | None) -> list[Argv]:
@@ -225,6 +242,8 @@ def _destination(action: Action, _mark: Mark | None) -> list[Argv]:
     if action.after is None:
         return [["ipvsadm", "-d", *word]]
     how = [*_way(resource), "-w", str(resource.weight)]
+    if resource.upper:
+        how += ["-x", str(resource.upper), "-y", str(resource.lower)]
     return [["ipvsadm", "-a" if action.before is None else "-e", *word, *how]]
 
 
@@ -262,6 +281,7 @@ def _spec_file(action: Action, _mark: Mark | None) -> list[Argv]:
 
 _TYPED: dict[type, Callable[[Action, Any], list[Argv]]] = {
     Sysctl: _sysctl,
+    Timeout: _timeout,
     Link: _link,
     TunnelLink: _tunnel_link,
     GuePort: _gue_port,

@@ -24,12 +24,21 @@ from onearm.model import (
     Service,
     SpecFile,
     Sysctl,
+    Timeout,
     World,
     state,
 )
 from onearm.rotation import Rotation, Scene, decide, drains_in
 from onearm.silence import silences
-from onearm.spec import Forwarding, Host, Spec, VirtualService, portable_text, servers_of
+from onearm.spec import (
+    Forwarding,
+    Host,
+    Member,
+    Spec,
+    VirtualService,
+    portable_text,
+    servers_of,
+)
 from onearm.ways import Hold, holding, holds, masq_sysctls
 
 # Per network namespace, docs.kernel.org/networking/ipvs-sysctl.html. conntrack=1 costs a conntrack
@@ -127,21 +136,25 @@ def _pairs(spec: Spec, place: str, watch: Watch) -> Pairs:
         near = servers[service.vip.version]
         made = service_resource(service)
         decision = watch.rotation.decisions[made.key]
+        members = {member.host: member for member in service.members}
         for host, verdict in decision.verdicts.items():
             if verdict.weight is not None:
-                found.append((made, _destination(service, host, near[host], verdict.weight)))
+                member = replace(members.get(host, Member(host)), weight=verdict.weight)
+                found.append((made, _destination(service, member, near[host])))
     return found
 
 
-def _destination(service: VirtualService, host: str, server: Address, weight: int) -> Destination:
-    way, port = service.way(host), service.port_at(host)
+def _destination(service: VirtualService, member: Member, server: Address) -> Destination:
+    way, port = member.forwarding or service.forwarding, member.port or service.port
     return Destination(
         protocol=service.protocol,
         vip=service.vip,
         port=service.port,
         server=server,
-        weight=weight,
-        host=host,
+        weight=member.weight,
+        upper=member.upper,
+        lower=member.lower,
+        host=member.host,
         forwarding=way.method,
         tunnel=way.tunnel,
         tunnel_port=way.port,
@@ -193,6 +206,7 @@ def _director(
     link = director_link(spec, host)
     if not unshared(spec, host):
         yield from _sysctls(host)
+        yield from (Timeout(name, seconds) for name, seconds in spec.timeouts)
     yield from masq_sysctls(link, destinations)
     yield from services
     yield from sorted(destinations, key=lambda destination: int(destination.server))

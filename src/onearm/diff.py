@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from onearm.errors import Refused
 from onearm.model import (
@@ -22,6 +23,7 @@ from onearm.model import (
     Resource,
     Seen,
     Sysctl,
+    Timeout,
     World,
     notes,
     state_key,
@@ -58,8 +60,9 @@ def diff(name: str, desired: World, observed: Observed, *, adopt: bool = False) 
     for place, sighting in observed.items():
         wanted = desired.get(place, {})
         for key in {**sighting, **wanted}:
+            seen, after = sighting.get(key), wanted.get(key)
             try:
-                actions += _change(name, place, sighting.get(key), wanted.get(key), adopt=adopt)
+                actions += _change(name, place, seen, after, adopt=adopt)
             except Refused as refusal:
                 refusals.append(str(refusal))
     actions += _announcements(desired, observed, actions)
@@ -93,7 +96,7 @@ def _may_replace(name: str, place: str, seen: Seen, after: Resource, *, adopt: b
             f"{place}: {describe(after)}: the spec {others[0]!r} wants {describe(seen.marked)};"
             " let both specs say the same, or use different VIPs and ports"
         )
-    replaceable = isinstance(after, (Sysctl, ArpSilence, PortSecurity))
+    replaceable = isinstance(after, (Sysctl, Timeout, ArpSilence, PortSecurity))
     if not seen.names and not replaceable and not adopt:
         raise Refused(
             f"{place}: {describe(seen.resource)} stands there and is in no record of ours, and the"
@@ -133,9 +136,12 @@ def _shown_fields(resource: Resource) -> list[tuple[str, object]]:
 
 def _announcements(desired: World, observed: Observed, actions: list[Action]) -> list[Action]:
     """List the VIPs to announce again; one that is not ours is announced, but not marked."""
+    silences = [action for action in actions if isinstance(action.after, ArpSilence)]
     vips = {
-        vip for action in actions for vip in _untold_vips(action, observed.get(action.place, {}))
+        vip for action in silences for vip in _untold_vips(action, observed.get(action.place, {}))
     }
+    if not vips:
+        return []
     fresh = {state_key(a.resource) for a in actions if isinstance(a.resource, AnnouncedVip)}
     return [
         Action(place, observed[place][key].resource, resource)
@@ -178,8 +184,11 @@ def _with_silence_told(
     }
     told: list[Action] = []
     for action in actions:
+        if not isinstance(action.after, ArpSilence):
+            told.append(action)
+            continue
         vips = _untold_vips(action, observed.get(action.place, {}))
-        if vips and isinstance(action.after, ArpSilence):
+        if vips:
             seen = observed.get(action.place, {}).get(state_key(action.after))
             ours = seen is not None and name in seen.names
             there = all(announcers.get(vip) in observed for vip in vips)
@@ -244,4 +253,7 @@ def _within_batch(action: Action) -> tuple[int, str]:
     rank = kinds.index(type(action.resource))
     if action.place == NEUTRON and builds(action):
         rank = -rank
-    return rank, str([str(k) for k in action.resource.key])
+    return rank, str([_text(part) for part in action.resource.key])
+
+
+_text = lru_cache(maxsize=65536, typed=True)(str)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from onearm.facts import DestinationFact, Facts, HostFacts
-from onearm.model import Action, Destination, Key, Mark, Resource, Service
+from onearm.model import STREAMS, Action, Destination, Key, Mark, Service
 from onearm.spec import Spec, VirtualService, servers_of
-from onearm.ways import destination_key
+from onearm.ways import destination_key, own_port
 
 LONGEST_S = 24 * 3600  # as in a spec; a mark that says more was not written by us
 
@@ -17,10 +17,10 @@ LONGEST_S = 24 * 3600  # as in a spec; a mark that says more was not written by 
 def live(protocol: str, fact: DestinationFact) -> int:
     """Count the connections that a removal would cut.
 
-    TCP: those established. UDP knows no end, so every entry counts until the kernel's own timeout
-    (300 s by default) removes it.
+    TCP and SCTP: those established. UDP knows no end, so every entry counts until the kernel's own
+    timeout (300 s by default) removes it.
     """
-    return fact.active if protocol == "tcp" else fact.active + fact.inactive
+    return fact.active if protocol in STREAMS else fact.active + fact.inactive
 
 
 def wanted_keys(spec: Spec) -> set[Key]:
@@ -41,15 +41,25 @@ def draining(
     A destination drains while it has connections and until its service's deadline; the deadline of
     a service that left the spec is the one in its mark.
     """
-    wanted = wanted_keys(spec)
     found: dict[str, list[tuple[Service, Destination]]] = {}
-    for place, host in facts.items():
+    patient = [place for place, host in facts.items() if _patient(spec, host)]
+    wanted = wanted_keys(spec) if patient else set()
+    for place in patient:
+        host = facts[place]
         for mark in _ours(host, spec.name):
             if isinstance(mark.resource, Destination) and mark.resource.key not in wanted:
                 kept = _keep(spec, host, mark.resource, now)
                 if kept:
                     found.setdefault(place, []).append(kept)
     return found
+
+
+def _patient(spec: Spec, host: HostFacts) -> bool:
+    """Say whether any service, of the spec or of a mark, lets its connections end."""
+    marked = (mark.resource for mark in _ours(host, spec.name))
+    return any(service.drain_s > 0 for service in spec.services) or any(
+        isinstance(resource, Service) and resource.drain_s > 0 for resource in marked
+    )
 
 
 def _ours(host: HostFacts, name: str) -> Iterator[Mark]:
@@ -114,16 +124,18 @@ def destination_fact(host: HostFacts, wanted: Destination) -> DestinationFact | 
 
 def connections_cut(plan: Iterable[Action], facts: Facts) -> dict[Action, int]:
     """Count the connections that each action would cut; those without any are left out."""
-    counted = {
-        action: _live(action.before, facts[action.place])
-        for action in plan
-        if action.after is None and action.place in facts
-    }
+    gone = [a for a in plan if a.after is None and isinstance(a.before, Destination)]
+    live_at = {place: _live(facts[place]) for place in {a.place for a in gone} & facts.keys()}
+    counted = {a: live_at.get(a.place, {}).get(a.resource.key, 0) for a in gone}
     return {action: number for action, number in counted.items() if number}
 
 
-def _live(gone: Resource | None, host: HostFacts) -> int:
-    if not isinstance(gone, Destination):
-        return 0
-    fact = destination_fact(host, gone)
-    return live(gone.protocol, fact) if fact else 0
+def _live(host: HostFacts) -> dict[Key, int]:
+    """Count the connections of each destination that has any."""
+    return {
+        (*key, fact.server, *own_port(fact.port, service)): number
+        for service in host.services
+        for key in [(service.protocol, service.vip, service.port)]
+        for fact in service.destinations
+        if (number := live(service.protocol, fact))
+    }

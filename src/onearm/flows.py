@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from onearm.evidence import Evidence, Trial
 from onearm.facts import HostFacts
 from onearm.kernel.frames import Frame
-from onearm.model import PROBE_PORTS
+from onearm.model import PROBE_PORTS, STREAMS
 from onearm.spec import Spec, VirtualService, names_of
 from onearm.traffic import Attempt
 
@@ -225,7 +225,7 @@ def _at_director(way: Way, sight: Sight, names: Names, by_address: dict[str, str
         way.handed_to.add(sight.behind or names.by_mac.get(frame.target_mac, frame.target_mac))
     elif frame.to_us and not sight.back:
         way.at_director = True
-        way.data_at_director |= frame.kind == "tcp" and not frame.tcp_flags & SYN
+        way.data_at_director |= frame.kind in STREAMS and not frame.tcp_flags & SYN
 
 
 def _replied(way: Way, sight: Sight) -> None:
@@ -242,7 +242,7 @@ def _replied(way: Way, sight: Sight) -> None:
 def _said(frame: Frame) -> str:
     if frame.kind == "icmp":
         return "icmp"
-    return "reset" if frame.kind == "tcp" and frame.tcp_flags & RST else "answer"
+    return "reset" if frame.kind in STREAMS and frame.tcp_flags & RST else "answer"
 
 
 def _at_server(way: Way, sight: Sight, near: set[str]) -> None:
@@ -254,14 +254,14 @@ def _at_server(way: Way, sight: Sight, near: set[str]) -> None:
         way.replies[(host, frame.target_mac)][frame.link] += 1
         if frame.payload:
             way.sent_data.add(host)
-        if frame.kind == "tcp" and frame.tcp_flags & RST:
+        if frame.kind in STREAMS and frame.tcp_flags & RST:
             way.reset.add(host)
-        elif frame.kind != "tcp" or frame.tcp_flags & SYN:
+        elif frame.kind not in STREAMS or frame.tcp_flags & SYN:
             way.answered.add(host)
     elif not sight.back and frame.to_us and not frame.outgoing:
         way.at_servers.add(host)
         _came_by(way, sight, near)
-        if frame.kind == "tcp" and not frame.tcp_flags & SYN:
+        if frame.kind in STREAMS and not frame.tcp_flags & SYN:
             way.followed.add(host)
 
 

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NamedTuple
 
 from onearm import wire
 from onearm.errors import Denied
 from onearm.model import Key, Mark, Resource, notes, state_key
 
 PATH = Path("/var/lib/onearm/ledger.json")
+
+
+class Kept(NamedTuple):
+    """What a file held when it was read last, and which file that was."""
+
+    which: tuple[int, ...]
+    marks: dict[Key, Mark]
+    hosts: dict[str, tuple[str, ...]]
+
+
+_NOTHING = Kept((), {}, {})
+# A daemon reads its ledger with every round. Each write makes another file, so that one which is
+# the same file, of the same size and times, holds the same. Nobody changes these dictionaries.
+_kept: dict[Path, Kept] = {}
 
 
 class Ledger:
@@ -33,12 +47,17 @@ class Ledger:
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             with os.fdopen(descriptor, encoding="utf-8") as file:
+                which = _which(os.fstat(descriptor))
+                if _kept.get(self._path, _NOTHING).which == which:
+                    self.marks, self.hosts = _kept[self._path].marks, _kept[self._path].hosts
+                    return
                 text = file.read()
         except FileNotFoundError:
             return
         except (OSError, UnicodeDecodeError) as error:
             raise self._unreadable(error) from error
         self._parse(text)
+        _kept[self._path] = Kept(which, self.marks, self.hosts)
 
     def _parse(self, text: str) -> None:
         try:
@@ -76,9 +95,10 @@ class Ledger:
         for resource in resources:
             key = state_key(resource)
             old = marks.get(key)
-            names = tuple(sorted({*(old.names if old else ()), name}))
-            before: Optional[dict[str, str]] = old.was if old else was.get(key)
-            marks[key] = Mark(resource, names, before)
+            if old is None:
+                marks[key] = Mark(resource, (name,), was.get(key))
+            elif name not in old.names or not _same(old.resource, resource):
+                marks[key] = Mark(resource, tuple(sorted({*old.names, name})), old.was)
         self._keep(marks, self.hosts)
 
     def unmark(self, name: str, keys: Iterable[Key]) -> None:
@@ -86,7 +106,7 @@ class Ledger:
         marks = dict(self.marks)
         for key in keys:
             mark = marks.get(key)
-            if mark is None:
+            if mark is None or name not in mark.names:
                 continue
             rest = mark.without(name)
             if rest.names:
@@ -107,7 +127,9 @@ class Ledger:
         What is noted already is not written again: a real server that health took out must be able
         to come back on a disk that is full.
         """
-        if _data(marks, hosts) == _data(self.marks, self.hosts):
+        before = self.marks
+        alike = len(marks) == len(before) and all(before.get(k) is m for k, m in marks.items())
+        if alike and hosts == self.hosts:
             return
         try:
             self._write(marks, hosts)
@@ -127,16 +149,28 @@ class Ledger:
         fresh.unlink(missing_ok=True)  # of a run that was killed
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(_data(marks, hosts), file, indent=1)
+            file.writelines(_lines(marks, hosts))
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._path)
         _sync_folder(self._path.parent)
+        _kept[self._path] = Kept(_which(self._path.lstat()), marks, hosts)
 
 
-def _data(marks: dict[Key, Mark], hosts: dict[str, tuple[str, ...]]) -> dict[str, Any]:
-    kept = [wire.encode(mark) for mark in marks.values()]
-    return {"onearm": 1, "kind": "ledger", "marks": kept, "hosts": wire.encode(hosts)}
+def _which(found: os.stat_result) -> tuple[int, ...]:
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _same(one: Resource, other: Resource) -> bool:
+    """Say whether two resources are equal in what only the mark knows, too."""
+    return one == other and notes(one) == notes(other)
+
+
+def _lines(marks: Mapping[Key, Mark], hosts: dict[str, tuple[str, ...]]) -> Iterator[str]:
+    """Write the file, a mark to a line."""
+    yield '{"onearm": 1, "kind": "ledger", "marks": [\n'
+    yield ",\n".join(map(wire.text, marks.values()))
+    yield f'\n], "hosts": {json.dumps(wire.encode(hosts))}}}\n'
 
 
 def _told(resource: Resource) -> tuple[Any, ...]:

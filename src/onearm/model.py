@@ -29,6 +29,20 @@ class Sysctl:
 
 
 @dataclass(frozen=True)
+class Timeout:
+    """How long IPVS keeps a connection without packets: `tcp`, `tcp_fin` (a side has ended) or
+    `udp`. It holds for every service of the host.
+    """
+
+    name: str
+    seconds: int
+
+    @property
+    def key(self) -> Key:
+        return (self.name,)
+
+
+@dataclass(frozen=True)
 class Link:
     """A link that we make: a dummy, up."""
 
@@ -148,6 +162,7 @@ class Service:
         return (self.protocol, self.vip, self.port)
 
 
+STREAMS = ("tcp", "sctp")  # protocols whose connections have a beginning and an end
 PROBE_PORTS = range(16384, 32768)  # the source ports of checks: below the usual ephemeral ones
 
 
@@ -212,8 +227,8 @@ class Destination:
 
     @property
     def key(self) -> Key:
-        own = (self.own_port,) if self.own_port else ()
-        return (self.protocol, self.vip, self.port, self.server, *own)
+        key = (self.protocol, self.vip, self.port, self.server)
+        return (*key, self.own_port) if self.own_port else key
 
     @property
     def server_port(self) -> int:
@@ -345,6 +360,7 @@ Resource = Union[
     GroupMembership,
     PortSecurity,
     Sysctl,
+    Timeout,
     Link,
     TunnelLink,
     GuePort,
@@ -364,7 +380,7 @@ ORDER: tuple[tuple[type[Resource], ...], ...] = (
     (SecurityGroup, VipPort),  # the cloud comes first on the way up, last on the way down
     (GroupRule,),
     (AddressPair, GroupMembership, PortSecurity),
-    (Sysctl, Link, TunnelLink, GuePort, ArpSilence),  # a real server is silent before ...
+    (Sysctl, Timeout, Link, TunnelLink, GuePort, ArpSilence),  # a real server is silent before ...
     (HeldVip,),  # ... it holds the VIP, and holds it before ...
     (Service, CheckMark, SpecFile),
     (Destination,),  # ... packets are sent to it
@@ -405,7 +421,7 @@ class Action:
 
     @property
     def resource(self) -> Resource:
-        found = self.after if self.after is not None else self.before
+        found = self.after or self.before
         if found is None:
             raise ValueError("an action without before and after changes nothing")
         return found
@@ -445,6 +461,12 @@ class Seen:
 Observed = dict[str, dict[Key, Seen]]  # by place, then by state_key
 
 
+_NOTED: dict[type, tuple[str, ...]] = {}
+
+
 def notes(resource: Resource) -> tuple[Any, ...]:
     """Collect the fields that only the mark knows, such as when draining began."""
-    return tuple(getattr(resource, f.name) for f in fields(resource) if not f.compare)
+    kind = type(resource)
+    if kind not in _NOTED:
+        _NOTED[kind] = tuple(f.name for f in fields(kind) if not f.compare)
+    return tuple([getattr(resource, name) for name in _NOTED[kind]])

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
-from onearm import traffic, wire
+from onearm import collector, traffic, wire
 from onearm.errors import Denied, OnearmError, PlaceError
 from onearm.facts import split
 from onearm.kernel import packets
@@ -243,7 +243,10 @@ def _of_interest(frames: Iterable[Frame], ports: frozenset[int]) -> Iterator[Fra
     """
     seen: set[tuple[str, int, str, int, bool]] = set()
     for frame in frames:
-        if frame.kind not in ("tcp", "udp") or {frame.source_port, frame.target_port} & ports:
+        if (
+            frame.kind not in ("tcp", "udp", "sctp")
+            or {frame.source_port, frame.target_port} & ports
+        ):
             yield frame
             continue
         ends = (frame.source, frame.source_port, frame.target, frame.target_port)
@@ -315,6 +318,7 @@ def _row_list(request: dict[str, Any]) -> Rows:
 
 def main() -> None:
     """Say hello, then answer until the input ends."""
+    collector.patient()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a lost caller ends the input: enough
     channel = Channel(sys.stdin.buffer, sys.stdout.buffer)
     channel.emit({"onearm": 1, "kind": "hello", "build": _build(), **identity()})

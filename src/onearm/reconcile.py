@@ -23,6 +23,7 @@ from onearm.model import (
     Service,
     State,
     Sysctl,
+    Timeout,
     World,
 )
 
@@ -56,7 +57,7 @@ def held(action: Action, out: Mapping[str, object], observed: Observed, desired:
     starts towards a server that is itself out, or to any while the cloud is: a pair may be missing.
     Taking traffic away goes on while its service keeps another destination with weight.
     """
-    if not out or isinstance(action.resource, Sysctl):
+    if not out or isinstance(action.resource, (Sysctl, Timeout)):
         return False
     if builds(action):
         return _building_held(action, out, observed)
@@ -149,7 +150,10 @@ def observe(
 
 @dataclass
 class Run:
-    """One run: the name of the spec, what it wants, where, and who watches."""
+    """One run: the name of the spec, what it wants, where, and who watches.
+
+    `observed` is what the caller saw a moment ago: the first look is spared then.
+    """
 
     name: str
     desired: World
@@ -157,6 +161,7 @@ class Run:
     adopt: bool = False
     shown: Plan | None = None
     out: dict[str, PlaceError] = field(default_factory=dict)
+    observed: Observed | None = None
     progress: Callable[[Action], None] = lambda _action: None
     stop: Callable[[], bool] = lambda: False
 
@@ -188,8 +193,10 @@ class Run:
         return plan, observed
 
     def _look(self, outcome: Outcome) -> tuple[Plan, Observed]:
-        observed, lost = observe(self.desired, self.places, outcome.out)
-        outcome.out |= lost
+        observed, self.observed = self.observed, None
+        if observed is None:
+            observed, lost = observe(self.desired, self.places, outcome.out)
+            outcome.out |= lost
         return diff(self.name, self.desired, observed, adopt=self.adopt), observed
 
     def _round(self, plan: Plan, observed: Observed, outcome: Outcome) -> None:

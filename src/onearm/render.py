@@ -162,7 +162,8 @@ def _show_services(
         head = f"{endpoint(service.vip or service.fwmark, service.port)}/{service.protocol}"
         conns = str(service.counters.connections)
         rate = str(service.counters.connections_per_s)
-        note = service.scheduler if ours else f"{service.scheduler}, not ours"
+        stay = f", persistent {service.persistence_s} s" if service.persistence_s else ""
+        note = f"{service.scheduler}{stay}{'' if ours else ', not ours'}"
         table.add_row(Text(head, "bold"), note, "", "", "", conns, rate)
         for d in service.destinations:
             figures = (d.weight, d.active, d.inactive)

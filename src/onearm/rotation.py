@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property, lru_cache
 
 from onearm.drain import live
-from onearm.facts import DestinationFact, HostFacts, ServiceFact
+from onearm.facts import DestinationFact, HostFacts
 from onearm.health import Health
 from onearm.model import Address, Drain, Key, Service
 from onearm.snapshot import DOWN, DRAINED, DRAINING, RAMPING, UNCHECKED, UNKNOWN, UP
 from onearm.spec import Member, Spec, VirtualService, servers_of
-from onearm.ways import destination_key
 
 SCALE = 100  # with slow start the greatest weight of a service is about this, so that it can grow
 GRACE = timedelta(seconds=2)  # a connection that is being made when draining begins is not cut
@@ -70,6 +70,12 @@ class Scene:
     isolated: Mapping[str, str] = field(default_factory=dict)
 
 
+@lru_cache(maxsize=4096)
+def _serves(weight: int, state: str, since: datetime | None) -> Verdict:
+    """Give the verdict on one that serves as the spec says; most are alike."""
+    return Verdict(weight, state, "", since)
+
+
 def full_weight(service: VirtualService, member: Member) -> int:
     """Give a member's weight when all is well, in a scale in which it can grow."""
     if not service.policy.slow_start_s:
@@ -89,34 +95,40 @@ def decide(before: Rotation, scene: Scene) -> Rotation:
     """Decide every service of the spec anew."""
     decisions: dict[Key, Decision] = {}
     ramps: dict[Slot, datetime] = {}
-    served: set[Slot] = set()
+    served: list[Slot] = []
     servers = {version: servers_of(scene.spec, version) for version in scene.spec.versions}
     table = _table(scene.host)
     for service in scene.spec.services:
-        standing = {
-            host: fact
-            for host, address in servers[service.vip.version].items()
-            if (fact := table.get(destination_key(service, host, address)))
-        }
+        key = (service.protocol, service.vip, service.port)
+        standing = Standing(servers[service.vip.version], table.get(key, ()))
         one = _Deciding(before, scene, service, standing)
-        decision = one.decision()
-        decisions[service.protocol, service.vip, service.port] = decision
+        decision = decisions[key] = one.decision()
         ramps |= one.ramps
-        served |= {one.slot(h) for h, v in decision.verdicts.items() if v.weight and not v.sorry}
+        served += [(*key, h) for h, v in decision.verdicts.items() if v.weight and not v.sorry]
     return Rotation(frozenset(served), ramps, decisions)
 
 
-def _table(host: HostFacts) -> dict[Key, DestinationFact]:
+def _table(host: HostFacts) -> dict[Key, tuple[DestinationFact, ...]]:
     return {
-        (service.protocol, service.vip, service.port, fact.server, *_own_port(service, fact)): fact
+        (service.protocol, service.vip, service.port): service.destinations
         for service in host.services
-        for fact in service.destinations
         if not service.fwmark
     }
 
 
-def _own_port(service: ServiceFact, fact: DestinationFact) -> tuple[int, ...]:
-    return () if fact.port == service.port else (fact.port,)
+@dataclass(frozen=True)
+class Standing:
+    """The destinations that the kernel has behind a service, by their host; most ask for none."""
+
+    servers: Mapping[str, Address]
+    facts: Iterable[DestinationFact]
+
+    def get(self, host: str, port: int) -> DestinationFact | None:
+        return self._by_address.get((self.servers[host], port)) if host in self.servers else None
+
+    @cached_property
+    def _by_address(self) -> dict[tuple[Address, int], DestinationFact]:
+        return {(fact.server, fact.port): fact for fact in self.facts}
 
 
 @dataclass
@@ -126,10 +138,13 @@ class _Deciding:
     before: Rotation
     scene: Scene
     service: VirtualService
-    standing: Mapping[str, DestinationFact]
+    standing: Standing
 
     def __post_init__(self) -> None:
         self.ramps: dict[Slot, datetime] = {}
+
+    def fact(self, host: str) -> DestinationFact | None:
+        return self.standing.get(host, self.service.port_at(host))
 
     def slot(self, host: str) -> Slot:
         return (self.service.protocol, self.service.vip, self.service.port, host)
@@ -169,7 +184,7 @@ class _Deciding:
         now = self.scene.now
         since = moment(drain.since, now)
         ends = since + timedelta(seconds=drain.deadline_s) if drain.deadline_s is not None else None
-        fact = self.standing.get(host)
+        fact = self.fact(host)
         busy = fact is not None and (live(self.service.protocol, fact) or now < since + GRACE)
         if fact is None or not busy or (ends is not None and now >= ends):
             return Verdict(None, DRAINED, "drained by hand; undrain brings it back", since)
@@ -180,7 +195,7 @@ class _Deciding:
         """Say what its health makes of it."""
         full = full_weight(self.service, member)
         if self.scene.healths is None:
-            return self._grown(member, UNCHECKED, None)
+            return _serves(full, UNCHECKED, None)
         health = self.scene.healths.get(self.slot(member.host))
         if health is None:
             return self._grown(member, UNCHECKED, None)
@@ -193,7 +208,7 @@ class _Deciding:
 
     def _unknown(self, member: Member, health: Health) -> Verdict:
         """Leave it as the kernel has it; a weight that was growing goes on from there."""
-        fact, full = self.standing.get(member.host), full_weight(self.service, member)
+        fact, full = self.fact(member.host), full_weight(self.service, member)
         slow, slot = self.service.policy.slow_start_s, self.slot(member.host)
         if fact is not None and slow and 0 < fact.weight < full:
             began = self.scene.now - timedelta(seconds=slow * fact.weight / full)
@@ -205,7 +220,7 @@ class _Deciding:
         """Give the weight of one that serves; it grows where it was not served before."""
         full, slow = full_weight(self.service, member), self.service.policy.slow_start_s
         if not slow or not full or self.scene.healths is None:
-            return Verdict(full, state, "", since)
+            return _serves(full, state, since)
         slot, now = self.slot(member.host), self.scene.now
         began = self._began(slot, full)
         grown = (now - began).total_seconds() / slow if began else 1.0
@@ -221,7 +236,7 @@ class _Deciding:
             return before.ramps[slot]
         if before.served is not None:
             return None if slot in before.served else now
-        fact = self.standing.get(slot[3])  # a ramp that a restart of ours interrupted goes on
+        fact = self.fact(slot[3])  # a ramp that a restart of ours interrupted goes on
         done = min(fact.weight / full, 1.0) if fact else 0.0
         return (
             None if done >= 1 else now - timedelta(seconds=self.service.policy.slow_start_s * done)
@@ -239,7 +254,7 @@ class _Deciding:
         alone = {
             h: replace(
                 v,
-                weight=0 if v.weight is not None and h in self.standing else None,
+                weight=0 if v.weight is not None and self.fact(h) else None,
                 reason=v.reason or why,
             )
             for h, v in verdicts.items()

@@ -145,6 +145,7 @@ class Session:
                 near=near,
                 probe=vips if self.ask_vips else (),
                 schedulers=tuple(sorted({service.scheduler for service in self.spec.services})),
+                sctp=any(service.protocol == "sctp" for service in self.spec.services),
                 engines=tuple(sorted({s.engine for s in self.spec.services if s.engine})),
             )
         for host in self.spec.real_servers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from onearm.model import Address, Network
@@ -51,12 +52,15 @@ DIRECT = Forwarding()
 
 @dataclass(frozen=True)
 class Member:
-    """A real server behind a service. `forwarding` None is the service's; `port` is its own one
-    behind masq, 0 the service's.
+    """A real server behind a service. With `upper` connections it gets no new ones, until fewer
+    than `lower` are left; 0: no such bound, or the kernel's own (three quarters of `upper`).
+    `forwarding` None is the service's; `port` is its own one behind masq, 0 the service's.
     """
 
     host: str
     weight: int = 1
+    upper: int = 0
+    lower: int = 0
     forwarding: Forwarding | None = None
     port: int = 0
 
@@ -135,12 +139,18 @@ class VirtualService:
 
     def way(self, host: str) -> Forwarding:
         """Say how packets get to one of its real servers."""
-        own = next((m.forwarding for m in self.members if m.host == host), None)
-        return own or self.forwarding
+        own = self._apart.get(host)
+        return own.forwarding or self.forwarding if own else self.forwarding
 
     def port_at(self, host: str) -> int:
         """Give the port that one of its real servers answers on."""
-        return next((m.port for m in self.members if m.host == host), 0) or self.port
+        own = self._apart.get(host)
+        return own.port or self.port if own else self.port
+
+    @cached_property
+    def _apart(self) -> dict[str, Member]:
+        """Find the members that say something of their own about the way to them: mostly none."""
+        return {m.host: m for m in self.members if m.forwarding or m.port}
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -194,6 +204,7 @@ class Spec:
     shared_director: bool = False
     openstack: Cloud | None = None
     resync_s: float = 10.0  # how often a daemon compares everything with the kernel, come what may
+    timeouts: tuple[tuple[str, int], ...] = ()  # of idle connections, by name, in seconds
     isolate: bool = False  # whether a real server that answers for a VIP in ARP gets weight 0
     text: str = field(default="", compare=False)
 

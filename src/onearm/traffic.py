@@ -16,6 +16,7 @@ from onearm.model import Address
 READ_LIMIT = 65536  # bytes of a reply that are kept: it comes from somebody else's server
 COUNT_LIMIT = 1 << 20  # bytes of a reply that are read at all
 AT_ONCE = 64
+OTHERS = {"sctp": socket.IPPROTO_SCTP}  # protocols that a kind of socket does not tell
 PORTS_TRIED = 1000
 PORTS_PER_S = 64  # that the clock moves on: the usual range lasts for seven minutes
 APART = 7919  # ports between two neighbours' first ones
@@ -61,10 +62,12 @@ class _Connection:
     """One socket on its way through connect, request and reply."""
 
     def __init__(self, errand: Errand, source: Address) -> None:
-        kind = socket.SOCK_STREAM if errand.protocol == "tcp" else socket.SOCK_DGRAM
+        kind = socket.SOCK_DGRAM if errand.protocol == "udp" else socket.SOCK_STREAM
         family = socket.AF_INET if source.version == 4 else socket.AF_INET6  # noqa: PLR2004
         self.errand, self.connected, self.reply = errand, False, b""
-        self.socket = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+        self.socket = socket.socket(
+            family, kind | socket.SOCK_NONBLOCK, OTHERS.get(errand.protocol, 0)
+        )
         self.attempt = Attempt(source, 0, "timeout")
 
     def open(self, ports: Iterator[int]) -> bool:
@@ -77,7 +80,7 @@ class _Connection:
         self.attempt = replace(self.attempt, source_port=self.socket.getsockname()[1])
         if code not in (0, errno.EINPROGRESS):
             return self._end(_result(OSError(code, "")), _words(code))
-        if self.errand.protocol != "tcp":
+        if self.errand.protocol == "udp":
             return self._ask("sent")
         return True
 
@@ -98,7 +101,7 @@ class _Connection:
         code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             return self._end(_result(OSError(code, "")), _words(code))
-        if not self.connected and self.errand.protocol == "tcp":
+        if not self.connected and self.errand.protocol != "udp":
             return self._ask("connected")
         return self._read()
 
@@ -107,7 +110,7 @@ class _Connection:
         self.attempt = replace(self.attempt, result=result)
         request = bytes.fromhex(self.errand.request_hex)
         request = request.replace(b"{client}", str(self.attempt.source).encode())
-        if not request and self.errand.protocol == "tcp":
+        if not request and self.errand.protocol != "udp":
             return False
         try:
             self.socket.send(request)
@@ -123,7 +126,7 @@ class _Connection:
         except OSError as error:
             return self._end(_result(error), error.strerror or str(error))
         self.reply += data[: READ_LIMIT - len(self.reply)]
-        stream = self.errand.protocol == "tcp"
+        stream = self.errand.protocol != "udp"
         if data:
             received = self.attempt.received + len(data)
             self.attempt = replace(self.attempt, result="answered", received=received)

@@ -11,7 +11,7 @@ from onearm.case import Case
 from onearm.desire import director_link
 from onearm.evidence import Evidence
 from onearm.flows import Names, Way
-from onearm.model import IPV4, IPV6, Address, Network, endpoint
+from onearm.model import IPV4, IPV6, STREAMS, Address, Network, endpoint
 from onearm.preflight import vips_of
 from onearm.resting import words
 from onearm.spec import Spec, VirtualService
@@ -154,7 +154,7 @@ def _not_shown(case: Case, host: str) -> Iterator[str]:
         spare = case.service.scheduler in schedule.SPARE
         why = f": {case.service.scheduler} may leave all to others" if spare else ""
         yield f"{host} was not chosen in {case.total} connections{why}"
-    elif case.service.protocol != "tcp":
+    elif case.service.protocol not in STREAMS:
         mute = not any(host in way.answered for way in case.ways)
         if mute and any(way.answered for way in case.ways):
             yield f"{host} answers nothing, though others do"
@@ -220,18 +220,24 @@ def _destination_fault(case: Case, host: str) -> str:
     return _silent(case, host, handed)
 
 
+HELD = {
+    "tcp": "it holds the VIP, so look at its firewall and rp_filter",
+    "sctp": "it holds the VIP; a server of SCTP must bind it, or answers from the host's address",
+}
+
+
 def _silent(case: Case, host: str, handed: list[Way]) -> str:
     way_there = case.service.way(host)
     holds = way_there.method == "masq" or bool(case.evidence.machines[host].holds(case.service.vip))
     silent = [way for way in handed if host not in way.answered]
     closed = [way for way in silent if host in way.unreachable]
     if closed:
-        what = "its port is closed" if case.service.protocol != "tcp" else "it refuses them"
+        what = "its port is closed" if case.service.protocol not in STREAMS else "it refuses them"
         return f"{host} got {len(handed)} and answered {len(closed)} with ICMP errors: {what}"
-    if silent and (case.service.protocol == "tcp" or not holds):
+    if silent and (case.service.protocol in STREAMS or not holds):
         why = _why_silent(case, host, silent) if holds else "it lacks the VIP"
         return f"{host} got {len(handed)} and answered {len(handed) - len(silent)}: {why}"
-    if case.service.protocol != "tcp":
+    if case.service.protocol not in STREAMS:
         return ""
     cut = hangs(case, host)
     said = f"{host} got the SYN of {len(cut)}, but nothing that followed it" if cut else ""
@@ -244,7 +250,7 @@ def _why_silent(case: Case, host: str, silent: list[Way]) -> str:
         return "nothing came out of the tunnel there: its link is missing, or has other ends"
     if method == "masq":
         return "look at its firewall, and whether it serves on its own address"
-    return "it holds the VIP, so look at its firewall and rp_filter"
+    return HELD.get(case.service.protocol, HELD["tcp"])
 
 
 def hangs(case: Case, host: str) -> list[Way]:
@@ -368,6 +374,8 @@ def _fits(case: Case, counts: Counter[str], shown: str) -> Judgement:
         return PASS, f"{shown}; no exact shares are promised with {hosts} in part"
     if schedule.sticks(case.service):
         return _sticky(case, shown)
+    if any(member.upper for member in case.service.members):
+        return PASS, f"{shown}; no exact shares are promised where real servers may be full"
     if schedule.exact(case.served):
         return _exact(case, counts, shown)
     return PASS, f"{shown}; {case.service.scheduler} promises no exact shares"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from onearm.facts import HostFacts
+from onearm.facts import HostFacts, ServiceFact
 from onearm.model import (
     VIP_LINK,
     Address,
@@ -40,9 +40,13 @@ class Hold:
 
 def destination_key(service: VirtualService, host: str, server: Address) -> Key:
     """Identify the destination that a real server of a service is."""
-    port = service.port_at(host)
-    own = (port,) if port != service.port else ()
+    own = own_port(service.port_at(host), service)
     return (service.protocol, service.vip, service.port, server, *own)
+
+
+def own_port(port: int, service: VirtualService | ServiceFact) -> tuple[int, ...]:
+    """Give what a port adds to the key of a destination: nothing where it is the service's."""
+    return () if port == service.port else (port,)
 
 
 def way_of(destination: Destination | CheckMark) -> Forwarding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,12 +13,12 @@ from ipaddress import (
     IPv4Network,
     IPv6Address,
     IPv6Network,
-    ip_address,
     ip_network,
 )
 from typing import Any, Union
 
 from onearm import model
+from onearm.addresses import parsed
 from onearm.errors import PlaceError
 
 LINE_LIMIT = 1 << 20  # bytes of one JSON line, newline included
@@ -34,32 +35,50 @@ class WireError(PlaceError):
 
 def encode(value: Any) -> Any:
     """Turn one of our values into plain JSON data; fields at their default are left out."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _encode_fields(value)
-    if isinstance(value, _TEXTUAL):
-        return str(value)
-    if isinstance(value, (tuple, list)):
-        return [encode(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): encode(item) for key, item in value.items()}
-    return value
+    encoder = _ENCODERS.get(type(value))
+    if encoder is None:
+        encoder = _ENCODERS[type(value)] = _encoder(type(value))
+    return encoder(value)
 
 
-def _encode_fields(value: Any) -> dict[str, Any]:
-    data: dict[str, Any] = {}
-    if type(value).__name__ in model.KINDS:
-        data[TAG] = type(value).__name__
-    for field in dataclasses.fields(value):
-        held = getattr(value, field.name)
-        if not _is_default(field, held):
-            data[field.name] = encode(held)
-    return data
+_ENCODERS: dict[type, Callable[[Any], Any]] = {}
 
 
-def _is_default(field: dataclasses.Field[Any], held: Any) -> bool:
+def _encoder(kind: type) -> Callable[[Any], Any]:
+    if dataclasses.is_dataclass(kind):
+        return _dataclass_encoder(kind)
+    if issubclass(kind, _TEXTUAL):
+        return functools.lru_cache(maxsize=65536)(str)
+    if issubclass(kind, (tuple, list)):
+        return lambda value: [encode(item) for item in value]
+    if issubclass(kind, dict):
+        return lambda value: {str(key): encode(item) for key, item in value.items()}
+    return lambda value: value
+
+
+def _dataclass_encoder(kind: Any) -> Callable[[Any], Any]:
+    tag = {TAG: kind.__name__} if kind.__name__ in model.KINDS else {}
+    fields = [(field.name, _default(field)) for field in dataclasses.fields(kind)]
+
+    def encode_fields(value: Any) -> dict[str, Any]:
+        data: dict[str, Any] = dict(tag)
+        for name, default in fields:
+            held = getattr(value, name)
+            if held is not default and held != default:
+                data[name] = held if type(held) in _PLAIN else encode(held)
+        return data
+
+    return encode_fields
+
+
+_PLAIN = {str, int, bool, float, type(None)}
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    """Give a field's default; a value that equals nothing where there is none."""
     if field.default_factory is not dataclasses.MISSING:
-        return bool(held == field.default_factory())
-    return field.default is not dataclasses.MISSING and held == field.default
+        return field.default_factory()
+    return field.default  # MISSING equals nothing else
 
 
 def decode(hint: Any, data: Any) -> Any:
@@ -89,10 +108,10 @@ def _decoder(hint: Any) -> Callable[[Any], Any]:
 
 
 def _text(data: Any) -> str:
+    if type(data) is str and data.isprintable():
+        return data
     if not isinstance(data, str):
         raise _bad("text", data)
-    if data.isprintable():
-        return data
     return "".join(c if c.isprintable() else "?" for c in data)
 
 
@@ -153,12 +172,14 @@ def _dataclass_decoder(kind: type[Any]) -> Callable[[Any], Any]:
     def build(data: Any) -> Any:
         if not isinstance(data, dict):
             raise _bad(kind.__name__, data)
-        found = {name: entry for name, entry in data.items() if name != TAG}
-        unknown = found.keys() - fields.keys()
-        if unknown:
-            raise _bad(f"{kind.__name__} without {min(unknown)!r}", data)
+        found = {}
+        for name, entry in data.items():
+            if name in fields:
+                found[name] = fields[name](entry)
+            elif name != TAG:
+                raise _bad(f"{kind.__name__} without {name!r}", data)
         try:
-            return kind(**{name: fields[name](entry) for name, entry in found.items()})
+            return kind(**found)
         except TypeError as error:
             raise _bad(f"a whole {kind.__name__}", data) from error
 
@@ -176,7 +197,7 @@ def _option_decoder(options: list[Any]) -> Callable[[Any], Any]:
     if len(options) == 1:
         return _decoder(options[0])
     if set(options) == {IPv4Address, IPv6Address}:
-        return _parsed(ip_address, "an address")
+        return _parsed(parsed, "an address")
     if set(options) == {IPv4Network, IPv6Network}:
         return _parsed(ip_network, "a network")
     return _resource_decoder({option.__name__: _decoder(option) for option in options})
@@ -205,26 +226,45 @@ def _bad(wanted: str, data: Any) -> WireError:
     return WireError(f"expected {wanted} on the wire, got {shown}; both ends must be one build")
 
 
+_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
+_TOGETHER = 64  # rows that are written as one list, where they are small
+
+
+def text(value: Any) -> str:
+    """Write one of our values as JSON."""
+    return _JSON.encode(encode(value))
+
+
 def line(value: Any) -> bytes:
     """Write one JSON line; the caller keeps it below LINE_LIMIT."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
+    return _JSON.encode(value).encode() + b"\n"
 
 
 def bulk(path: Sequence[str], rows: Iterable[Any]) -> Iterator[bytes]:
     """Write many values as lines of bounded length: {"a": {"b": [row, …]}} for path a, b."""
     head = "".join(f'{{"{name}":' for name in path) + "["
     tail = "]" + "}" * len(path) + "\n"
-    texts: list[str] = []
+    held: list[str] = []
     size = 0
-    for row in rows:
-        text = json.dumps(encode(row), separators=(",", ":"), ensure_ascii=True)
-        if texts and size + len(text) > BULK_BYTES:
-            yield (head + ",".join(texts) + tail).encode()
-            texts, size = [], 0
-        texts.append(text)
+    for text in _texts(rows):
+        if held and size + len(text) > BULK_BYTES:
+            yield (head + ",".join(held) + tail).encode()
+            held, size = [], 0
+        held.append(text)
         size += len(text) + 1
-    if texts:
-        yield (head + ",".join(texts) + tail).encode()
+    if held:
+        yield (head + ",".join(held) + tail).encode()
+
+
+def _texts(rows: Iterable[Any]) -> Iterator[str]:
+    """Write rows, several small ones as one text with commas between."""
+    source = iter(rows)
+    while some := [encode(row) for row in itertools.islice(source, _TOGETHER)]:
+        together = _JSON.encode(some)
+        if len(together) <= BULK_BYTES:
+            yield together[1:-1]
+        else:
+            yield from map(_JSON.encode, some)
 
 
 def parse_line(data: bytes) -> dict[str, Any]:

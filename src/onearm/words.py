@@ -23,6 +23,7 @@ from onearm.model import (
     Service,
     SpecFile,
     Sysctl,
+    Timeout,
     TunnelLink,
 )
 from onearm.model import endpoint as with_port
@@ -44,7 +45,7 @@ def describe(action: Action, mark: Mark | None = None) -> str:
     before, after, resource = action.before, action.after, action.resource
     if after is None and mark is not None and len(mark.names) > 1:
         return f"release {name(resource)} (another spec keeps it)"
-    if after is None and isinstance(resource, Sysctl) and mark is not None and mark.was:
+    if after is None and isinstance(resource, (Sysctl, Timeout)) and mark is not None and mark.was:
         return f"restore {name(resource)} to {', '.join(mark.was.values())}"
     if _only_told(before, after):
         return f"note that the VIP was announced since {name(resource)} stands"
@@ -101,14 +102,21 @@ def _shown(value: Any) -> str:
 def _values(resource: Resource) -> str:
     if isinstance(resource, Sysctl):
         return f" = {resource.value}"
+    if isinstance(resource, Timeout):
+        return f" = {resource.seconds} s"
     if isinstance(resource, Service):
         flags = f" ({', '.join(resource.flags)})" if resource.flags else ""
         return f" {resource.scheduler}{flags}{_persistence(resource)}"
     if isinstance(resource, TunnelLink):
         return f" from {resource.remote or 'anybody'} to {resource.local}"
-    if not isinstance(resource, Destination):
-        return ""
-    return f" weight {resource.weight}{_way(resource)}"
+    return _taken(resource) if isinstance(resource, Destination) else ""
+
+
+def _taken(destination: Destination) -> str:
+    """Say how much a destination takes, and how packets get there."""
+    most = f", at most {destination.upper} connections" if destination.upper else ""
+    again = f", again with {destination.lower}" if destination.lower else ""
+    return f" weight {destination.weight}{_way(destination)}{most}{again}"
 
 
 def _way(destination: Destination) -> str:
@@ -141,6 +149,7 @@ def _silence(silence: ArpSilence) -> str:
 
 _NAMES: dict[type, Callable[[Any], str]] = {
     Sysctl: lambda r: f"sysctl {r.name.replace('/', '.')}",
+    Timeout: lambda r: f"IPVS timeout {r.name}",
     Link: lambda r: f"{r.kind} link {r.name}",
     GuePort: lambda r: f"{r.kind} on UDP port {r.port}",
     TunnelLink: lambda r: f"{r.kind} tunnel link {r.name}",
@@ -180,6 +189,7 @@ def _at(verb: str, text: str) -> Callable[[Action, Any], str]:
 
 
 _REASONS: dict[type, Callable[[Action, Any], str]] = {
+    Timeout: _at("create", "an idle connection is forgotten after it; for every service here"),
     Sysctl: _sysctl_reason,
     Destination: _drain_reason,
     SpecFile: lambda *_: "the daemon there carries it out, and answers when it stands",

@@ -75,6 +75,7 @@ CASES = [
     ("host.same_machine", preflight("host.same_machine")),
     ("host.ip_vs", preflight("host.ip_vs")),
     ("host.scheduler", preflight("host.scheduler")),
+    ("host.sctp", preflight("host.sctp")),
     ("host.engine", preflight("host.engine")),
     ("ipvs.persistence", with_service(persistence_s=300)),
     ("host.role", preflight("host.role")),

@@ -13,6 +13,7 @@ from onearm.imports.found import Lost, Service, notes_of
 WHOLE = {  # these are carried as they are; of all others the command says what is missing
     "ipvsadm-many",
     "ipvsadm-reference",
+    "keepalived-dns",
     "keepalived-https",
     "keepalived-ping",
     "keepalived-sorry",

@@ -47,6 +47,17 @@ def test_what_tcp_and_udp_carry_by_the_words_of_the_headers():
     assert (found.payload, found.seq) == (100, 0)
 
 
+def test_sctp_says_by_tcps_flags_what_its_first_chunk_does():
+    head = struct.pack("!HHII", 40000, 3868, 1, 2)
+    for chunk, flags, payload in ((1, 0x02, 0), (2, 0x12, 0), (6, 0x04, 0), (0, 0x10, 28)):
+        packet = ipv4(132, head + bytes([chunk, 0, 0, 28]), total=60)
+        found = parse(BASE, ETHERNET + packet, frames.ETH_P_IP)
+        assert (found.kind, found.target_port, found.tcp_flags) == ("sctp", 3868, flags)
+        assert found.payload == payload
+    found = parse(BASE, ETHERNET + ipv4(132, head[:6]), frames.ETH_P_IP)
+    assert (found.kind, found.target_port, found.tcp_flags) == ("sctp", 3868, 0)
+
+
 def test_what_is_cut_short_keeps_its_addresses():
     found = parse(BASE, ETHERNET + ipv4(6, TCP[:6]), frames.ETH_P_IP)
     assert (found.kind, found.target_port, found.tcp_flags) == ("tcp", 80, 0)

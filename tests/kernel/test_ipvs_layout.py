@@ -65,18 +65,17 @@ def payload(found, *, pads, family=True):
 
 
 class Script:
-    """A socket that answers any request with these datagrams, then with the end of the dump."""
+    """A socket that answers the first request with these datagrams, then each with its end."""
 
     def __init__(self, datagrams):
-        self.datagrams = [*datagrams, message(TYPE_DONE, F_MULTI, 1, bytes(4))]
+        self.datagrams, self.sequence = list(datagrams), 0
 
     def send(self, _data):
-        pass
+        self.sequence += 1
 
     def recv_into(self, buffer):
-        if not self.datagrams:  # spoiled bytes had it wait for more
-            raise BlockingIOError
-        data = self.datagrams.pop(0)
+        end = message(TYPE_DONE, F_MULTI, self.sequence, bytes(4))
+        data = self.datagrams.pop(0) if self.datagrams else end
         buffer[: len(data)] = data
         return len(data)
 

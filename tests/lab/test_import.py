@@ -210,7 +210,9 @@ def saved(found):
     for one in found.services:
         keys = dict(one.keys)
         name = f"{'-u' if one.protocol == 'udp' else '-t'} {one.vip}:{one.port}"
-        flags = f" -b {','.join(keys['flags'])}" if "flags" in keys else ""
+        named = [flag for flag in keys.get("flags", ()) if flag != "ops"]
+        flags = f" -b {','.join(named)}" if named else ""
+        flags += " -o" if "ops" in keys.get("flags", ()) else ""
         yield f"-A {name} -s {keys['scheduler']}{flags}"
         for server in one.servers:
             yield f"-a {name} -r {server.address}:{one.port} -g -w {server.weight}"

@@ -1,6 +1,7 @@
 """Kinds of service as the kernel has them: what a spec says is what ipvsadm -Sn prints."""
 
 import pytest
+from labs import RESPONDER, RESPONDER_ENDS, RESPONDER_STARTS
 from proofs import FAIL, PASS, proving
 from runs import wait_for
 
@@ -104,6 +105,43 @@ def test_persistence_that_somebody_changed_is_found_and_put_right(lab):
         lab.onearm("destroy", spec, "--yes", code=0)
 
 
+def test_bounds_of_real_servers(lab):
+    text = services(
+        "port: 80/tcp, real_servers: {server-2: {weight: 3, upper: 100, lower: 80},"
+        " server-3: {upper: 9}}"
+    )
+    spec = lab.spec(text)
+    lab.onearm("apply", spec, "--yes", code=0)
+    try:
+        # ipvsadm -S leaves them out; columns: server, upper, lower, active, inactive
+        shown = lab.on("server-1", "ipvsadm", "-Ln", "--thresholds")
+        rows = [line.split()[1:4] for line in shown.splitlines() if "->" in line][1:]
+        assert sorted(rows) == [["203.0.113.4:80", "100", "80"], ["203.0.113.5:80", "9", "0"]]
+        assert not lab.onearm("plan", spec, "--json", code=0).json()["actions"]
+        lab.sh("server-1", "ipvsadm -e -t 203.0.113.2:80 -r 203.0.113.5:80 -g -w 1 -x 8")
+        assert "upper 8 -> 9" in lab.onearm("plan", spec, code=0).out
+    finally:
+        lab.onearm("destroy", spec, "--yes", code=0)
+
+
+def test_one_packet_scheduling_is_proved(lab):
+    text = services(
+        "port: 53/udp, scheduler: rr, flags: [ops]",
+        "port: 5353/udp, scheduler: mh, flags: [mh-port, ops], real_servers: [server-2]",
+    )
+    spec = lab.spec(text)
+    lab.onearm("apply", spec, "--yes", code=0)
+    try:
+        assert "-A -u 203.0.113.2:53 -s rr -o" in [line.strip() for line in table(lab)]
+        found = lab.onearm("verify", spec, "--cold", "--strict", "--json", code=0).json()
+        shares = {p["about"]: p["evidence"] for p in found["properties"] if p["id"] == RULES[3]}
+        assert "exactly as rr promises" in shares["203.0.113.2:53/udp"]
+        counted = lab.sh("server-1", "grep -c '^UDP' /proc/net/ip_vs_conn", check=False).strip()
+        assert counted == "0", "no packet is remembered"
+    finally:
+        lab.onearm("destroy", spec, "--yes", code=0)
+
+
 RULES = ("path.every_destination", "path.client_address", "path.direct_reply", "path.distribution")
 # The clients that stay, of port 53: their entries have no port of the client.
 STAYING = 'awk \'$1 == "UDP" && $3 == "0000" && $5 == "0035"\' /proc/net/ip_vs_conn'
@@ -148,4 +186,58 @@ def test_persistent_clients_stay_and_may_go_elsewhere_after_the_timeout(lab):
         assert lab.on("client", "bash", "-c", ASK) != first
     finally:
         lab.sh("server-1", "ipvsadm --set 900 120 300")
+        lab.onearm("destroy", spec, "--yes", code=0)
+
+
+def timeouts(lab):
+    """The three timeouts, in the order of ipvsadm."""
+    return lab.on("server-1", "ipvsadm", "-L", "--timeout").split(":")[1].split()
+
+
+def test_timeouts_are_set_healed_and_put_back(lab):
+    lab.sh("server-1", "modprobe ip_vs; ipvsadm --set 800 110 290")
+    text = services("port: 80/tcp, scheduler: rr") + "timeouts: {tcp: 15m, udp: 60s}\n"
+    spec = lab.spec(text)
+    typed = lab.onearm("plan", spec, "--commands", code=0).out
+    assert "ipvsadm --set 900 0 0" in typed and "ipvsadm --set 0 0 60" in typed
+    lab.onearm("apply", spec, "--yes", code=0)
+    try:
+        assert timeouts(lab) == ["900", "110", "60"]
+        lab.sh("server-1", "ipvsadm --set 901 111 0")
+        assert "IPVS timeout tcp: seconds 901 -> 900" in lab.onearm("plan", spec, code=0).out
+        lab.onearm("apply", spec, "--yes", code=0)
+        assert timeouts(lab) == ["900", "111", "60"]
+        lab.onearm("apply", lab.spec(text.replace(", udp: 60s", "")), "--yes", code=0)
+        assert timeouts(lab) == ["900", "111", "290"]
+    finally:
+        lab.onearm("destroy", spec, "--yes", code=0)
+        left = timeouts(lab)
+        lab.sh("server-1", "ipvsadm --set 900 120 300")
+    assert left == ["800", "111", "290"]
+
+
+def test_sctp_is_proved_and_so_is_what_breaks_it(lab):
+    spec = lab.spec(services("port: 3868/sctp, scheduler: rr"))
+    servers = ("server-2", "server-3")
+    lab.onearm("apply", spec, "--yes", code=0)
+    try:
+        made = [line.strip() for line in table(lab)]
+        assert "-A --sctp-service 203.0.113.2:3868 -s rr" in made, made
+        for host in servers:
+            lab.sh(host, f"modprobe sctp; {RESPONDER} --bind 203.0.113.2")
+        found = lab.onearm("verify", spec, "--cold", "--strict", "--json", code=0).json()
+        shares = [p["evidence"] for p in found["properties"] if p["id"] == RULES[3]]
+        assert shares[0].endswith("exactly as rr promises")
+        with proving(lab, spec) as prove:
+            lab.sh("server-3", RESPONDER_ENDS)
+            broken = prove(clients=["client"])
+            lab.sh("server-3", RESPONDER_STARTS)
+            assert broken.ids(FAIL) == {RULES[0]}, str(broken)
+            assert "server-3 reset" in broken.text(RULES[0])
+            broken = prove(clients=["client"])
+            assert "server-3 got" in broken.text(RULES[0]), str(broken)
+            assert "must bind it" in broken.text(RULES[0])
+    finally:
+        for host in servers:
+            lab.sh(host, RESPONDER)
         lab.onearm("destroy", spec, "--yes", code=0)

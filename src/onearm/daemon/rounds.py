@@ -74,7 +74,13 @@ class Rounds:
     def converge(self, desired: State, facts: HostFacts, drained: Mapping[str, object]) -> Outcome:
         """Make the kernel so; raises PlaceError and Refused, with nothing half-said."""
         world = {self.host: desired}
-        counts = self._would_cut(desired, facts)
+        observed = {self.host: self.place.observe(desired)}
+        plan = diff(self.name, world, observed, adopt=self.adopt)
+        if not len(plan) and not plan.refusals:
+            self.desired = desired
+            self._went(Outcome())
+            return Outcome()
+        counts = connections_cut(plan, {self.host: facts})
         drift: list[Action] = []
 
         def progress(action: Action) -> None:
@@ -86,16 +92,15 @@ class Rounds:
             self._count_cut(action, cut, drained)
 
         places = {self.host: self.place}
-        outcome = Run(self.name, world, places, adopt=self.adopt, progress=progress).converge()
+        outcome = Run(
+            self.name, world, places, adopt=self.adopt, observed=observed, progress=progress
+        ).converge()
         self.healed += len(drift)
         for action in drift:
             self._say("drift", f"healed: {describe(action)}", "warning")
         self.desired = desired
         self._went(outcome)
         return outcome
-
-    def _would_cut(self, desired: State, facts: HostFacts) -> dict[Action, int]:
-        return connections_cut(self.plan(desired), {self.host: facts})
 
     def plan(self, desired: State | None = None) -> Plan:
         """Say what differs at this moment; change nothing."""

@@ -9,6 +9,7 @@ from onearm.case import Case
 from onearm.doctor.clue import Clue
 from onearm.doctor.observations import Observations
 from onearm.flows import Way
+from onearm.model import STREAMS
 from onearm.verdicts import FAIL
 from onearm.verify import about
 
@@ -127,7 +128,7 @@ def _lost_before_server(_o: Observations, case: Case, way: Way) -> str:
 def unanswered(o: Observations) -> Iterator[Clue]:
     """Find connections that a real server got and answered nothing to."""
     for case, server, count, _ in _by_server(o, _mute):
-        if case.service.protocol != "tcp":
+        if case.service.protocol not in STREAMS:
             continue
         masq = case.service.way(server).method == "masq"
         holds = masq or (server in o.facts and o.facts[server].holds(case.service.vip))

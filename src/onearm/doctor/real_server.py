@@ -154,6 +154,8 @@ def not_listening(o: Observations) -> Iterator[Clue]:
         if vitals is None or "listeners" in vitals.cannot:
             continue
         for service in o.services_of(server.name):
+            if service.protocol == "sctp":
+                continue  # who listens for it is not among what was looked at
             masq, port = o.masked(server.name), service.port_at(server.name)
             at = server.address if masq else service.vip
             ears = [e for e in vitals.listeners if _hears(e, service, port)]

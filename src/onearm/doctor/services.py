@@ -16,7 +16,7 @@ from onearm.spec import Host, VirtualService, names_of
 from onearm.tally import half_open as half_open_of
 from onearm.verify import about
 
-OPTION = {"tcp": "-t", "udp": "-u"}  # ipvsadm's
+OPTION = {"tcp": "-t", "udp": "-u", "sctp": "--sctp-service"}  # ipvsadm's
 Standing = tuple[Host, VirtualService, ServiceFact]
 
 

@@ -62,6 +62,8 @@ TABLE: tuple[Row, ...] = (
     Row("host.scheduler", ERROR, "the director's kernel lacks a scheduler of the spec",
         hosts.preflight("host.scheduler"), ("ipvs.*", "hop.director_refused", "path.*"),
         tested=RECORDED),
+    Row("host.sctp", ERROR, "the director's kernel balances no SCTP, and the spec wants it",
+        hosts.preflight("host.sctp"), ("ipvs.*", "hop.*", "path.*"), tested=RECORDED),
     Row("host.engine", ERROR, "the director's kernel lacks a persistence engine of the spec",
         hosts.preflight("host.engine"), ("ipvs.*", "hop.director_refused", "path.*"),
         tested=RECORDED),

@@ -42,6 +42,8 @@ class Server:
 
     address: IPv4Address
     weight: int = 1
+    upper: int = 0
+    lower: int = 0
 
 
 @dataclass(frozen=True)

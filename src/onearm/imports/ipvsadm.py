@@ -93,9 +93,9 @@ def _service(key: Key, head: Command, behind: list[Command]) -> Service | Lost:
         except Cannot as reason:
             found.notes.append(Note(each.at, shown(each.rest), str(reason), differs=True))
     keys: dict[str, Value] = {"scheduler": found.values.get("scheduler", "wlc")}
-    if flags := whole.flags(found):
-        keys["flags"] = flags
     protocol = "udp" if key[0] == "-u" else "tcp"
+    if flags := whole.flags(found, protocol):
+        keys["flags"] = flags
     if stay := whole.persistence(found, protocol):
         keys["persistence"] = stay
     service = Service(line.at, body[0], vip, port, protocol, tuple(keys.items()), tuple(servers))
@@ -122,4 +122,5 @@ def _server(found: Gathered, service_port: int) -> Server:
     method = str(found.values.get("forwarding", "direct"))
     must(method == "direct", f"{NOT_DIRECT.get(method)}: {ONLY_DIRECT}")
     must(port in {0, service_port}, PORTS.format(service_port))
-    return Server(values.address(address), int(str(found.values.get("weight", 1))))
+    weight = int(str(found.values.get("weight", 1)))
+    return Server(values.address(address), weight, *whole.bounds(found))

@@ -197,7 +197,7 @@ def _server(statement: Statement, inner: Gathered, outer: Gathered, port: int) -
     if own.strip("0") and values.port(own) != port:
         raise Cannot(PORTS.format(port))
     weight = _first("weight", inner, outer)
-    return Server(address, 1 if weight is None else int(str(weight)))
+    return Server(address, 1 if weight is None else int(str(weight)), *whole.bounds(inner))
 
 
 def _below(found: Mapping[str, Value]) -> dict[str, Value]:
@@ -230,7 +230,7 @@ def _keys(
     protocol: str,
 ) -> tuple[tuple[str, Value], ...]:
     keys: dict[str, Value] = {"scheduler": found.values.get("scheduler", "wlc")}
-    if flags := whole.flags(found):
+    if flags := whole.flags(found, protocol):
         keys["flags"] = flags
     if stay := whole.persistence(found, protocol):
         keys["persistence"] = stay

@@ -25,6 +25,8 @@ from onearm.imports.ldirectord_checks import Told, check
 from onearm.imports.ldirectord_table import NO_SIX, TABLE
 from onearm.imports.table import Gathered, Statement, gather
 from onearm.spec_load.fields import HIGHEST_WEIGHT
+from onearm.spec_load.kinds import MOST
+from onearm.spec_load.services import ONE_PACKET
 
 MOST_LINES = 100_000
 MOST_RANGE = 4096
@@ -35,9 +37,10 @@ FULL = re.compile(
     r"(?::(?P<port>[\w-]+))?(?:\s+(?P<method>gate|masq|ipip))?(?:\s+(?P<weight>[0-9]+))?"
     r"(?P<own>\s+\"(?![lu]:)[^\"]*\"[, ]\s*\"[^\"]*\")?(?P<limits>(?:\s+\"?[lu]:[0-9]+\"?)*)\s*"
 )
+BOUND = re.compile(r"([lu]):([0-9]{1,9})")
 NOT_DIRECT = "{} is not carried: import writes direct routing only"
 PORTS = "direct routing hands packets on with the VIP's port: this server has to listen on {}"
-LIMITS = "a spec has no connection limits"
+LIMITS = "a lower limit goes with an upper one, which is not smaller"
 OWN = "a service has one check: this server's own request is not made"
 STRANGER = "no name of an address here: give a hosts file with it (--names)"
 PROTOCOLS = "a spec has tcp and udp only"
@@ -150,10 +153,12 @@ def _filled(
     chosen, differing = whole.one_check(checks)
     keys: list[tuple[str, Value]] = [("scheduler", str(found.values.get("scheduler", "wrr")))]
     flags = found.values.get("flags", ())
-    found.values["flags[]"] = flags
-    if "flags" in found.origin:
-        found.origin["flags[]"] = found.origin["flags"]
-    if named := whole.flags(found):
+    one_packet = (ONE_PACKET,) if found.values.get("ops") else ()
+    found.values["flags[]"] = (*(flags if isinstance(flags, tuple) else ()), *one_packet)
+    for key in ("ops", "flags"):
+        if key in found.origin:
+            found.origin["flags[]"] = found.origin[key]
+    if named := whole.flags(found, service.protocol):
         keys.append(("flags", named))
     if stay := whole.persistence(found, service.protocol):
         keys.append(("persistence", stay))
@@ -179,10 +184,13 @@ def _servers(one: Statement, port: int, found: Gathered, addresses: Addresses) -
         return []
     if match["own"]:
         found.note(one, OWN, differs=True)
-    if match["limits"]:
+    bounds = {key: int(most) for key, most in BOUND.findall(match["limits"])}
+    upper, lower = min(bounds.get("u", 0), MOST), bounds.get("l", 0)
+    if lower > upper:
         found.note(one, LIMITS, differs=True)
+        lower = 0
     every = (IPv4Address(number) for number in range(int(first), int(last) + 1))
-    return [Server(values.address(str(address)), weight) for address in every]
+    return [Server(values.address(str(address)), weight, upper, lower) for address in every]
 
 
 def _full(text: str, port: int) -> re.Match[str]:

@@ -11,10 +11,10 @@ from onearm.imports.table import Reader, Statement
 from onearm.spec_load.checks import LONGEST_S as LONGEST_INTERVAL_S
 from onearm.spec_load.checks import LONGEST_TIMEOUT_S, MOST_TIMES, SHORTEST_S
 from onearm.spec_load.fields import HIGHEST_PORT, HIGHEST_WEIGHT, unusable
-from onearm.spec_load.kinds import ENGINES
+from onearm.spec_load.kinds import ENGINES, MOST
 from onearm.spec_load.kinds import LONGEST_S as LONGEST_PERSISTENCE_S
 from onearm.spec_load.probes import DOMAIN, LONGEST_DOMAIN, LONGEST_PATH, PATH
-from onearm.spec_load.services import SCHEDULERS
+from onearm.spec_load.services import ONE_PACKET, SCHEDULERS
 
 NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
@@ -131,6 +131,14 @@ def netmask(statement: Statement) -> int:
 def engine(statement: Statement) -> str:
     must(first(statement) in ENGINES, f"a spec has the engine {', '.join(ENGINES)} only")
     return first(statement)
+
+
+def bound(statement: Statement) -> int:
+    return number(first(statement), 0, MOST)
+
+
+def one_packet(_: Statement) -> str:
+    return ONE_PACKET
 
 
 def scheduler_flag(statement: Statement) -> str:

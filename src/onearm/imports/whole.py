@@ -10,7 +10,7 @@ from dataclasses import replace
 from onearm.imports.found import Check, Keys, Note, Server, Value, shown
 from onearm.imports.table import Gathered
 from onearm.spec_load.checks import COMMON, KINDS, LONGEST_TIMEOUT_S, UDP
-from onearm.spec_load.services import SCHEDULERS
+from onearm.spec_load.services import ONE_PACKET, SCHEDULERS
 
 ORDER = ("kind", "through", "interval", "timeout", "rise", "fall", "port", "address")
 ONE_CHECK = "a service has one check, and this is another"
@@ -22,12 +22,15 @@ Asked = tuple[Server, str, Check | None]  # a real server, its place in the file
 Doubt = Callable[[str, bool], None]  # says why something is not as it was, and whether it differs
 
 
-def flags(found: Gathered) -> tuple[str, ...]:
+def flags(found: Gathered, protocol: str) -> tuple[str, ...]:
     """Give the flags that the service's scheduler knows; the others are noted."""
     scheduler = str(found.values.get("scheduler", "wlc"))
     given = found.values.get("flags[]", ())
     names = [_named(str(flag), scheduler) for flag in given] if isinstance(given, tuple) else []
-    known = SCHEDULERS.get(scheduler, ())
+    if ONE_PACKET in names and protocol != "udp":
+        names = [name for name in names if name != ONE_PACKET]
+        found.note(found.origin["flags[]"], "one-packet scheduling is a matter of udp")
+    known = (*SCHEDULERS.get(scheduler, ()), ONE_PACKET)
     if any(name not in known for name in names):
         found.drop("flags[]", f"scheduler {scheduler} has no such flag in a spec")
     return tuple(sorted({name for name in names if name in known}))
@@ -47,6 +50,15 @@ def persistence(found: Gathered, protocol: str) -> tuple[tuple[str, Value], ...]
         else:
             pairs.append((key, found.values[f"persistence.{key}"]))
     return () if seconds is None else tuple(pairs)
+
+
+def bounds(found: Gathered) -> tuple[int, int]:
+    """Give the bounds of a real server; a lower one that a spec cannot have is noted."""
+    upper, lower = (int(str(found.values.get(key, 0))) for key in ("upper", "lower"))
+    if lower > upper:
+        found.drop("lower", "it goes with an upper bound, which is not smaller")
+        lower = 0
+    return upper, lower
 
 
 def _named(flag: str, scheduler: str) -> str:

@@ -112,10 +112,12 @@ def _stay(pairs: Value) -> str:
 
 
 def _servers(servers: tuple[Server, ...], names: Mapping[IPv4Address, str]) -> Iterator[str]:
-    if any(server.weight != 1 for server in servers):
+    if any((server.weight, server.upper) != (1, 0) for server in servers):
         yield "    real_servers:"
         for server in servers:
-            yield f"      {scalar(names[server.address])}: {{weight: {server.weight}}}"
+            bounds = f", upper: {server.upper}" if server.upper else ""
+            bounds += f", lower: {server.lower}" if server.lower else ""
+            yield f"      {scalar(names[server.address])}: {{weight: {server.weight}{bounds}}}"
         return
     listed = ", ".join(scalar(names[server.address]) for server in servers)
     yield from textwrap.wrap(

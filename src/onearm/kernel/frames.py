@@ -12,8 +12,8 @@ ARP_REQUEST, ARP_REPLY = 1, 2
 PACKET_HOST, PACKET_OUTGOING = 0, 4  # include/uapi/linux/if_packet.h
 ETHERNET_BYTES = 14
 ICMP6 = 58
-_TRANSPORTS = {1: "icmp", 6: "tcp", 17: "udp"}
-_TRANSPORTS6 = {ICMP6: "icmp", 6: "tcp", 17: "udp"}
+_TRANSPORTS = {1: "icmp", 6: "tcp", 17: "udp", 132: "sctp"}
+_TRANSPORTS6 = {ICMP6: "icmp", 6: "tcp", 17: "udp", 132: "sctp"}
 _FRAGMENT, _AUTHENTICATION = 44, 51
 # RFC 8200 §4: headers that may stand between IPv6 and what it carries, and how long they are
 _EXTENSIONS: dict[int, Callable[[int], int]] = {
@@ -26,6 +26,10 @@ _ICMP_ERRORS = (3, 4, 5, 11, 12)  # RFC 792: these quote the packet that they ar
 _NEED_FRAGMENTS = (3, 4)
 _TCP = struct.Struct("!4xIIBB")  # RFC 9293: sequence, acknowledgement, words of the header, flags
 UDP_BYTES = 8
+SCTP_BYTES = 12
+SYN, RST, ACK = 0x02, 0x04, 0x10
+_CHUNKS = {1: SYN, 2: SYN | ACK, 6: RST}  # RFC 9260 §3.2: INIT, INIT ACK, ABORT
+_WITH_PORTS = ("tcp", "udp", "sctp")
 _IPIP, _UDP, _GRE = 4, 17, 47  # protocols that tunnels come as
 _ICMP6_ERRORS = (1, 2, 3, 4)  # RFC 4443
 _TOO_BIG = 2
@@ -42,12 +46,13 @@ _ARP_KINDS = {ARP_REQUEST: "arp-request", ARP_REPLY: "arp-reply"}
 class Frame:
     """One frame as a host saw it: `outgoing` when it left, `to_us` when it came to our MAC.
 
-    `kind` is tcp, udp, icmp (of either family), arp-request, arp-reply, nd-solicitation,
+    `kind` is tcp, udp, sctp, icmp (of either family), arp-request, arp-reply, nd-solicitation,
     nd-advertisement or other. For ARP and neighbour discovery `source` is the address that the
     sender claims, `claimed_mac` the MAC that it claims for it, `target` the one that is asked for.
     An ICMP error has the ports of the flow that it is about, as an answer in that flow would.
     `length` is the frame's own, in bytes, though only its head is kept; `time_s` the kernel's clock
     at that moment (epoch).
+    Of SCTP `tcp_flags` say what the first chunk does: SYN begins, RST aborts.
     `payload` is what TCP or UDP carries, in bytes, as the IP header tells (0: none, or unknown),
     `ttl` also IPv6's hop limit. `icmp_mtu` is what "fragmentation needed" asks for (RFC 1191).
     Of a packet in a tunnel (`tunnel`: ipip, gre or gue) all else is the inner one's.
@@ -205,13 +210,22 @@ def _transport(base: Frame, kind: str, data: bytes, carried: int) -> Frame:
     found = replace(base, kind=kind)
     if kind == "icmp" and len(data) >= 2:
         return _icmp(found, data)
-    if kind not in ("tcp", "udp") or len(data) < 4:
+    if kind not in _WITH_PORTS or len(data) < 4:
         return found
     source, target = struct.unpack_from("!HH", data)
     found = replace(found, source_port=source, target_port=target)
     if kind == "udp":
         return replace(found, payload=max(0, carried - UDP_BYTES))
+    if kind == "sctp":
+        return _sctp(found, data, carried)
     return _tcp(found, data, carried) if len(data) >= _TCP.size else found
+
+
+def _sctp(base: Frame, data: bytes, carried: int) -> Frame:
+    """Say by TCP's flags what the first chunk does, and how much there is behind the header."""
+    flags = _CHUNKS.get(data[SCTP_BYTES], ACK) if len(data) > SCTP_BYTES else 0
+    begins = flags & (SYN | RST)
+    return replace(base, tcp_flags=flags, payload=0 if begins else max(0, carried - SCTP_BYTES))
 
 
 def _tcp(base: Frame, data: bytes, carried: int) -> Frame:
@@ -271,9 +285,9 @@ def _quoted(base: Frame, data: bytes) -> Frame:
 def _quoted_ports(data: bytes) -> Optional[bytes]:
     if len(data) >= 40 and data[0] >> 4 == 6:
         protocol, start = _behind_extensions(data)
-        known = protocol is not None and _TRANSPORTS6.get(protocol) in ("tcp", "udp")
+        known = protocol is not None and _TRANSPORTS6.get(protocol) in _WITH_PORTS
         return data[start : start + 4] if known else None
-    if len(data) < 20 or data[0] >> 4 != 4 or _TRANSPORTS.get(data[9]) not in ("tcp", "udp"):
+    if len(data) < 20 or data[0] >> 4 != 4 or _TRANSPORTS.get(data[9]) not in _WITH_PORTS:
         return None
     later_fragment = (data[6] << 8 | data[7]) & 0x1FFF
     return None if later_fragment else data[(data[0] & 15) * 4 :][:4]

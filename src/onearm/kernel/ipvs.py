@@ -77,10 +77,12 @@ __all__ = [
     "IpvsInfo",
     "IpvsService",
     "IpvsTimeouts",
+    "Table",
     "bits_to_flags",
     "flags_to_bits",
 ]
 
+Table = Sequence[tuple[IpvsService, Sequence[IpvsDestination]]]
 Change = tuple[str, IpvsService, Optional[IpvsDestination]]  # add, set or delete
 
 
@@ -154,6 +156,10 @@ class Ipvs:
         reader = Destinations(service.family)
         self._netlink.dump_into(reader, self._type, body(GET_DEST, service_key(service)))
         return reader.found
+
+    def table(self) -> Table:
+        """Return every service with its destinations."""
+        return [(service, self.destinations(service)) for service in self.services()]
 
     def _told(self, command: int, *kinds: int) -> list[int]:
         """Ask for numbers of IPVS as a whole; what a kernel does not tell is 0."""

@@ -6,9 +6,9 @@ import socket
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
 from typing import Optional
 
+from onearm.addresses import unpacked
 from onearm.facts import Counters
 from onearm.kernel.netlink import attribute, attributes, nested, number, text, text_attribute
 from onearm.model import Address
@@ -196,9 +196,9 @@ def change_body(
 
 def _parse_address(family: int, packed: bytes) -> Optional[Address]:
     if family == socket.AF_INET6 and len(packed) >= 16:
-        return IPv6Address(packed[:16])
+        return unpacked(packed[:16])
     if family == socket.AF_INET and len(packed) >= 4:
-        return IPv4Address(packed[:4])
+        return unpacked(packed[:4])
     return None
 
 

@@ -1,39 +1,47 @@
-"""Changes of many destinations that differ in their address alone, encoded once and filled in."""
+"""Changes that differ in their addresses alone, encoded once and filled in."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from onearm.kernel.ipvs_layout import Span, spans
 from onearm.kernel.ipvs_messages import (
     CMD_DEST,
+    CMD_SERVICE,
     DEST_ADDR,
     GENL,
+    SVC_ADDR,
     IpvsDestination,
     IpvsService,
     change_body,
 )
 
-
-class Template(NamedTuple):
-    """The bytes before and behind a destination's packed address."""
-
-    head: bytes
-    tail: bytes
+Template = tuple[bytes, ...]  # the bytes before, between and behind the packed addresses
 
 
-def template(command: str, service: IpvsService, destination: IpvsDestination) -> Template:
-    """Encode one change of a destination, and cut its address out."""
+def template(
+    command: str, service: IpvsService, destination: Optional[IpvsDestination]
+) -> Template:
+    """Encode one change, and cut out the address of its service and of its destination."""
     whole = change_body(command, service, destination)
-    outer = _span(whole, GENL.size, len(whole), CMD_DEST)
-    address = _span(whole, outer.start, outer.stop, DEST_ADDR)
-    width = len(destination.address.packed)
-    return Template(whole[: address.start], whole[address.start + width :])
+    if service.address is None:
+        raise ValueError("a service by mark has no address that could be filled in")
+    cuts = [_cut(whole, CMD_SERVICE, SVC_ADDR, len(service.address.packed))]
+    if destination is not None:
+        cuts.append(_cut(whole, CMD_DEST, DEST_ADDR, len(destination.address.packed)))
+    starts = [0, *(stop for _, stop in cuts)]
+    stops = [*(start for start, _ in cuts), len(whole)]
+    return tuple(whole[start:stop] for start, stop in zip(starts, stops))
+
+
+def _cut(whole: bytes, outer: int, inner: int, width: int) -> tuple[int, int]:
+    around = _span(whole, GENL.size, len(whole), outer)
+    address = _span(whole, around.start, around.stop, inner)
+    return address.start, address.start + width
 
 
 def _span(data: bytes, start: int, stop: int, kind: int) -> Span:
-    found: Optional[list[Span]] = spans(data, start, stop)
-    for span in found or ():
+    for span in spans(data, start, stop) or ():
         if span.kind == kind:
             return span
     raise ValueError(f"a change without the attribute {kind}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from onearm import errors
@@ -13,6 +15,7 @@ from onearm.kernel.ipvs import PERSISTENT, Ipvs, IpvsService
 
 MODULES = "/sys/module"
 SCHEDULER, ENGINE = "scheduler", "persistence engine"
+TRIAL_VIP = IPv4Address("192.0.2.1")
 TRIAL_MARK = 1  # nothing else is in the namespace
 
 
@@ -29,6 +32,27 @@ def lacking(kind: str, names: Iterable[str], modules: str = MODULES) -> str:
 
 def _module(kind: str, name: str) -> str:
     return f"ip_vs_{name}" if kind == SCHEDULER else f"ip_vs_pe_{name}"
+
+
+def lacking_sctp() -> str:
+    """Say why IPVS of this kernel cannot balance SCTP; empty when it can.
+
+    The kernel takes a service of any protocol, and calls those that it knows by their names.
+    """
+
+    def work() -> str:
+        service = IpvsService(
+            protocol=socket.IPPROTO_SCTP, address=TRIAL_VIP, port=1, scheduler="rr"
+        )
+        with Ipvs() as ipvs:
+            for code in ipvs.change([("add", service, None)]).values():
+                return str(translate(code, "a virtual service of SCTP"))
+        shown = Path("/proc/thread-self/net/ip_vs").read_text(encoding="ascii")
+        if any(line.startswith("SCTP ") for line in shown.splitlines()):
+            return ""
+        return "IPVS of this kernel is built without SCTP (CONFIG_IP_VS_PROTO_SCTP)"
+
+    return tools.apart(work)
 
 
 def _loaded(module: str, modules: str) -> bool:

@@ -31,7 +31,8 @@ PORTS_PER_S = 10  # of each address: more than a run uses
 TIMES = {"rate", "timeout", "seconds"}
 DIFFERS = 5  # as the product's commands end where a fault was found
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SOURCES = tuple(address.partition("/")[0] for address, _ in HOSTS["client"].addresses)
+ADDRESSES = [address.partition("/")[0] for address, _ in HOSTS["client"].addresses]
+SOURCES = tuple(address for address in ADDRESSES if ":" not in address)  # its sockets are of IPv4
 
 
 def sources(now: float) -> Iterator[tuple[str, int]]:

@@ -24,6 +24,7 @@ from typing import NamedTuple, NoReturn
 from onearm.lab.answers import PORTION, STEP_S, Answer, line, reply
 
 TCP_PORTS = (80, 443, 8080)
+SCTP_PORTS = (3868,)  # where the kernel has SCTP: nothing here loads it
 UDP_PORTS = (53, 5353)
 PID_FILE = Path("/run/responder.pid")
 HEAD_LIMIT = 8192  # a request head longer than this is no request
@@ -70,13 +71,20 @@ class Ear:
     """A listening socket."""
 
     def __init__(
-        self, family: Family, kind: int, address: str, port: int, *, careless: bool = False
+        self,
+        family: Family,
+        kind: int,
+        address: str,
+        port: int,
+        *,
+        careless: bool = False,
+        protocol: int = 0,
     ) -> None:
-        """Bind, and for TCP listen; IPv6 apart from IPv4."""
+        """Bind, and unless for datagrams listen; IPv6 apart from IPv4."""
         self.family = family
         self.careless = careless
         self.udp = kind == socket.SOCK_DGRAM
-        self.socket = socket.socket(family.family, kind)
+        self.socket = socket.socket(family.family, kind, protocol)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family.family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -194,6 +202,8 @@ def listen(bind: str | None, *, careless: bool = False) -> list[Ear]:
 def _ears(family: Family, address: str, *, careless: bool) -> Iterator[Ear]:
     for port in TCP_PORTS:
         yield Ear(family, socket.SOCK_STREAM, address, port)
+    for port in SCTP_PORTS if Path("/proc/net/sctp").exists() else ():
+        yield Ear(family, socket.SOCK_STREAM, address, port, protocol=socket.IPPROTO_SCTP)
     for port in UDP_PORTS:
         yield Ear(family, socket.SOCK_DGRAM, address, port, careless=careless)
 

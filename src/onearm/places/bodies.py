@@ -1,4 +1,4 @@
-"""The netlink bodies of many changes of the IPVS table, as few as there are kinds of them."""
+"""The netlink bodies of many changes of the IPVS table, encoded as often as there are kinds."""
 
 from __future__ import annotations
 
@@ -10,37 +10,45 @@ from typing import Any
 from onearm.kernel.ipvs import Change
 from onearm.kernel.ipvs_messages import change_body
 from onearm.kernel.ipvs_templates import Template, template
-from onearm.model import Destination, Resource
+from onearm.model import Destination, Resource, Service
 
-# What a destination's message is made of besides its address: all that the kernel is told.
-_SETTINGS = attrgetter(
-    *(f.name for f in fields(Destination) if f.compare and f.name not in ("vip", "server"))
-)
-Wish = tuple[str, Resource]  # add, set or delete
+Wish = tuple[int, str, Resource]  # the asker's number; add, set or delete; what
+
+
+def _settings(kind: type[Destination | Service]) -> Callable[[Any], Any]:
+    """Give what reads all that the kernel is told of a thing, but its addresses."""
+    told = (f.name for f in fields(kind) if f.compare and f.name not in ("vip", "server"))
+    return attrgetter(*told)
+
+
+_OF_SERVICE, _OF_DESTINATION = _settings(Service), _settings(Destination)
 
 
 def bodies(wishes: Iterable[Wish], change: Callable[[str, Resource], Change]) -> list[bytes]:
     """Encode each wish; `change` turns one into the kernel's values.
 
-    Destinations that stand one behind the other, belong to one service and have equal settings
-    share all bytes but their address.
+    What has equal settings, and addresses of the same families, shares all other bytes.
     """
     made: list[bytes] = []
-    vip: Any = None
     known: dict[Any, Template] = {}
-    for verb, resource in wishes:
-        if not isinstance(resource, Destination):
+    key: Any
+    for _, verb, resource in wishes:
+        vip = getattr(resource, "vip", None)
+        if isinstance(resource, Destination) and vip is not None:
+            server = resource.server
+            key = (verb, type(vip), type(server), _OF_DESTINATION(resource))
+            found = known.get(key)
+            if found is None:
+                found = known[key] = template(*change(verb, resource))
+            head, between, tail = found
+            made.append(head + vip.packed + between + server.packed + tail)
+        elif isinstance(resource, Service) and vip is not None:
+            key = (verb, type(vip), _OF_SERVICE(resource))
+            found = known.get(key)
+            if found is None:
+                found = known[key] = template(*change(verb, resource))
+            head, tail = found
+            made.append(head + vip.packed + tail)
+        else:
             made.append(change_body(*change(verb, resource)))
-            continue
-        if resource.vip is not vip:
-            vip, known = resource.vip, {}
-        server = resource.server
-        key = (verb, type(server), _SETTINGS(resource))
-        found = known.get(key)
-        if found is None:
-            command, service, destination = change(verb, resource)
-            if destination is None:
-                raise TypeError(f"{resource} is no destination of IPVS")
-            found = known[key] = template(command, service, destination)
-        made.append(found.head + server.packed + found.tail)
     return made

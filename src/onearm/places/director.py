@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
@@ -17,6 +18,7 @@ from onearm.kernel.ipvs import (
     Ipvs,
     IpvsDestination,
     IpvsService,
+    Table,
     bits_to_flags,
     flags_to_bits,
 )
@@ -31,46 +33,60 @@ from onearm.model import (
     Resource,
     Service,
     Sysctl,
+    Timeout,
     endpoint,
+    state,
     state_key,
 )
-from onearm.places import address, check_marks
-from onearm.places.bodies import bodies
+from onearm.places import address, check_marks, timeouts
+from onearm.places.bodies import Wish, bodies
 from onearm.places.methods import FORWARDING, METHODS, TUNNELS, tunnel_name
 
-KINDS = (Sysctl, Service, CheckMark, Destination, AnnouncedVip)
-PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
+KINDS = (Sysctl, Timeout, Service, CheckMark, Destination, AnnouncedVip)
+PROTOCOLS = {
+    "tcp": socket.IPPROTO_TCP,
+    "udp": socket.IPPROTO_UDP,
+    "sctp": socket.IPPROTO_SCTP,
+}
 NUMBERS = {number: name for name, number in PROTOCOLS.items()}
 GONE = (errno.ENOENT, errno.ESRCH)
 Was = Mapping[Key, Optional[dict[str, str]]]
 Verdict = tuple[Action, Optional[PlaceError]]
 
 
-def read(wanted: Sequence[Resource]) -> dict[Key, Resource]:
-    """Show what stands under the keys of `wanted`."""
+def read(wanted: Sequence[Resource], standing: Optional[Table] = None) -> dict[Key, Resource]:
+    """Show what stands under the keys of `wanted`; `standing` is the table as just read."""
     services = {r.key[:3] for r in wanted if isinstance(r, (Service, Destination))}
-    found = _table(services) if services else []
+    found: list[Resource] = []
+    if services:
+        found = _table(services, table() if standing is None else standing)
     found += address.read(r for r in wanted if isinstance(r, AnnouncedVip))
+    found += timeouts.read(r for r in wanted if isinstance(r, Timeout))
     found += check_marks.read(r for r in wanted if isinstance(r, CheckMark))
     for resource in wanted:
         if isinstance(resource, Sysctl):
             value = sysctl.read(resource.name)
             found += [] if value is None else [Sysctl(resource.name, value)]
-    keys = {state_key(resource) for resource in wanted}
-    return {state_key(r): r for r in found if state_key(r) in keys}
+    asked = state(wanted)
+    return {key: resource for key, resource in state(found).items() if key in asked}
 
 
-def _table(services: set[Key]) -> list[Resource]:
-    found: list[Resource] = []
+def table() -> Table:
+    """Read the whole IPVS table."""
     try:
         with Ipvs() as ipvs:
-            for standing in ipvs.services():
-                service = service_resource(standing)
-                if service is not None and service.key in services:
-                    found.append(service)
-                    found += _destinations(service, ipvs.destinations(standing))
+            return ipvs.table()
     except OSError as error:
         raise translate(error, "reading the IPVS table") from error
+
+
+def _table(services: set[Key], standing: Table) -> list[Resource]:
+    found: list[Resource] = []
+    for one, behind in standing:
+        service = service_resource(one)
+        if service is not None and service.key in services:
+            found.append(service)
+            found += _destinations(service, behind)
     return found
 
 
@@ -133,6 +149,8 @@ def _destinations(service: Service, standing: Iterable[IpvsDestination]) -> Iter
 
 def was(resource: Resource) -> Optional[dict[str, str]]:
     """Say what stands there before we set it, where that is to be put back."""
+    if isinstance(resource, Timeout):
+        return timeouts.was(resource)
     if not isinstance(resource, Sysctl):
         return None
     value = sysctl.read(resource.name)
@@ -141,15 +159,15 @@ def was(resource: Resource) -> Optional[dict[str, str]]:
 
 def apply(batch: Sequence[Action], marked: Was) -> Iterator[Verdict]:
     """Try every action; all changes of the IPVS table go to the kernel in one send."""
-    table: list[Action] = []
+    ours: list[Action] = []
     others: list[Action] = []
     for action in batch:
-        kind = type(action.resource)
-        (table if kind is Destination or kind is Service else others).append(action)
-    yield from _change_table(table)
+        kind = type(action.before if action.after is None else action.after)
+        (ours if kind is Destination or kind is Service else others).append(action)
+    yield from _change_table(ours)
     yield from check_marks.apply(a for a in others if isinstance(a.resource, CheckMark))
     for action in others:
-        if isinstance(action.resource, (Sysctl, AnnouncedVip)):
+        if isinstance(action.resource, (Sysctl, Timeout, AnnouncedVip)):
             yield action, _one(action, marked.get(state_key(action.resource)))
 
 
@@ -158,6 +176,8 @@ def _one(action: Action, before_us: Optional[dict[str, str]]) -> Optional[PlaceE
     try:
         if isinstance(resource, Sysctl):
             _set_sysctl(action, resource, before_us)
+        elif isinstance(resource, Timeout):
+            timeouts.set_one(action, resource, before_us)
         elif isinstance(resource, AnnouncedVip):
             _set_vip(action, resource)
     except PlaceError as error:
@@ -186,21 +206,29 @@ def _set_vip(action: Action, vip: AnnouncedVip) -> None:
 
 
 def _change_table(actions: Sequence[Action]) -> Iterator[Verdict]:
-    wishes = [(_VERBS[action.verb], action.resource) for action in actions]
-    changes = [n for n, (verb, _) in enumerate(wishes) if verb]
+    builds: list[Wish] = []
+    gone: list[Wish] = []
+    for index, action in enumerate(actions):
+        before, after = action.before, action.after
+        if before is None:
+            builds.append((index, "add", action.resource))
+        elif after is None:
+            gone.append((index, "delete", before))
+        elif before != after:
+            builds.append((index, "set", after))
     # The kernel lists the newest first, and searches from there: what is deleted in that order is
     # found at once. What we add is added in the plan's order, so the reverse is the kernel's.
-    changes.sort(key=lambda n: -n if wishes[n][0] == "delete" else n)
-    refused = _sent(actions, [(n, *wishes[n]) for n in changes]) if changes else {}
+    wishes = builds + gone[::-1]
+    refused = _sent(actions, wishes) if wishes else {}
+    if not refused:
+        yield from zip(actions, itertools.repeat(None))
+        return
     for index, action in enumerate(actions):
         code = refused.get(index)
         yield action, None if code is None else _sentence(action, code)
 
 
-_VERBS = {"create": "add", "update": "set", "delete": "delete", "keep": ""}
-
-
-def _sent(actions: Sequence[Action], wishes: Sequence[tuple[int, str, Resource]]) -> dict[int, int]:
+def _sent(actions: Sequence[Action], wishes: Sequence[Wish]) -> dict[int, int]:
     """Send changes, return {index of the action: errno} of those that did not take effect."""
     try:
         with Ipvs() as ipvs:
@@ -218,8 +246,8 @@ def _sent(actions: Sequence[Action], wishes: Sequence[tuple[int, str, Resource]]
         }
 
 
-def _send(ipvs: Ipvs, wishes: Sequence[tuple[int, str, Resource]]) -> dict[int, int]:
-    codes = ipvs.send(bodies([(verb, resource) for _, verb, resource in wishes], _change))
+def _send(ipvs: Ipvs, wishes: Sequence[Wish]) -> dict[int, int]:
+    codes = ipvs.send(bodies(wishes, _change))
     refused = {wishes[at][0]: code for at, code in codes.items()}
     if not refused:
         return refused

@@ -11,8 +11,9 @@ from typing import Any, Optional
 
 from onearm.errors import Denied, PlaceError
 from onearm.kernel.faults import translate
+from onearm.kernel.ipvs import Table
 from onearm.ledger import Ledger
-from onearm.model import Action, AnnouncedVip, Key, Resource, Seen, state_key
+from onearm.model import Action, AnnouncedVip, Key, Resource, Seen, state, state_key
 from onearm.places import director, real_server
 
 ROLES: dict[type, Any] = {
@@ -31,13 +32,15 @@ class HostPlace:
         *,
         adopt: bool = False,
         unwritten: Optional[Callable[[str], None]] = None,
+        table: Optional[Table] = None,
     ) -> None:
         """Read the ledger: it says what is ours here. With `adopt`, what is kept is marked too.
 
         With `unwritten`, which is told why, a ledger that cannot be written keeps nothing from
-        being set anew that is marked already: weights must follow health on a full disk.
+        being set anew that is marked already: weights must follow health on a full disk. `table`
+        is the IPVS table as it was read a moment ago, for what is observed now.
         """
-        self._name, self._adopt, self._unwritten = name, adopt, unwritten
+        self._name, self._adopt, self._unwritten, self._table = name, adopt, unwritten, table
         self._ledger = ledger or Ledger()
 
     def observe(self, wanted: Iterable[Resource]) -> dict[Key, Seen]:
@@ -46,8 +49,8 @@ class HostPlace:
         A mark whose thing is gone, and which nobody wants, is shown as if the thing stood: so the
         next plan takes the mark down.
         """
-        asked = {state_key(resource): resource for resource in wanted}
-        wishes = set(asked)
+        asked = state(wanted)
+        wishes = dict(asked)
         marks = self._ledger.marks
         for key, mark in marks.items():
             if self._name in mark.names:
@@ -66,6 +69,8 @@ class HostPlace:
         mark = self._ledger.marks.get(key)
         if mark is None:
             return Seen(resource)
+        if mark.resource == resource:
+            return Seen(mark.resource, mark.names, mark.resource)
         noted = {
             name: getattr(mark.resource, name)
             for name, spec in type(resource).__dataclass_fields__.items()
@@ -76,8 +81,11 @@ class HostPlace:
     def _read(self, asked: Sequence[Resource]) -> dict[Key, Resource]:
         found: dict[Key, Resource] = {}
         for role in (director, real_server):
-            kinds = tuple(role.KINDS)
-            found.update(role.read([r for r in asked if isinstance(r, kinds)]))
+            mine = [r for r in asked if isinstance(r, tuple(role.KINDS))]
+            if self._table is not None and role is director:
+                found.update(director.read(mine, self._table))
+            else:
+                found.update(role.read(mine))
         return found
 
     def apply(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -19,11 +19,11 @@ from onearm.facts import (
 from onearm.kernel import arp, fou, ipvs_trial, packets, sysctl
 from onearm.kernel.arp_drops import output_drops
 from onearm.kernel.faults import translate
-from onearm.kernel.ipvs import Ipvs, IpvsDestination, IpvsService, bits_to_flags
+from onearm.kernel.ipvs import Ipvs, IpvsDestination, IpvsService, Table, bits_to_flags
 from onearm.kernel.links import Links
 from onearm.ledger import Ledger
 from onearm.model import Address, Service
-from onearm.places import tunnel_link
+from onearm.places import director, tunnel_link
 from onearm.places.director import NUMBERS, persistence
 from onearm.places.methods import METHODS, tunnel_name
 
@@ -47,7 +47,8 @@ class Question:
     `role`: director, real_server or empty. `arp`: the ARP policy to try. `near`: addresses whose
     path is asked for. `probe`: VIPs that nobody should answer for yet. `drops`: VIPs for which
     ARP drop rules are searched. `tunnels`: what tunnels need here, to be tried (ipip, gre, gue).
-    `schedulers`, and persistence `engines`: those that the kernel must know.
+    `schedulers`, and persistence `engines`: those that the kernel must know; `sctp`: whether it
+    must know that.
     """
 
     role: str = ""
@@ -58,17 +59,21 @@ class Question:
     tunnels: tuple[str, ...] = ()
     schedulers: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
+    sctp: bool = False
 
 
-def look(question: Question) -> HostFacts:
-    """Gather the facts of this host; raises PlaceError when it cannot be read at all."""
+def look(question: Question, table: Optional[Callable[[], Table]] = None) -> HostFacts:
+    """Gather the facts of this host; raises PlaceError when it cannot be read at all.
+
+    `table` reads the IPVS table, where somebody wants to keep what was read.
+    """
     try:
-        return _look(question)
+        return _look(question, table or director.table)
     except OSError as error:
         raise translate(error, "reading the host's links and routes") from error
 
 
-def _look(question: Question) -> HostFacts:
+def _look(question: Question, table: Callable[[], Table]) -> HostFacts:
     ledger = Ledger()
     served = any(isinstance(m.resource, Service) for m in ledger.marks.values())
     with Links() as links:
@@ -84,7 +89,7 @@ def _look(question: Question) -> HostFacts:
             neighbours=tuple(links.neighbours()),
             paths=paths,
             sysctls=sysctls(CONF, PLAIN, CONF6),
-            services=services() if _has_table(question, lacks, served=served) else (),
+            services=services(table()) if _has_table(question, lacks, served=served) else (),
             claims=tuple(_claims(links, question)),
             arp_drops=tuple(output_drops(question.drops)) if question.drops else (),
             marks=tuple(ledger.marks.values()),
@@ -104,6 +109,7 @@ def _lacks(question: Question, links: Iterable[LinkFact]) -> dict[str, str]:
         reasons["ip_vs"] = Ipvs.available()
         if not reasons["ip_vs"]:
             reasons["scheduler"] = ipvs_trial.lacking(ipvs_trial.SCHEDULER, question.schedulers)
+            reasons["sctp"] = ipvs_trial.lacking_sctp() if question.sctp else ""
             reasons["engine"] = ipvs_trial.lacking(ipvs_trial.ENGINE, question.engines)
     if question.role == "real_server" and not any(link.kind == "dummy" for link in links):
         reasons["dummy"] = arp.trial_dummy()
@@ -133,16 +139,20 @@ def sysctls(
     return {**found, **plain_found}
 
 
-def services() -> tuple[ServiceFact, ...]:
-    """Read the whole IPVS table with its figures, foreign services included."""
-    try:
-        with Ipvs() as ipvs:
-            return tuple(_service(s, ipvs.destinations(s)) for s in ipvs.services())
-    except OSError as error:
-        raise translate(error, "reading the IPVS table") from error
+def services(table: Optional[Table] = None) -> tuple[ServiceFact, ...]:
+    """Show the whole IPVS table with its figures, foreign services included."""
+    known: dict[int, DestinationFact] = {}
+    standing = director.table() if table is None else table
+    return tuple(_service(service, behind, known) for service, behind in standing)
 
 
-def _service(found: IpvsService, destinations: Sequence[IpvsDestination]) -> ServiceFact:
+def _service(
+    found: IpvsService, destinations: Sequence[IpvsDestination], known: dict[int, DestinationFact]
+) -> ServiceFact:
+    """Show a service; idle destinations are one value for many services, and so are their facts."""
+    for one in destinations:
+        if id(one) not in known:
+            known[id(one)] = _destination(one)
     return ServiceFact(
         protocol=NUMBERS.get(found.protocol, str(found.protocol)),
         vip=found.address,
@@ -151,7 +161,7 @@ def _service(found: IpvsService, destinations: Sequence[IpvsDestination]) -> Ser
         scheduler=found.scheduler,
         flags=tuple(bits_to_flags(found.scheduler, found.flags)),
         counters=found.counters,
-        destinations=tuple(_destination(d) for d in destinations),
+        destinations=tuple([known[id(one)] for one in destinations]),
         **persistence(found),
     )
 

@@ -16,6 +16,7 @@ from onearm.spec_load.checks import Checks
 from onearm.spec_load.cloud import read_cloud
 from onearm.spec_load.document import compose
 from onearm.spec_load.hosts import Hosts
+from onearm.spec_load.kinds import read_timeouts
 from onearm.spec_load.notes import SECTIONS, Complaints, Fields, Wrong, entries, known, shown
 from onearm.spec_load.services import Services
 from onearm.spec_load.ways import without_a_cloud
@@ -33,6 +34,7 @@ TOP = (
     "openstack",
     "resync",
     "isolate",
+    "timeouts",
 )
 RESYNC_S = Spec.resync_s
 KEYWORDS = ("ssh", "local", "lab")
@@ -90,6 +92,7 @@ def _spec(notes: Complaints, root: yaml.Node, top: Fields, text: str) -> Spec:
             top, "isolate", lambda n: fields.boolean(n, "isolate"), default=False
         )
         or False,
+        timeouts=read_timeouts(notes, top),
         openstack=read_cloud(notes, top.get("openstack"), hosts),
         text=text,
     )

@@ -55,7 +55,7 @@ class Checks:
     def read(self, service: yaml.Node, given: yaml.Node | None, port: Port | None) -> Check | None:
         """Give a service's check; None when it has none."""
         node = self.default if given is None else given
-        protocol = "udp" if port and port[1] == "udp" else "tcp"
+        protocol = port[1] if port else "tcp"
         check = None if node is None else self._made(node, protocol)
         if check and port and check.port is None and check.kind not in FREE:
             sends = "udp" if check.kind in UDP else "tcp"
@@ -81,7 +81,7 @@ class Checks:
     def _check(self, node: yaml.Node, protocol: str) -> Check | None:
         if isinstance(node, yaml.ScalarNode):
             kind = self.notes.take(node, self._word)
-            return None if kind in {None, NONE} else self._filled(node, {}, kind or protocol)
+            return None if kind in {None, NONE} else self._filled(node, {}, kind or _own(protocol))
         found = entries(self.notes, node, "check")
         if found is None:
             return None
@@ -96,7 +96,7 @@ class Checks:
 
     def _kind(self, found: Any, protocol: str) -> tuple[str | None, bool]:
         if "kind" not in found:
-            return protocol, False
+            return _own(protocol), False
         return self.notes.take(found["kind"][1], self._named), True
 
     def _word(self, node: yaml.Node) -> str:
@@ -195,3 +195,8 @@ class Checks:
         if check.answer is not None:
             read = lambda n: probes.answer(n, check.record)  # noqa: E731
             self.notes.take(given["answer"], read)
+
+
+def _own(protocol: str) -> str:
+    """Give the kind of a check that says none: there is none of SCTP's own."""
+    return "udp" if protocol == "udp" else "tcp"

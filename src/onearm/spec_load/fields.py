@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import yaml
 
+from onearm.addresses import shared
 from onearm.model import IPV4, Address, Network
 from onearm.spec import NAME
 from onearm.spec_load.notes import (
@@ -27,6 +28,7 @@ DURATION = re.compile(r"(0|[1-9][0-9]{0,8})([smh])", re.ASCII)
 PORT = re.compile(r"(0|[1-9][0-9]{0,8})/([A-Za-z]+)", re.ASCII)
 PREFIX = re.compile(r"[0-9A-Fa-f.:]+/[0-9]{1,3}", re.ASCII)
 
+PROTOCOLS = ("tcp", "udp", "sctp")
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 LONGEST_DRAIN_S = 24 * 3600
 HIGHEST_PORT = 65535
@@ -76,10 +78,8 @@ def port(node: yaml.Node) -> tuple[int, str]:
     found = PORT.fullmatch(text(node, "port"))
     if not found:
         raise Wrong(f"port {shown(node)}: write it like 80/tcp or 53/udp")
-    if found[2] == "sctp":
-        raise Wrong(f"port {shown(node)}: sctp is not supported: only tcp and udp are")
-    if found[2] not in {"tcp", "udp"}:
-        raise Wrong(f"port {shown(node)}: the protocol is tcp or udp, in small letters")
+    if found[2] not in PROTOCOLS:
+        raise Wrong(f"port {shown(node)}: the protocol is tcp, udp or sctp, in small letters")
     if not 1 <= int(found[1]) <= HIGHEST_PORT:
         raise Wrong(f"port {shown(node)}: ports go from 1 to {HIGHEST_PORT}")
     return int(found[1]), found[2]
@@ -122,7 +122,7 @@ def address(node: yaml.Node, what: str) -> Address:
     for bad, why in unusable(value):
         if bad:
             raise Wrong(f"{what} {found} is {why}: one host's own unicast address belongs here")
-    return value
+    return shared(value)
 
 
 def unusable(value: Address) -> Iterable[tuple[bool, str]]:

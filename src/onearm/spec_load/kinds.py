@@ -1,4 +1,4 @@
-"""What kind of service it is: how long clients stay with their real server."""
+"""What kind of service it is: how long clients stay, how many a real server takes, timeouts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from onearm.spec_load.notes import Complaints, Fields, Wrong, known, shown
 
 PERSISTENCE = ("timeout", "netmask", "engine")
 ENGINES = ("sip",)
+MOST = 999_999  # connections
 LONGEST_S = 31 * 24 * 3600  # as ipvsadm has it
+TIMEOUTS = ("tcp", "tcp_fin", "udp")
+IDLE = "write 900s, 15m or 1h; to leave the kernel's own, leave it out"
 TIMEOUT = "write 300s, 5m or 1h; for none leave persistence out"
 
 
@@ -48,10 +51,39 @@ def read_persistence(
     return Persistence(seconds or 0, None if mask == host else mask, engine or "")
 
 
+def read_bounds(notes: Complaints, given: Fields) -> tuple[int, int]:
+    """Read with how many connections a real server gets no new ones, and with how few again."""
+    upper = notes.optional(given, "upper", lambda n: fields.whole(n, "upper", 1, MOST), 0) or 0
+    lower = notes.optional(given, "lower", lambda n: fields.whole(n, "lower", 1, MOST), 0) or 0
+    if lower and "upper" not in given:
+        notes.add(given["lower"], f"lower {lower} goes with upper: the bound that is reached first")
+    elif lower > upper > 0:
+        text = f"lower {lower} is greater than upper {upper}"
+        notes.add(given["lower"], f"{text}: write at most that, or leave lower out")
+    return upper, lower
+
+
+def read_timeouts(notes: Complaints, top: Fields) -> tuple[tuple[str, int], ...]:
+    """Read how long idle connections are kept, as far as it is said."""
+    if "timeouts" not in top:
+        return ()
+    given = known(notes, top["timeouts"], "timeouts", TIMEOUTS)
+    if given is not None and not top["timeouts"].value:
+        notes.add(top["timeouts"], "timeouts is empty: write {tcp: 900s}, or leave it out")
+    made = [(name, _idle(notes, name, node)) for name, node in (given or {}).items()]
+    return tuple(sorted((name, seconds) for name, seconds in made if seconds))
+
+
+def _idle(notes: Complaints, name: str, node: yaml.Node) -> int:
+    return notes.take(node, lambda n: _seconds(n, f"timeout {name}", IDLE)) or 0
+
+
 def _timeout(node: yaml.Node) -> int:
-    seconds = fields.duration(
-        node, "persistence", TIMEOUT, "is longer than 744h, the longest", LONGEST_S
-    )
+    return _seconds(node, "persistence", TIMEOUT)
+
+
+def _seconds(node: yaml.Node, what: str, right: str) -> int:
+    seconds = fields.duration(node, what, right, "is longer than 744h, the longest", LONGEST_S)
     if not seconds:
-        raise Wrong(f"persistence {shown(node)}: {TIMEOUT}")
+        raise Wrong(f"{what} {shown(node)}: {right}")
     return int(seconds)

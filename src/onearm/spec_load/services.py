@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import yaml
 
 from onearm.model import Address
-from onearm.spec import DIRECT, Forwarding, Host, Member, VirtualService
+from onearm.spec import DIRECT, Host, Member, VirtualService
 from onearm.spec_load import fields, notes
 from onearm.spec_load.checks import Checks
 from onearm.spec_load.hosts import Hosts
-from onearm.spec_load.kinds import read_persistence
+from onearm.spec_load.kinds import read_bounds, read_persistence
 from onearm.spec_load.notes import NULL, SECTIONS, Complaints, Fields, entries, known, line, shown
 from onearm.spec_load.policy import POLICY, read_policy
 from onearm.spec_load.ways import agree, one_family, own_port, read_way
@@ -21,7 +21,7 @@ SERVICE = (
     "forwarding",
     *POLICY,
 )
-MEMBER = ("weight", "forwarding", "port")
+MEMBER = ("weight", "upper", "lower", "forwarding", "port")
 
 SCHEDULERS: dict[str, tuple[str, ...]] = {  # and the flags that each knows
     "rr": (),
@@ -40,6 +40,7 @@ SCHEDULERS: dict[str, tuple[str, ...]] = {  # and the flags that each knows
     "twos": (),
 }
 DEFAULT_SCHEDULER = "wlc"
+ONE_PACKET = "ops"  # a flag of the service, whatever its scheduler
 
 
 class Services:
@@ -80,7 +81,7 @@ class Services:
                 self.notes.add(node, f"a service has no {key}: write {right}")
         vip = self._vip(given["vip"]) if "vip" in given else None
         port = self.notes.take(given["port"], fields.port) if "port" in given else None
-        scheduler, flags = self._scheduler(given)
+        scheduler, flags = self._scheduler(given, port[1] if port else "udp")
         way = self.way = read_way(self.notes, given.get("forwarding")) or DIRECT
         self.port = port[0] if port else 0
         members = (
@@ -146,13 +147,13 @@ class Services:
             self.notes.add(node, text)
         self.lines.setdefault(key, line(node))
 
-    def _scheduler(self, given: Fields) -> tuple[str, tuple[str, ...]]:
+    def _scheduler(self, given: Fields, protocol: str) -> tuple[str, tuple[str, ...]]:
         scheduler = self.notes.optional(given, "scheduler", self._known, DEFAULT_SCHEDULER) or ""
         if "flags" not in given:
             return scheduler, ()
         node = given["flags"]
         nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
-        flags = [f for f in (self._flag(child, scheduler) for child in nodes) if f]
+        flags = [f for f in (self._flag(child, scheduler, protocol) for child in nodes) if f]
         if len(set(flags)) < len(flags):
             self.notes.add(node, "flags: one stands twice; write each once")
         return scheduler, tuple(sorted(set(flags)))
@@ -160,13 +161,22 @@ class Services:
     def _known(self, node: yaml.Node) -> str:
         return fields.one_of(node, "scheduler", SCHEDULERS, self.notes)
 
-    def _flag(self, node: yaml.Node, scheduler: str) -> str | None:
+    def _flag(self, node: yaml.Node, scheduler: str, protocol: str) -> str | None:
         flag = self.notes.take(node, lambda n: notes.text(n, "flag"))
+        if flag == ONE_PACKET:
+            return self._one_packet(node, protocol)
         allowed = SCHEDULERS.get(scheduler)
         if flag is None or allowed is None or flag in allowed:
             return flag
         knows = f"it knows {' and '.join(allowed)}" if allowed else "it knows none"
         self.notes.add(node, f"flag {shown(node)} is unknown to scheduler {scheduler}: {knows}")
+        return None
+
+    def _one_packet(self, node: yaml.Node, protocol: str) -> str | None:
+        if protocol == "udp":
+            return ONE_PACKET
+        text = f"flag ops schedules each packet anew, which suits udp alone, not {protocol}"
+        self.notes.add(node, f"{text}: leave it out")
         return None
 
     def _members(self, node: yaml.Node) -> tuple[Member, ...]:
@@ -194,12 +204,12 @@ class Services:
                 self.notes.add(node, text)
             seen[name] = line(node)
             self._check_member(name, node)
-        return [self._member(name, 1) for name in seen]
+        return [self._member(Member(name)) for name in seen]
 
     def _weighted(self, name: str, key: yaml.Node, value: yaml.Node) -> Member | None:
         self._check_member(name, key)
         if value.tag == NULL:
-            return self._member(name, 1)
+            return self._member(Member(name))
         if not isinstance(value, yaml.MappingNode):
             text = f"real server {shown(key)} is {shown(value)}: write {{weight: 3}} or nothing"
             self.notes.add(value, text)
@@ -207,17 +217,15 @@ class Services:
         what = f"real server {shown(key)} of a service"
         given = known(self.notes, value, what, MEMBER) or {}
         weight = self.notes.optional(given, "weight", fields.weight, 1)
+        bounds = read_bounds(self.notes, given)
         way = read_way(self.notes, given.get("forwarding"))
         port = own_port(self.notes, given.get("port"), way or self.way, self.port)
-        return None if weight is None else self._member(name, weight, way, port)
+        return None if weight is None else self._member(Member(name, weight, *bounds, way, port))
 
     def _check_member(self, name: str, node: yaml.Node) -> None:
         if self.names and name not in self.names:
             text = f"{shown(node)} is not in real_servers; {self.notes.meant(name, self.names)}"
             self.notes.add(node, text)
 
-    def _member(
-        self, name: str, weight: int, way: Forwarding | None = None, port: int = 0
-    ) -> Member:
-        member = Member(name, weight, way, port)
+    def _member(self, member: Member) -> Member:
         return self.members.setdefault(member, member)
