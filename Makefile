@@ -29,7 +29,7 @@ test:
 	$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --reruns=3 -rR $(ARGS)
 
 doctor-matrix: setup
-	ALL=1 $(BIN)/pytest --numprocesses=2 --dist=loadfile --reruns=2 \
+	ALL=1 $(BIN)/pytest --numprocesses=3 --dist=load --reruns=2 \
 	    tests/lab/test_doctor.py tests/lab/test_doctor_healthy.py tests/lab/test_faults.py $(ARGS)
 
 ovn:

@@ -217,7 +217,11 @@ class Probe:
         ]
 
     def _neighbours(self) -> list[Address]:
-        """List gateways, clients, hosts and VIPs: all that anyone on the path may have learned."""
+        """List gateways, clients, hosts and VIPs: all that anyone on the path may have learned, in
+        the address families of the VIPs.
+        """
+        vips = vips_of(self._spec)
+        families = {vip.version for vip in vips}
         everyone = (*self._spec.directors, *self._spec.real_servers)
         hosts = [own for host in everyone for own in host.addresses]
         gateways = {
@@ -227,7 +231,8 @@ class Probe:
             if route.gateway is not None and not route.network.prefixlen
         }
         clients = {source for client in self.clients for source in client.sources}
-        return sorted({*hosts, *vips_of(self._spec), *gateways, *clients}, key=_by_family)
+        found = {*hosts, *vips, *gateways, *clients}
+        return sorted((a for a in found if a.version in families), key=_by_family)
 
     def _directors(self) -> dict[str, HostFacts]:
         """Look at the directors' tables, and whom they serve at this moment."""

@@ -48,7 +48,12 @@ set_link() { # LINK WORD VALUE BEFORE
 
 set_mtu() { set_link "$1" mtu "$2" "$(cat "/sys/class/net/$1/mtu")"; }
 
-down() { # LINK
+down() { # LINK, which forgets what it has of IPv6
+    ip -6 route show dev "$1" | grep -v 'proto kernel' | while read -r route; do
+        note "ip -6 route replace $route dev $1"
+    done
+    ip -6 -o address show dev "$1" scope global | grep -o 'inet6 [^ ]*' |
+        while read -r _ address; do note "ip -6 address replace $address dev $1"; done
     note "ip link set $1 up"
     ip link set "$1" down
 }
