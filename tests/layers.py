@@ -122,7 +122,7 @@ LAYERS = (
     Layer(
         "probe",
         "model facts spec errors each preflight reach resting schedule session evidence traffic"
-        " silence kernel.frames places.look places.remote*",
+        " silence ways kernel.frames places.look places.remote*",
     ),
     Layer(
         "proof",

@@ -24,6 +24,7 @@ from onearm.session import Session
 from onearm.silence import network_of
 from onearm.spec import Host, Spec, VirtualService
 from onearm.traffic import Errand
+from onearm.ways import lanes
 
 T = TypeVar("T")
 CAPTURE = "verify"
@@ -127,8 +128,10 @@ class Probe:
             self._flush()
         found.before = self._directors()
         found.rest_before = resting(self._spec, found.before)
+        dealt = lanes(self._spec)
         for service in self._spec.services if self.services is None else self.services:
-            self._try(service)
+            key = (service.protocol, service.vip, service.port)
+            self._try(service, dealt.get(key, (0, 1)))
         time.sleep(SETTLE_S)
         found.after = self._directors()
         found.rest_after = resting(self._spec, found.after)
@@ -240,7 +243,7 @@ class Probe:
         places = {n: p for n, p in self.session.reached.items() if n in directors}
         return self._each(places, lambda place: place.look(Question(role="director")))
 
-    def _try(self, service: VirtualService) -> None:
+    def _try(self, service: VirtualService, lane: tuple[int, int]) -> None:
         """Open connections from all clients at once, but for one that took the VIP itself."""
         own = LAB_REQUEST if self._spec.reach.default == "lab" else b""
         request = own if self.request is None else self.request
@@ -255,6 +258,8 @@ class Probe:
                     sources=self._sources(service, client),
                     request_hex=request.hex(),
                     timeout_s=self.timeout_s,
+                    lane=lane[0],
+                    lanes=lane[1],
                 ),
             )
             for client in self.clients

@@ -22,6 +22,7 @@ from onearm.model import (
 from onearm.spec import Forwarding, Host, Spec, VirtualService
 
 TUNNEL_LINKS = {"ipip": "ipip-vip", "gue": "ipip-vip", "gre": "gre-vip"}
+LANES = 4
 LINK_KINDS = {"ipip": "ipip", "gue": "ipip", "gre": "gre"}
 
 
@@ -67,6 +68,23 @@ def holds(spec: Spec, kept: Iterable[Destination]) -> dict[str, set[Hold]]:
         hold = Hold(destination.vip, way_of(destination))
         found.setdefault(destination.host, set()).add(hold)
     return {host: {h for h in some if h.way.method != "masq"} for host, some in found.items()}
+
+
+def lanes(spec: Spec) -> dict[tuple[str, Address, int], tuple[int, int]]:
+    """Deal the ports that verify's connections start from among services behind masq.
+
+    Two of them may lead to one port of one real server, and there nothing but the client's port
+    tells their connections apart. Few lanes: fewer ports are soon used again.
+    """
+    found: dict[str, list[VirtualService]] = {}
+    for service in spec.services:
+        if any(service.way(host).method == "masq" for host in service.hosts):
+            found.setdefault(service.protocol, []).append(service)
+    return {
+        (s.protocol, s.vip, s.port): (n % LANES, min(len(some), LANES))
+        for some in found.values()
+        for n, s in enumerate(some)
+    }
 
 
 def vip_links(spec: Spec, host: str) -> set[str]:
