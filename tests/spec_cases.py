@@ -18,6 +18,13 @@ services:
     port: 80/tcp
 """
 GOOD = HOSTS + SERVICE
+SIX = """\
+directors:
+  d: {address: 203.0.113.3, address6: '2001:db8::3'}
+real_servers:
+  s: {address: 203.0.113.4, address6: '2001:db8::4'}
+# both families
+"""
 
 
 def complaints(text, name="web.yaml"):
@@ -272,6 +279,38 @@ REFUSED = [  # text, line, fragments
         7,
         "real server 'server-2' is behind masq for 1.2.3.4 80/tcp",
         "and not for 1.2.3.4 81/tcp",
+    ),
+    (
+        service("{vip: 1.2.3.4, port: 5/udp, flags: [ops], forwarding: masq}"),
+        7,
+        "flag ops keeps no connection, and 'server-2' is reached by masq",
+        "leave ops out",
+    ),
+    (
+        service(
+            "{vip: 1.2.3.4, port: 5/udp, flags: ops, persistence: {timeout: 5m, engine: sip},"
+            " real_servers: {server-2: , server-3: {forwarding: masq}}}"
+        ),
+        7,
+        "flag ops keeps no connection, and 'server-3' is reached by masq",
+    ),
+    (
+        service("{vip: '2001:db8::2', port: 80/tcp, forwarding: masq}", SIX),
+        7,
+        "vip 2001:db8::2 is IPv6, and 's' is reached by masq: IPv6 has forwarding direct only",
+    ),
+    (
+        service("{vip: '2001:db8::2', port: 80/tcp, forwarding: {method: tunnel, type: gre}}", SIX),
+        7,
+        "vip 2001:db8::2 is IPv6, and 's' is reached by tunnel: IPv6 has forwarding direct only",
+    ),
+    (
+        service(
+            "{vip: 1.2.3.4, port: 9/sctp, forwarding: masq, persistence: 5m,"
+            " real_servers: {server-2: , server-3: {forwarding: tunnel, port: 10}}}"
+        ),
+        7,
+        "port 10: with forwarding tunnel",
     ),
     (
         in_service("forwarding: tunnel") + "openstack: {network: n}",

@@ -174,7 +174,8 @@ def specs(draw):
         allowed = services.SCHEDULERS[scheduler]
         flags = draw(st.sets(st.sampled_from(allowed))) if allowed else set()
         members = draw(st.lists(st.sampled_from(real), min_size=1, unique=True))
-        if protocol == "udp" and draw(st.booleans()):
+        connected = draw(allowed_ways).method == "masq"  # then the kernel must remember
+        if protocol == "udp" and not connected and draw(st.booleans()):
             flags = {*flags, services.ONE_PACKET}
         weighed = tuple(
             spec.Member(

@@ -34,7 +34,8 @@ from onearm.preflight import preflight
 from onearm.reconcile import held
 from onearm.rotation import Rotation, Scene, decide
 from onearm.spec import DIRECT, Check, Forwarding, Member
-from spec_cases import in_service
+from onearm.ways import lanes
+from spec_cases import HOSTS, SIX, in_service
 from worlds import DIRECTOR, NEAR, SERVERS, SERVICE, SPEC, VIP, facts
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -73,6 +74,34 @@ def test_the_words_of_a_spec(said, way, port):
     assert (service.way("server-2"), service.port_at("server-2")) == (way, port or 80)
 
 
+MIXES = (  # what may stand in one spec, per real server
+    "port: 80/tcp, forwarding: masq, persistence: {timeout: 5m, netmask: 24}, drain: 1m",
+    "port: 81/tcp, scheduler: mh, flags: mh-port, forwarding: masq",
+    "port: 3868/sctp, forwarding: masq, real_servers: {server-2: {port: 3869}}",
+    "port: 5060/udp, forwarding: masq, persistence: {timeout: 5m, engine: sip}",
+)
+OTHERS = (
+    "port: 80/tcp, persistence: 5m, real_servers: {server-2: {forwarding: tunnel}, server-3: }",
+    "port: 53/udp, flags: ops, forwarding: {method: tunnel, type: gue}",
+    "port: 3868/sctp, forwarding: {method: tunnel, type: gre}",
+)
+
+
+@pytest.mark.parametrize("mix", [MIXES, OTHERS])
+def test_kinds_of_service_go_by_every_way_that_the_kernel_has_for_them(mix):
+    text = HOSTS + "services:\n" + "".join(f"  - {{vip: 1.2.3.4, {one}}}\n" for one in mix)
+    assert len(spec.parse(text, "web.yaml").services) == len(mix)
+
+
+def test_a_real_server_behind_masq_may_serve_ipv6_directly():
+    one, six = (
+        "{vip: 1.2.3.4, port: 80/tcp, forwarding: masq}",
+        "{vip: '2001:db8::2', port: 80/tcp}",
+    )
+    made = spec.parse(f"{SIX}services:\n  - {one}\n  - {six}\n", "web.yaml")
+    assert [service.way("s").method for service in made.services] == ["masq", "direct"]
+
+
 def test_a_tunnels_end_holds_the_vip_and_lets_in_the_director_alone():
     assert wanted(by(IPIP), "r1") == {END, HeldVip(VIP, "ipip-vip"), ArpSilence("eth0")}
     gue = {END, GuePort(6080), HeldVip(VIP, "ipip-vip"), ArpSilence("eth0")}
@@ -95,6 +124,18 @@ def test_behind_masq_a_real_server_holds_nothing_and_the_director_forwards():
         "net/ipv4/conf/eth0/send_redirects": "0",
     }
     assert not any(isinstance(r, Sysctl) for r in wanted(by(IPIP), "d"))
+
+
+def test_services_behind_masq_are_tried_from_ports_of_their_own():
+    def services(count, **more):
+        return [replace(SERVICE, port=port, **more) for port in range(1, count + 1)]
+
+    plain, (other,) = services(1, protocol="udp", forwarding=MASQ), services(1)
+    made = replace(SPEC, services=(other, *services(3, forwarding=MASQ, vip=R1), *plain))
+    dealt = {("tcp", R1, 1): (0, 3), ("tcp", R1, 2): (1, 3), ("tcp", R1, 3): (2, 3)}
+    assert lanes(made) == {**dealt, ("udp", VIP, 1): (0, 1)}
+    many = replace(SPEC, services=tuple(services(9, forwarding=MASQ)))
+    assert [lane for lane, of in lanes(many).values() if of == 4] == [0, 1, 2, 3, 0, 1, 2, 3, 0]
 
 
 def draining(way, **port):
@@ -230,6 +271,20 @@ def test_masq_needs_the_way_back_over_the_director():
     assert ids(outside, world_with("r1", routes=AWAY)) == [("masq.return_route", ERROR, "r1")]
     assert ids(outside, world_with("r1", routes=())) == [("masq.return_route", ERROR, "r1")]
     assert ids(by(MASQ), world_with("r1", routes=BACK)) == [("masq.return_route", WARNING, "r1")]
+
+
+def test_masq_asks_for_nothing_of_ipv6():
+    six, own6 = ip_address("2001:db8:203::2"), ip_address("2001:db8:203::4")
+    default6 = RouteFact(ip_network("::/0"), "eth0", ip_address("2001:db8:203::1"))
+    world = world_with("r1", routes=(*BACK, default6))
+    held = replace(world["r1"].addresses[1], address=six, prefix_length=128, link="lo")
+    world["r1"] = replace(world["r1"], addresses=(*world["r1"].addresses, held))
+    servers = (replace(SERVERS[0], address6=own6), *SERVERS[1:])
+    outside = (ip_network("198.51.100.0/24"), ip_network("::/0"))
+    made = replace(by(MASQ), real_servers=servers, clients=outside)
+    also = replace(SERVICE, vip=six, members=(Member("r1"),))
+    made = replace(made, services=(*made.services, also))
+    assert [found for found in ids(made, world) if found[0].startswith("masq")] == []
 
 
 def test_masq_needs_a_real_server_without_the_vip():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from onearm.facts import Facts, HostFacts, RouteFact
 from onearm.finding import ERROR, WARNING, Finding
-from onearm.model import Address, Network
+from onearm.model import IPV4, Address, Network
 from onearm.spec import Host, Spec
 
 
@@ -119,9 +119,10 @@ def masq_no_route(spec: Spec, facts: Facts) -> Iterator[Finding]:
 
 
 def _back(spec: Spec, seen: HostFacts | None) -> Iterator[RouteFact]:
-    """List the routes by which replies to clients may leave."""
+    """List the routes by which replies to clients may leave: those of IPv4, as masq is."""
     for route in seen.routes if seen else ():
-        if any(_meets(route, client) for client in spec.clients):
+        four = route.network.version == IPV4
+        if four and any(_meets(route, client) for client in spec.clients):
             yield route
 
 
@@ -135,7 +136,7 @@ def _to(route: RouteFact) -> str:
 
 def masq_holds(spec: Spec, facts: Facts) -> Iterator[Finding]:
     """Find real servers behind masq that hold a VIP by other hands: they would answer for it."""
-    vips: dict[Address, None] = dict.fromkeys(s.vip for s in spec.services)
+    vips = dict.fromkeys(s.vip for s in spec.services if s.vip.version == IPV4)
     for server in by_method(spec, "masq"):
         seen = facts.get(server.name)
         for vip in vips if seen else ():

@@ -74,7 +74,7 @@ class Observations:
         return list(dict.fromkeys(service.vip for service in some))
 
     def masked(self, server: str) -> bool:
-        """Say whether a real server is behind masq, so that its replies lead over the director."""
+        """Say whether a real server is behind masq: its IPv4 replies lead over the director."""
         return any(s.way(server).method == "masq" for s in self.services_of(server))
 
     def arp_vips_of(self, server: str) -> list[Address]:

@@ -156,7 +156,8 @@ def not_listening(o: Observations) -> Iterator[Clue]:
         for service in o.services_of(server.name):
             if service.protocol == "sctp":
                 continue  # who listens for it is not among what was looked at
-            masq, port = o.masked(server.name), service.port_at(server.name)
+            masq = service.way(server.name).method == "masq"
+            port = service.port_at(server.name)
             at = server.address if masq else service.vip
             ears = [e for e in vitals.listeners if _hears(e, service, port)]
             if any(_takes(ear, at) for ear in ears) or o.answered(server.name, service):

@@ -14,7 +14,7 @@ from onearm.spec_load.hosts import Hosts
 from onearm.spec_load.kinds import read_bounds, read_persistence
 from onearm.spec_load.notes import NULL, SECTIONS, Complaints, Fields, entries, known, line, shown
 from onearm.spec_load.policy import POLICY, read_policy
-from onearm.spec_load.ways import agree, one_family, own_port, read_way
+from onearm.spec_load.ways import agree, no_masq, one_family, own_port, read_way
 
 SERVICE = (
     *("vip", "port", "scheduler", "flags", "persistence", "real_servers", "drain", "check"),
@@ -110,6 +110,8 @@ class Services:
         )
         self._one_family(node, made)
         one_family(self.notes, node, made)
+        if ONE_PACKET in flags:
+            no_masq(self.notes, given["flags"], made)
         return made
 
     def _one_family(self, node: yaml.Node, service: VirtualService) -> None:

@@ -82,18 +82,19 @@ def agree(complaints: Complaints, node: yaml.Node, services: Iterable[VirtualSer
     """Complain of a real server that is behind masq in one service and not in another.
 
     Its way back leads over the director, which a server that answers clients itself must avoid.
+    IPv6 has ways back of its own, and no masq.
     """
     masq: dict[str, VirtualService] = {}
     other: dict[str, VirtualService] = {}
     for service in services:
-        for host in service.hosts:
+        for host in service.hosts if service.vip.version == IPV4 else ():
             (masq if service.way(host).method == "masq" else other).setdefault(host, service)
     for host in sorted(masq.keys() & other.keys()):
         said, answers = masq[host], other[host]
         text = (
             f"real server {host!r} is behind masq for {said.vip} {said.port}/{said.protocol} and"
             f" not for {answers.vip} {answers.port}/{answers.protocol}: its way back leads over the"
-            " director or past it, so say masq in all its services or in none"
+            " director or past it, so say masq in all its IPv4 services or in none"
         )
         complaints.add(node, text)
 
@@ -105,6 +106,17 @@ def one_family(complaints: Complaints, node: yaml.Node, service: VirtualService)
         text = (
             f"vip {service.vip} is IPv6, and {other[0]!r} is reached by"
             f" {service.way(other[0]).method}: IPv6 has forwarding direct only"
+        )
+        complaints.add(node, text)
+
+
+def no_masq(complaints: Complaints, node: yaml.Node, service: VirtualService) -> None:
+    """Complain of masq with ops: what the kernel keeps of a connection translates its replies."""
+    behind = [h for h in service.hosts if service.way(h).method == "masq"]
+    if behind:
+        text = (
+            f"flag ops keeps no connection, and {behind[0]!r} is reached by masq, whose replies are"
+            " translated by it: leave ops out, or reach it by direct or tunnel"
         )
         complaints.add(node, text)
 
