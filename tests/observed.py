@@ -200,6 +200,12 @@ def failed(identity):
     return replace(healthy(), properties=(Property(identity, str(VIP), FAIL, "seen"),))
 
 
+def fragmenting(o):
+    """Let the director cut packets for tunnels into fragments."""
+    sysctls = {**o.facts["d"].sysctls, "net/ipv4/vs/pmtu_disc": "0"}
+    return replace(o, facts={**o.facts, "d": replace(o.facts["d"], sysctls=sysctls)})
+
+
 def strict(o):
     """Let r1 filter strictly by reverse path, on all links."""
     sysctls = {**o.facts["r1"].sysctls, "net/ipv4/conf/all/rp_filter": "1"}

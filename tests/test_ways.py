@@ -126,6 +126,14 @@ def test_behind_masq_a_real_server_holds_nothing_and_the_director_forwards():
     assert not any(isinstance(r, Sysctl) for r in wanted(by(IPIP), "d"))
 
 
+def test_a_tunnels_director_asks_clients_for_packets_that_fit():
+    for way, wanting in ((GUE, {"1"}), (DIRECT, set()), (MASQ, set())):
+        world = world_with("d", sysctls={"net/ipv4/vs/pmtu_disc": "0"})
+        found = wanted(by(way), "d", world)
+        assert {r.value for r in found if getattr(r, "name", "").endswith("pmtu_disc")} == wanting
+    assert not any("pmtu_disc" in getattr(r, "name", "") for r in wanted(by(GUE), "d"))
+
+
 def test_services_behind_masq_are_tried_from_ports_of_their_own():
     def services(count, **more):
         return [replace(SERVICE, port=port, **more) for port in range(1, count + 1)]

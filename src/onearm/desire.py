@@ -39,7 +39,7 @@ from onearm.spec import (
     portable_text,
     servers_of,
 )
-from onearm.ways import Hold, holding, holds, masq_sysctls
+from onearm.ways import Hold, holding, holds, masq_sysctls, tunnel_sysctls
 
 # Per network namespace, docs.kernel.org/networking/ipvs-sysctl.html. conntrack=1 costs a conntrack
 # entry that never sees the reply, so that firewalls call every later packet INVALID; without
@@ -205,7 +205,7 @@ def _director(
         return
     link = director_link(spec, host)
     if not unshared(spec, host):
-        yield from _sysctls(host)
+        yield from _sysctls(host, destinations)
         yield from (Timeout(name, seconds) for name, seconds in spec.timeouts)
     yield from masq_sysctls(link, destinations)
     yield from services
@@ -215,8 +215,9 @@ def _director(
         yield from (AnnouncedVip(vip, link, vip.max_prefixlen) for vip in vips)
 
 
-def _sysctls(host: HostFacts) -> Iterator[Sysctl]:
-    return (Sysctl(name, value) for name, value in DIRECTOR_SYSCTLS.items() if name in host.sysctls)
+def _sysctls(host: HostFacts, destinations: list[Destination]) -> Iterator[Sysctl]:
+    wanted = {**DIRECTOR_SYSCTLS, **tunnel_sysctls(destinations)}
+    return (Sysctl(name, value) for name, value in wanted.items() if name in host.sysctls)
 
 
 def unshared(spec: Spec, host: HostFacts) -> bool:

@@ -23,6 +23,9 @@ from onearm.spec import Forwarding, Host, Spec, VirtualService
 
 TUNNEL_LINKS = {"ipip": "ipip-vip", "gue": "ipip-vip", "gre": "gre-vip"}
 LANES = 4
+# A full packet no longer fits once it is wrapped. With 0 the director cuts it into fragments, two
+# for each, and many a firewall drops those; with 1 it asks the client for smaller ones.
+TUNNEL_SYSCTLS = {"net/ipv4/vs/pmtu_disc": "1"}
 LINK_KINDS = {"ipip": "ipip", "gue": "ipip", "gre": "gre"}
 
 
@@ -125,6 +128,11 @@ def _tunnel_link(spec: Spec, own: Host | None, host: HostFacts, kind: str) -> It
         return
     marks = (mark.resource for mark in host.marks if spec.name in mark.names)
     yield from (r for r in marks if isinstance(r, TunnelLink) and r.name == name)
+
+
+def tunnel_sysctls(destinations: Iterable[Destination]) -> dict[str, str]:
+    """Give the net.ipv4.vs values that a director needs for tunnels."""
+    return TUNNEL_SYSCTLS if any(d.forwarding == "tunnel" for d in destinations) else {}
 
 
 def masq_sysctls(link: str, destinations: Iterable[Destination]) -> Iterator[Sysctl]:

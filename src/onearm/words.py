@@ -203,5 +203,6 @@ _SYSCTL_REASONS = {
     "net/ipv4/vs/expire_nodest_conn": "else packets of a removed server vanish silently",
     "net/ipv4/vs/expire_quiescent_template": "else sticky clients never leave a drained server",
     "net/ipv4/vs/conn_reuse_mode": "a re-used client port gets a fresh choice of server",
+    "net/ipv4/vs/pmtu_disc": "else full packets for a tunnel are cut into fragments",
     "net/ipv4/ip_forward": "replies from behind masq go through the director",
 }

@@ -260,6 +260,8 @@ TABLE: tuple[Row, ...] = (
         director.sysctl("net/ipv4/vs/expire_quiescent_template"), fix=True),
     Row("vs.conn_reuse_mode", WARNING, "reused client ports go where the last connection went",
         director.sysctl("net/ipv4/vs/conn_reuse_mode"), fix=True),
+    Row("vs.pmtu_disc", WARNING, "full packets for a tunnel are cut into fragments",
+        director.sysctl("net/ipv4/vs/pmtu_disc"), fix=True, tested=RECORDED),
     Row("forward.accept_local", WARNING, "replies that cross the director would go unnoticed",
         director.forwards, ("director.forwards",)),
     Row("director.forwards", WARNING, "checks through the VIP will make such replies go unnoticed",

@@ -36,6 +36,7 @@ PLAIN = (
     "net/ipv4/vs/expire_nodest_conn",
     "net/ipv4/vs/expire_quiescent_template",
     "net/ipv4/vs/conn_reuse_mode",
+    "net/ipv4/vs/pmtu_disc",
 )
 PROBE_S = 0.5  # how long to wait for answers to "who has the VIP?"
 
