@@ -16,6 +16,7 @@ help:
 	@echo "make bench   what it costs, measured in one run"
 	@echo "make soak    a daemon under load while something breaks every few seconds; SECONDS=180 SEED=N"
 	@echo "make fuzz    arbitrary bytes for what reads foreign ones; SECONDS=60 TARGETS='netlink spec' SEED=N"
+	@echo "make package the wheel, the sdist and the node file, in dist"
 	@echo "make docs    the generated parts of docs/reference"
 
 setup:
@@ -54,8 +55,15 @@ fuzz:
 	@scripts/setup fuzz
 	@$(BIN)/python scripts/fuzz
 
+# The same commit gives the same bytes.
+package: setup
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+	$(BIN)/onearm node -o dist/onearm-node.pyz
+	cd dist && sha256sum -- * > SHA256SUMS
+
 docs: setup
 	@if [ -e scripts/docs ]; then $(BIN)/python scripts/docs; fi
 	$(BIN)/pytest tests/test_spec_published.py
 
-.PHONY: help setup demo test doctor-matrix ovn lint bench soak fuzz docs
+.PHONY: help setup demo test doctor-matrix ovn lint bench soak fuzz package docs

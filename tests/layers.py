@@ -71,6 +71,7 @@ LAYERS = (
         "collector serve.client traffic places.* kernel.* wire ledger errors model facts vitals",
         **NODE,
     ),
+    Layer("alone", "__init__ node", **NODE),
     Layer("pattern*", "pattern_parse", **PURE),
     Layer("spec", "model errors spec_load.*", **PURE),
     Layer("spec_load.*", "addresses model errors pattern spec spec_load.*"),
@@ -174,6 +175,7 @@ LAYERS = (
     ),
     Layer("draining", "errors figures render serve.ends session spec"),
     Layer("cli*", "*"),
+    Layer("version", "__init__"),
     Layer("__main__", "*"),
 )
 
