@@ -2,16 +2,13 @@
 
 import hashlib
 import io
-import json
-import subprocess
-import sys
 import zipfile
 
 import pytest
 
-import onearm
 from layers import node_side
-from onearm import bundle, cli
+from onearm import bundle
+from onearm.errors import UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -61,45 +58,15 @@ def test_it_holds_the_node_side_and_nothing_else():
     assert held == {name for name in wanted if not name.startswith("lab/")}
 
 
-@pytest.fixture
-def alone(tmp_path):
-    """Give a way to run the file that `onearm node` writes, from a folder that has nothing else."""
-    assert cli.run(["node", "--output", str(tmp_path / "onearm-node.pyz")]) == 0
-
-    def run(*words, given=""):
-        argv = [sys.executable, "onearm-node.pyz", *words]
-        done = subprocess.run(argv, cwd=tmp_path, input=given, capture_output=True, text=True)
-        return done.returncode, done.stdout, done.stderr
-
-    return run
-
-
-def test_the_command_writes_the_very_file_that_travels(alone, tmp_path, capsys):
-    digest, data = bundle.build()
-    assert (tmp_path / "onearm-node.pyz").read_bytes() == data
-    code, said, _ = alone("--version")
-    assert code == 0
-    assert said.startswith(f"onearm-node, version {onearm.__version__}\nbuild {digest}\n")
-
-
-def test_alone_it_has_help_and_refuses_what_it_does_not_know(alone):
-    assert alone("--help") == alone("-h")
-    assert "usage: python3 onearm-node.pyz" in alone("--help")[1]
-    code, said, error = alone("--nonsense")
-    assert (code, said) == (2, "")
-    assert "'--nonsense'; try --help" in error
-
-
-def test_alone_it_converses(alone):
-    code, said, _ = alone(given='{"do": "look"}\n')
-    first, *_, last = map(json.loads, said.splitlines())
-    assert (code, first["kind"], first["build"]) == (0, "hello", bundle.build()[0])
-    assert last["ok"]["hostname"]
-
-
 @pytest.mark.parametrize("where", ["missing/node.pyz", "file/node.pyz"])
-def test_where_it_cannot_be_written_is_said(tmp_path, where, capsys):
+def test_where_it_cannot_be_written_is_said(tmp_path, where):
     (tmp_path / "file").touch()
-    assert cli.run(["node", "-o", str(tmp_path / where)]) == 2
-    assert f"{tmp_path / where}: cannot be written" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir() if "onearm" not in path.name] == ["file"]
+    with pytest.raises(UsageError, match=f"{tmp_path / where}: cannot be written"):
+        bundle.write(tmp_path / where, b"all of it")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_it_is_written_over_what_was_there(tmp_path):
+    for data in (b"old", b"new"):
+        bundle.write(tmp_path / "node.pyz", data)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("node.pyz", b"new")]
