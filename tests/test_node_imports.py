@@ -29,5 +29,5 @@ def test_the_node_says_hello_with_the_standard_library_alone(node):
 def test_the_node_starts_without_what_few_requests_need(node):
     modules = loaded(node, isolated="-IS")
     assert modules & {"ctypes", "threading", "subprocess", "onearm.places.examine"} == set()
-    if CPYTHON and sys.version_info < (3, 13):  # from then on every dataclass asks `inspect`
+    if CPYTHON and sys.version_info < (3, 12):  # from then on every dataclass asks `inspect`
         assert "inspect" not in modules

@@ -49,7 +49,8 @@ MODULES = (
     "serve/client.py",
 )
 # `dataclasses` imports `inspect`, a tenth of a start, to describe classes that have no docstring.
-# All of ours have one, so it gets a stand-in that loads the real one when it is asked for anything.
+# All of ours have one, so it gets a stand-in that loads the real one when it is asked for anything:
+# before Python 3.12 that is never.
 MAIN = """\
 import sys
 
