@@ -23,6 +23,7 @@ VARIABLES = (
         "`ONEARM_TIMEOUT`",
         "how long a host may take to answer one request, as `45s` or `2m`; default `20s`",
     ),
+    ("`ONEARM_PARALLEL`", "how many hosts may be at work at once, 1 to 1000; default 32"),
     (
         "`ONEARM_LAB_BACKEND`",
         "`native` or `uml`, where the choice that the lab makes by itself is not wanted",
