@@ -89,6 +89,8 @@ LAYERS = (
     Layer("foresight", "model facts spec desire diff health rotation snapshot", **PURE),
     Layer("preflight", "model facts cloud_facts cloud_checks finding spec silence desire", **PURE),
     Layer("commands*", "model cloud_facts commands_cloud", **PURE),
+    Layer("boot.command", "desire errors facts model spec boot.*"),
+    Layer("boot*", "commands model boot.*", **PURE),
     Layer("diff", "model errors", **PURE),
     Layer("each", "errors"),
     Layer("reconcile", "model errors each diff"),

@@ -166,6 +166,36 @@ class SpecFile:
 
 
 @dataclass(frozen=True)
+class BootFile:
+    """A file of ours that the host's own tools read at boot and that brings no VIP up by itself:
+    silence, a link, what keeps addresses. `text` is quoted on one line.
+    """
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+    @property
+    def key(self) -> Key:
+        return (self.path,)
+
+
+@dataclass(frozen=True)
+class BootVip:
+    """A file of ours that brings VIPs up at boot. It is written when they stand, and goes before
+    they do, so that a reboot in between brings back nothing that is half taken down.
+    """
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+    @property
+    def key(self) -> Key:
+        return (self.path,)
+
+
+@dataclass(frozen=True)
 class Destination:
     """A real server behind a service; weight 0 takes no new connections.
 
