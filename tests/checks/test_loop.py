@@ -29,6 +29,7 @@ from asking import (
 )
 
 from onearm.checks import Trouble
+from onearm.checks.loop import LONG_S, patience_s
 from onearm.checks.stream import Stream
 from onearm.checks.troubles import SPELL_S, Troubles
 from onearm.checks.verdict import THEIRS, UNSENT, Ours, early, late
@@ -333,6 +334,18 @@ def test_what_is_due_never_comes_early():
     while (wait_s := wheel.wait_s(now)) is not None:
         now += wait_s
         assert all(due <= now + 1e-9 for due in wheel.take().begins)
+
+
+@pytest.mark.parametrize("timeout_s", [0.1, 0.25, 0.5, 1.0, 60.0])
+def test_a_timeout_ends_with_a_tick_never_after_it_and_a_long_one_spares_one(timeout_s):
+    """Else a dead server is out later than interval x fall + timeout, by a tick and a round."""
+    spared = TICK_S if timeout_s >= LONG_S else 0.0
+    for n in range(1, 1000):
+        begun = n * 0.00137
+        wheel = Wheel(0.0)
+        wheel.slot(begun + patience_s(timeout_s))
+        waited = (wheel.wait_s(0.0) or 0.0) - begun
+        assert timeout_s - spared - TICK_S - 1e-9 <= waited <= timeout_s - spared + 1e-9
 
 
 def test_trouble_is_told_once_a_spell():

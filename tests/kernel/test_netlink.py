@@ -46,6 +46,12 @@ def test_the_kernels_words_are_found_behind_a_capped_and_a_whole_echo():
     assert netlink.verdict(netlink.TYPE_ERROR, 0, struct.pack("=i", 0) + echo) is None
 
 
+def test_a_number_that_is_no_error_of_linux_is_said_as_such():
+    for number in (-4096, -(1 << 31)):
+        error = netlink.verdict(netlink.TYPE_ERROR, 0, struct.pack("=i", number))
+        assert error.errno == errno.EPROTO and f"{number} is no error number" in str(error)
+
+
 @given(st.binary(max_size=200), st.integers(0, 0xFFFF))
 def test_no_bytes_break_the_walk(data, flags):
     list(netlink.walk(data))

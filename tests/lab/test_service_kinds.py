@@ -237,7 +237,10 @@ def test_sctp_is_proved_and_so_is_what_breaks_it(lab):
         with proving(lab, spec) as prove:
             lab.sh("server-3", RESPONDER_ENDS)
             broken = prove(clients=["client"])
+            named = lab.onearm("doctor", spec, code=5).out
             lab.sh("server-3", RESPONDER_STARTS)
+            assert "hop.server_refused  server-3" in named
+            assert "expected: an INIT ACK" in named and "cure: ss -ln --sctp on server-3" in named
             assert broken.ids(FAIL) == {RULES[0]}, str(broken)
             assert "server-3 reset" in broken.text(RULES[0])
             broken = prove(clients=["client"])

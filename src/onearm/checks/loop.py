@@ -23,12 +23,19 @@ from onearm.checks.wheel import TICK_S, Wheel
 
 log = logging.getLogger(__name__)
 
-JITTER = 0.05  # of an interval, to either side
+SOONEST, LATEST = 0.90, 0.98  # of an interval: what is left over is for the verdict and the round
+LONG_S = 10 * TICK_S  # a timeout as long as that spares a tick, for the same
 PHASE_S = 1.0  # within which new targets begin
 EVENTS_MOST = 4096
 STREAM = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET  # set once: no epoll_ctl on the way
 LAG_S = 2 * TICK_S  # of a beginning, that the next one makes up for; no two are closer than that
 AT_ONCE = 16  # probes begun before answers are looked at again, or latencies would grow with it
+
+
+def patience_s(timeout_s: float) -> float:
+    """Say how long an answer is waited for: its end is a tick's, and never after the timeout."""
+    spared = TICK_S if timeout_s >= LONG_S else 0.0
+    return timeout_s - spared - TICK_S
 
 
 class Checks:
@@ -194,10 +201,10 @@ class Checks:
         now = monotonic()
         time = self._wheel.time(now)
         if place.probe is not None:  # a timeout as long as the interval ends first
-            self._wheel.slot(time + TICK_S).begins.append(place)
+            self._wheel.slot(time).begins.append(place)  # the next tick
             return
         check = place.check
-        jitter = 1 + JITTER * (2 * random.random() - 1)  # noqa: S311
+        jitter = random.uniform(SOONEST, LATEST)  # noqa: S311
         place.due = max(place.due, time - LAG_S) + check.interval_s * jitter
         self._wheel.slot(place.due).begins.append(place)
         self._started += 1
@@ -206,7 +213,7 @@ class Checks:
         probe.begun = now
         self._step(probe, None, now)
         if not probe.over:
-            self._wheel.slot(time + check.timeout_s).expiries.append(probe)
+            self._wheel.slot(time + patience_s(check.timeout_s)).expiries.append(probe)
 
     def _step(self, probe: Probe, mask: int | None, now: float) -> None:
         """Let a probe begin or go on. What goes wrong with one is no reason to leave the others."""

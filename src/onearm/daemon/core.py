@@ -148,10 +148,12 @@ class Core:
         settled = time.monotonic() + wait
         while (left := settled - time.monotonic()) > 0 or not self.inbox.empty():
             try:
-                self._take(self.inbox.get(timeout=max(0.0, left)))
+                event = self.inbox.get(timeout=max(0.0, left))
             except queue.Empty:
                 return
-            settled = min(settled, time.monotonic() + SETTLE_S) if self.dirty else settled
+            self._take(event)
+            settle_s = 0.0 if event[0] == "results" else SETTLE_S  # a tick's come all at once
+            settled = min(settled, time.monotonic() + settle_s) if self.dirty else settled
             if self.stopping:
                 return
 

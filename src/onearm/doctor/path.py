@@ -13,6 +13,7 @@ from onearm.model import STREAMS
 from onearm.verify import FAIL, about
 
 Test = Callable[[Observations, Case, Way], str]
+ANSWERS = {"tcp": "a SYN-ACK", "sctp": "an INIT ACK", "udp": "a reply"}  # to the first packet
 
 
 def _by_server(o: Observations, test: Test) -> Iterator[tuple[Case, str, int, int]]:
@@ -133,7 +134,7 @@ def unanswered(o: Observations) -> Iterator[Clue]:
         yield Clue(
             server,
             f"{server} got {count} connections for {about(case.service)} and answered none of them",
-            "a SYN-ACK from the VIP",
+            f"{ANSWERS[case.service.protocol]} from the VIP",
             "it holds the VIP, so its firewall, rp_filter, or a route or neighbour that it lacks"
             if holds
             else "it does not hold the VIP",
@@ -154,9 +155,9 @@ def server_refused(o: Observations) -> Iterator[Clue]:
         yield Clue(
             server,
             f"{server} refused {count} connections to {about(case.service)}",
-            "a SYN-ACK",
+            ANSWERS[case.service.protocol],
             "nobody listens there, or its firewall rejects them",
-            f"ss -lnt on {server}",
+            f"ss -ln --{case.service.protocol} on {server}",
             about=about(case.service),
             touches=(server,),
         )
@@ -173,7 +174,7 @@ def reply_lost(o: Observations) -> Iterator[Clue]:
             "the network between",
             f"{count} replies of {server} for {about(case.service)} left it and never came to the"
             " client",
-            "the SYN-ACK at the client",
+            f"{ANSWERS[case.service.protocol]} at the client",
             "port security: the replies have the VIP as source, which the real server's port may"
             " not use without an allowed address pair; or the gateway filters sources",
             f"an allowed address pair for {case.service.vip}/{case.service.vip.max_prefixlen} on"

@@ -35,6 +35,7 @@ INT = struct.Struct("=i")
 RECEIVE_BYTES = 1 << 16
 BUFFER_BYTES = 8 << 20
 ERROR_COST_BYTES = 2048  # what one queued error costs of the receive buffer, at most
+MAX_ERRNO = 4095  # include/linux/err.h
 ATTEMPTS = 5
 TIMEOUT_S = 10.0
 
@@ -117,6 +118,8 @@ def verdict(kind: int, flags: int, payload: bytes) -> Optional[NetlinkError]:
     code = -INT.unpack_from(payload)[0] if len(payload) >= INT.size else 0
     if code <= 0:
         return None
+    if code > MAX_ERRNO:  # the largest negative one does not even fit a C int when turned around
+        return NetlinkError(errno.EPROTO, f"the kernel's answer {-code} is no error number")
     words = attributes(payload, _words_start(kind, flags, payload)) if flags & F_ACK_TLVS else {}
     return NetlinkError(code, text(words.get(ERROR_TEXT, b"")))
 
