@@ -85,7 +85,11 @@ LAYERS = (
     Layer("snapshot", "model facts", **PURE),
     Layer("health", "snapshot", **PURE),
     Layer("rotation", "model facts spec drain health snapshot", **PURE),
-    Layer("desire", "model facts cloud_facts cloud spec silence drain rotation", **PURE),
+    Layer(
+        "desire",
+        "model facts cloud_facts cloud spec silence drain rotation boot boot.files",
+        **PURE,
+    ),
     Layer("foresight", "model facts spec desire diff health rotation snapshot", **PURE),
     Layer("preflight", "model facts cloud_facts cloud_checks finding spec silence desire", **PURE),
     Layer("commands*", "model cloud_facts commands_cloud", **PURE),

@@ -2,6 +2,7 @@
 
 import configparser
 import json
+import subprocess
 from ipaddress import ip_address
 
 import pytest
@@ -125,3 +126,20 @@ def test_a_directors_vip_is_kept_beside_the_file_that_rules_its_link():
     assert one.path == "/etc/systemd/network/10-netplan-eth0.network.d/onearm-web.conf"
     assert text(one).startswith(HEAD)
     assert text(one).endswith("[Network]\nKeepConfiguration=static\n")
+
+
+@pytest.mark.parametrize("director", [False, True])
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path, director):
+    service, wants, _ = files.unit("web", "true\n", director=director)
+    path = tmp_path / "onearm-web.service"
+    path.write_text(text(service))
+    assert complaints(path) == []
+    path.write_text(text(service) + "Nonsense=1\n")
+    assert "Nonsense" in complaints(path)[0]
+    assert text(wants).splitlines()[-1] == f"Wants={path.name}"
+
+
+def complaints(unit):
+    """List what `verify` says of this unit; it reads those of other packages, too."""
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
+    return [line for line in done.stderr.splitlines() if unit.name in line]

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from onearm.boot import files
+from onearm.boot.files import Files, Share
 from onearm.cloud import wanted
 from onearm.cloud_facts import CloudFacts
 from onearm.drain import draining, service_resource
@@ -17,6 +19,7 @@ from onearm.model import (
     VIP_LINK,
     Address,
     AnnouncedVip,
+    ArpSilence,
     CheckMark,
     Destination,
     Drain,
@@ -26,6 +29,7 @@ from onearm.model import (
     Resource,
     Service,
     SpecFile,
+    State,
     Sysctl,
     Timeout,
     World,
@@ -79,7 +83,8 @@ def desire(
     world: dict[str, dict[Key, Resource]] = {place: {} for place in facts}
     for place, vips in held.items():
         if place in facts:
-            world[place] |= state(_real_server(spec, place, facts[place], vips))
+            made = list(_real_server(spec, place, facts[place], vips))
+            world[place] |= state([*made, *_boot_files(spec, place, facts[place], made)])
     for place, host in facts.items():
         if host.daemon is not None and host.daemon.name == spec.name:
             world[place] = state(_spec_file(spec, place, host.daemon))
@@ -89,6 +94,7 @@ def desire(
             services = _services(spec, place, seen, pairs)
             world[place] |= state(_director(spec, host, services, [d for _, d in pairs]))
             world[place] |= state(_probes(spec, host, seen))
+            world[place] |= state(_kept(spec, host, world[place]) if watch is None else ())
     if cloud is not None:
         world[NEUTRON] = state(wanted(spec, cloud, [destination for _, destination in kept]))
     return world
@@ -188,6 +194,32 @@ def _real_server(
     for vip in sorted(vips, key=int):
         yield HeldVip(vip, prefix_length=vip.max_prefixlen)
     yield from silences(spec, _own(spec, place), host, sorted(vips, key=int))
+
+
+def _boot_files(spec: Spec, place: str, host: HostFacts, made: Iterable[Resource]) -> Files:
+    """List the files by which a real server of the spec has the same after a reboot."""
+    manager = boot_manager(spec, host)
+    if not manager or _own(spec, place) is None:
+        return []
+    found = list(made)
+    vips = tuple(r.vip for r in found if isinstance(r, HeldVip))
+    quiet = tuple(r for r in found if isinstance(r, ArpSilence))
+    return files.real_server(manager, Share(spec.name, vips, quiet))
+
+
+def boot_manager(spec: Spec, host: HostFacts) -> str:
+    """Name what brings a host's links up at boot; empty where nothing is to be written."""
+    chosen = host.boot if spec.boot == "auto" else spec.boot
+    return chosen if chosen in files.names() else ""
+
+
+def _kept(spec: Spec, host: HostFacts, made: State) -> Files:
+    """List what keeps a director's VIP over a restart of systemd-networkd, which rules its link."""
+    links = {one.link for one in made.values() if isinstance(one, AnnouncedVip)}
+    found = [host.network_files[link] for link in sorted(links) if link in host.network_files]
+    if boot_manager(spec, host) != "networkd":
+        return []
+    return [one for path in found for one in files.kept(spec.name, path)]
 
 
 def _own(spec: Spec, place: str) -> Host | None:

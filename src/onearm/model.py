@@ -350,6 +350,8 @@ Resource = Union[
     Service,
     CheckMark,
     SpecFile,
+    BootFile,
+    BootVip,
     Destination,
     AnnouncedVip,
 ]
@@ -361,9 +363,9 @@ ORDER: tuple[tuple[type[Resource], ...], ...] = (
     (SecurityGroup, VipPort),  # the cloud comes first on the way up, last on the way down
     (GroupRule,),
     (AddressPair, GroupMembership, PortSecurity),
-    (Sysctl, Timeout, Link, ArpSilence),  # a real server is silent before ...
+    (Sysctl, Timeout, Link, ArpSilence, BootFile),  # a real server is silent before ...
     (HeldVip,),  # ... it holds the VIP, and holds it before ...
-    (Service, CheckMark, SpecFile),
+    (Service, CheckMark, SpecFile, BootVip),
     (Destination,),  # ... packets are sent to it
     (AnnouncedVip,),  # clients are invited when all the rest stands
 )

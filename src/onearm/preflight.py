@@ -343,6 +343,21 @@ def _forwards(spec: Spec, facts: Facts) -> Iterator[Finding]:
             )
 
 
+def _boot(spec: Spec, facts: Facts) -> Iterator[Finding]:
+    """Tell of real servers that will not hold their VIPs after a reboot, for nobody knows how."""
+    servers = {name for service in spec.services for name in service.hosts}
+    for host, seen in _hosts(spec, facts):
+        if host.name in servers and spec.boot == "auto" and seen.boot == "unknown":
+            yield Finding(
+                "boot.unknown",
+                NOTE,
+                host.name,
+                f"after a reboot {host.name} does not hold its VIPs until onearm runs again:"
+                " nothing that onearm knows brings its links up",
+                "say in the spec what does, as in `boot: networkd`; or `boot: off`",
+            )
+
+
 RULES: tuple[Rule, ...] = (
     _features,
     _right_machine,
@@ -359,4 +374,5 @@ RULES: tuple[Rule, ...] = (
     _shared_director,
     _forwards,
     _daemon,
+    _boot,
 )

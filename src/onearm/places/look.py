@@ -16,7 +16,7 @@ from onearm.kernel.ipvs import Ipvs, IpvsDestination, IpvsService, Table, bits_t
 from onearm.kernel.links import Links
 from onearm.ledger import Ledger
 from onearm.model import Address, Service
-from onearm.places import director
+from onearm.places import boot_manager, director
 from onearm.places.director import METHODS, NUMBERS, persistence
 
 CONF6 = ("disable_ipv6",)
@@ -85,6 +85,8 @@ def _look(question: Question, table: Callable[[], Table]) -> HostFacts:
             marks=tuple(ledger.marks.values()),
             known_hosts=ledger.hosts,
             lacks=lacks,
+            boot=boot_manager.manager(seen),
+            network_files=boot_manager.network_files(seen),
         )
 
 
