@@ -81,30 +81,36 @@ LAYERS = (
     Layer("checks.idle", "", kernel=True),
     Layer("checks.*", "pattern model spec checks.*"),
     Layer("silence", "model facts spec", **PURE),
-    Layer("drain", "model facts spec", **PURE),
+    Layer("ways", "model facts spec", **PURE),
+    Layer("drain", "model facts spec ways", **PURE),
     Layer("snapshot", "model facts", **PURE),
     Layer("health", "snapshot", **PURE),
-    Layer("rotation", "model facts spec drain health snapshot", **PURE),
+    Layer("rotation", "model facts spec ways drain health snapshot", **PURE),
     Layer(
         "desire",
-        "model facts cloud_facts cloud spec silence drain rotation boot boot.files",
+        "model facts cloud_facts cloud spec ways silence drain rotation boot boot.files",
         **PURE,
     ),
-    Layer("foresight", "model facts spec desire diff health rotation snapshot", **PURE),
-    Layer("preflight", "model facts cloud_facts cloud_checks finding spec silence desire", **PURE),
+    Layer("foresight", "model facts spec ways desire diff health rotation snapshot", **PURE),
+    Layer("preflight_ways", "model facts finding spec", **PURE),
+    Layer(
+        "preflight",
+        "model facts cloud_facts cloud_checks finding spec ways silence desire preflight_ways",
+        **PURE,
+    ),
     Layer("commands*", "model cloud_facts commands_cloud", **PURE),
-    Layer("boot.command", "desire errors facts model spec boot.*"),
+    Layer("boot.command", "desire errors facts model spec ways boot.*"),
     Layer("boot*", "commands model boot.*", **PURE),
     Layer("diff", "model errors", **PURE),
     Layer("each", "errors"),
     Layer("reconcile", "model errors each diff"),
     Layer("ssh_sharing", ""),
     Layer("reach", "spec errors figures ssh_sharing"),
-    Layer("words*", "model words_cloud", **PURE),
+    Layer("words*", "model facts words_cloud", **PURE),
     Layer(
         "session",
         "model facts cloud_facts cloud_checks finding spec errors each drain desire preflight diff"
-        " reconcile reach foresight"
+        " reconcile reach foresight ways"
         " places.look places.remote*",
     ),
     Layer("resting", "model facts rotation snapshot spec", **PURE),
@@ -112,26 +118,34 @@ LAYERS = (
     Layer("evidence", "model facts spec errors traffic kernel.frames"),
     Layer("flows", "model facts spec evidence kernel.frames traffic"),
     Layer("case", "facts spec resting schedule evidence flows"),
-    Layer("verify", "model facts spec case desire preflight resting schedule evidence flows"),
+    Layer("verdicts", "", **PURE),
+    Layer("verify_ways", "case flows verdicts"),
+    Layer(
+        "verify",
+        "model facts spec case desire preflight resting schedule evidence flows verify_ways"
+        " verdicts",
+    ),
     Layer(
         "probe",
         "model facts spec errors each preflight reach resting schedule session evidence traffic"
-        " kernel.frames places.look places.remote*",
+        " silence ways kernel.frames places.look places.remote*",
     ),
     Layer(
         "proof",
-        "spec errors case cloud cloud_check_groups flows schedule session evidence probe verify",
+        "spec errors case cloud cloud_check_groups flows schedule session evidence probe verify"
+        " verdicts",
     ),
     Layer(
         "report",
-        "spec errors wire case planfile silence render resting session evidence probe verify reach",
+        "spec errors wire case planfile silence render resting session evidence probe verify reach"
+        " verdicts",
     ),
     Layer(
         "doctor.gather",
         "model facts spec errors finding each preflight cloud_checks reach session silence evidence"
         " probe verify vitals doctor.observations places.look places.remote*",
     ),
-    Layer("doctor.show", "finding render verify doctor.observations doctor.rank"),
+    Layer("doctor.show", "finding render verdicts doctor.observations doctor.rank"),
     Layer(
         "doctor.command",
         "model spec errors wire planfile finding render session report operate doctor.*",
@@ -139,7 +153,7 @@ LAYERS = (
     Layer(
         "doctor*",
         "model facts spec case finding silence desire preflight resting snapshot evidence flows"
-        " tally verify vitals words doctor.*",
+        " commands tally verdicts verify vitals ways words doctor.*",
         **PURE,
     ),
     Layer("ladder", "spec evidence flows kernel.frames"),
@@ -154,13 +168,13 @@ LAYERS = (
     Layer(
         "operate",
         "model facts cloud_facts cloud_checks spec errors diff wire words finding reconcile session"
-        " planfile render proof report verify",
+        " planfile render proof report verdicts verify",
     ),
     Layer("daemon.command", "errors spec kernel.* places.lock serve.shows daemon.*", kernel=False),
     Layer(
         "daemon.*",
         "model facts spec errors wire checks* desire diff drain health rotation snapshot reconcile"
-        " words kernel.* places.look places.host places.director daemon.*",
+        " words ways kernel.* places.look places.host places.director daemon.*",
     ),
     Layer("log", ""),
     Layer("figures", "", **PURE),

@@ -7,6 +7,7 @@ import worlds
 from onearm.desire import DIRECTOR_SYSCTLS
 from onearm.doctor.observations import Observations
 from onearm.doctor.rank import diagnose
+from onearm.evidence import Evidence, Trial
 from onearm.facts import (
     AddressFact,
     DaemonFact,
@@ -16,6 +17,7 @@ from onearm.facts import (
     ServiceFact,
 )
 from onearm.finding import Finding
+from onearm.kernel.frames import Frame
 from onearm.model import (
     NEUTRON,
     Action,
@@ -24,7 +26,10 @@ from onearm.model import (
     Mark,
     Service,
 )
-from onearm.spec import Check
+from onearm.spec import Check, Forwarding, Member
+from onearm.traffic import Attempt
+from onearm.verdicts import FAIL
+from onearm.verify import Property
 from onearm.vitals import BackFact, Listener, RulesFact, Vitals
 
 VIP, CLIENT, ROUTER = worlds.VIP, ip_address("198.51.100.10"), ip_address("203.0.113.1")
@@ -149,3 +154,59 @@ def drained(*names):
     (table,) = healthy().facts["d"].services
     kept = tuple(d for d in table.destinations if d.server not in [ADDRESSES[n] for n in names])
     return with_facts("d", marks=marks, services=(replace(table, destinations=kept),))
+
+
+def tunneled(*, link=True, **changed):
+    """Let r1 be behind an ipip tunnel, all right but for what is changed of its link."""
+    o = healthy()
+    way = Forwarding("tunnel", "ipip")
+    members = (Member("r1", forwarding=way), Member("r2"))
+    spec = replace(o.spec, services=(replace(worlds.SERVICE, members=members),))
+    (table,) = o.facts["d"].services
+    to_r1, to_r2 = table.destinations
+    to_r1 = replace(to_r1, forwarding="tunnel", tunnel="ipip")
+    end = replace(LinkFact(7, "ipip-vip", kind="ipip", up=True), **changed)
+    own = o.facts["r1"]
+    held = tuple(replace(a, link="ipip-vip") if a.address == VIP else a for a in own.addresses)
+    facts = {
+        "d": replace(o.facts["d"], services=(replace(table, destinations=(to_r1, to_r2)),)),
+        "r1": replace(own, links=(*own.links, *([end] if link else [])), addresses=held),
+    }
+    return replace(o, spec=spec, facts={**o.facts, **facts})
+
+
+def stuck():
+    """Let a connection come to r1 in its tunnel and not out of it."""
+    o = tunneled()
+    attempt = Attempt(CLIENT, 40000, "timeout")
+    d = o.facts["d"].link("eth0").mac
+    client = "02:00:00:00:00:c0"
+    ends = {"kind": "tcp", "source": str(CLIENT), "source_port": 40000, "tcp_flags": 2}
+    ends |= {"target": str(VIP), "target_port": 80}
+    came = Frame("eth0", outgoing=False, to_us=True, **ends, source_mac=client)
+    wrap = {"tunnel": "ipip", "outer_source": str(worlds.DIRECTOR.address)}
+    wrap["outer_target"] = str(ADDRESSES["r1"])
+    sent = Frame("eth0", outgoing=True, to_us=False, **ends, **wrap, source_mac=d)
+    got = replace(sent, outgoing=False, to_us=True)
+    evidence = Evidence(
+        trials=[Trial(o.spec.services[0], "client", (attempt,))],
+        frames={"d": [came, sent], "r1": [got], "r2": [], "client": []},
+        machines=dict(o.facts),
+    )
+    return replace(o, evidence=evidence)
+
+
+def failed(identity):
+    return replace(healthy(), properties=(Property(identity, str(VIP), FAIL, "seen"),))
+
+
+def fragmenting(o):
+    """Let the director cut packets for tunnels into fragments."""
+    sysctls = {**o.facts["d"].sysctls, "net/ipv4/vs/pmtu_disc": "0"}
+    return replace(o, facts={**o.facts, "d": replace(o.facts["d"], sysctls=sysctls)})
+
+
+def strict(o):
+    """Let r1 filter strictly by reverse path, on all links."""
+    sysctls = {**o.facts["r1"].sysctls, "net/ipv4/conf/all/rp_filter": "1"}
+    return replace(o, facts={**o.facts, "r1": replace(o.facts["r1"], sysctls=sysctls)})

@@ -18,6 +18,13 @@ services:
     port: 80/tcp
 """
 GOOD = HOSTS + SERVICE
+SIX = """\
+directors:
+  d: {address: 203.0.113.3, address6: '2001:db8::3'}
+real_servers:
+  s: {address: 203.0.113.4, address6: '2001:db8::4'}
+# both families
+"""
 
 
 def complaints(text, name="web.yaml"):
@@ -248,6 +255,69 @@ REFUSED = [  # text, line, fragments
     (in_service("real_servers: {server-2: {upper: 5, lower: 6}}"), 7, "lower 6 is greater than"),
     (in_service("real_servers: {server-2: {lower: 6}}"), 7, "lower 6 goes with upper"),
     (in_service("real_servers: {server-2: {upper: many, lower: 6}}"), 7, "upper is 'many'"),
+    # forwarding
+    (in_service("forwarding: tunel"), 7, "'tunel'; did you mean 'tunnel'?"),
+    (in_service("forwarding: [masq]"), 7, "forwarding is a list"),
+    (in_service("forwarding: {type: gue}"), 7, "has no method: write method: tunnel"),
+    (in_service("forwarding: {method: nat}"), 7, "unknown forwarding method 'nat'"),
+    (in_service("forwarding: {method: tunnel, type: vxlan}"), 7, "unknown forwarding type 'vxlan'"),
+    (in_service("forwarding: {method: masq, type: gre}"), 7, "type of forwarding goes with tunnel"),
+    (in_service("forwarding: {method: tunnel, port: 6081}"), 7, "port of forwarding goes with gue"),
+    (in_service("forwarding: {method: tunnel, type: gue, port: 0}"), 7, "port 0", "1 to 65535"),
+    (in_service("forwarding: {method: tunnel, typ: gue}"), 7, "did you mean 'type'?"),
+    (
+        in_service("real_servers: {server-2: {forwarding: tunnel, port: 81}}"),
+        7,
+        "port 81: with forwarding tunnel",
+        "masq maps ports",
+    ),
+    (in_service("forwarding: masq, real_servers: {server-2: {port: x}}"), 7, "port is 'x'"),
+    (
+        HOSTS
+        + "services:\n  - {vip: 1.2.3.4, port: 80/tcp, forwarding: masq}\n"
+        + "  - {vip: 1.2.3.4, port: 81/tcp, real_servers: [server-2]}",
+        7,
+        "real server 'server-2' is behind masq for 1.2.3.4 80/tcp",
+        "and not for 1.2.3.4 81/tcp",
+    ),
+    (
+        service("{vip: 1.2.3.4, port: 5/udp, flags: [ops], forwarding: masq}"),
+        7,
+        "flag ops keeps no connection, and 'server-2' is reached by masq",
+        "leave ops out",
+    ),
+    (
+        service(
+            "{vip: 1.2.3.4, port: 5/udp, flags: ops, persistence: {timeout: 5m, engine: sip},"
+            " real_servers: {server-2: , server-3: {forwarding: masq}}}"
+        ),
+        7,
+        "flag ops keeps no connection, and 'server-3' is reached by masq",
+    ),
+    (
+        service("{vip: '2001:db8::2', port: 80/tcp, forwarding: masq}", SIX),
+        7,
+        "vip 2001:db8::2 is IPv6, and 's' is reached by masq: IPv6 has forwarding direct only",
+    ),
+    (
+        service("{vip: '2001:db8::2', port: 80/tcp, forwarding: {method: tunnel, type: gre}}", SIX),
+        7,
+        "vip 2001:db8::2 is IPv6, and 's' is reached by tunnel: IPv6 has forwarding direct only",
+    ),
+    (
+        service(
+            "{vip: 1.2.3.4, port: 9/sctp, forwarding: masq, persistence: 5m,"
+            " real_servers: {server-2: , server-3: {forwarding: tunnel, port: 10}}}"
+        ),
+        7,
+        "port 10: with forwarding tunnel",
+    ),
+    (
+        in_service("forwarding: tunnel") + "openstack: {network: n}",
+        8,
+        "openstack plans the ports of direct routing",
+        "'server-2' is reached by tunnel",
+    ),
     # the rest
     (GOOD + "name: a b", 9, "name 'a b'"),
     (GOOD + "name: ", 9, "name is nothing"),

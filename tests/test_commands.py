@@ -16,12 +16,14 @@ from onearm.model import (
     BootFile,
     BootVip,
     Destination,
+    GuePort,
     HeldVip,
     Link,
     Mark,
     Service,
     Sysctl,
     Timeout,
+    TunnelLink,
 )
 from worlds import VIP
 
@@ -30,6 +32,8 @@ SERVICE = Service("tcp", VIP, 80, "rr")
 DEST = Destination("tcp", VIP, 80, SERVER)
 SIX = Service("udp", ip_address("2001:db8::2"), 53, "mh", ("mh-fallback", "mh-port", "ops"))
 DOTTED = ArpSilence("eth0.7")
+GUE = "-i --tun-type gue --tun-port 6080"
+TUNNEL = TunnelLink("ipip-vip", "ipip", SERVER)
 RULES = ArpSilence("eth0", "arptables", VIP, SERVER)
 
 
@@ -72,6 +76,52 @@ CASES = [
         ["ipvsadm -a -t 203.0.113.2:80 -r 203.0.113.4:80 -g -w 1 -x 100 -y 80"],
     ),
     (DEST, replace(DEST, weight=0), ["ipvsadm -e -t 203.0.113.2:80 -r 203.0.113.4:80 -g -w 0"]),
+    (
+        None,
+        replace(DEST, forwarding="tunnel", tunnel="ipip"),
+        ["ipvsadm -a -t 203.0.113.2:80 -r 203.0.113.4:80 -i -w 1"],
+    ),
+    (
+        DEST,
+        replace(DEST, forwarding="tunnel", tunnel="gue", tunnel_port=6080),
+        ["ipvsadm -e -t 203.0.113.2:80 -r 203.0.113.4:80 -i --tun-type gue --tun-port 6080 -w 1"],
+    ),
+    (
+        None,
+        replace(DEST, forwarding="masq", own_port=8080),
+        ["ipvsadm -a -t 203.0.113.2:80 -r 203.0.113.4:8080 -m -w 1"],
+    ),
+    (
+        None,
+        replace(DEST, forwarding="masq", own_port=8080, upper=100, lower=80),
+        ["ipvsadm -a -t 203.0.113.2:80 -r 203.0.113.4:8080 -m -w 1 -x 100 -y 80"],
+    ),
+    (
+        replace(DEST, forwarding="masq", own_port=8080),
+        None,
+        ["ipvsadm -d -t 203.0.113.2:80 -r 203.0.113.4:8080"],
+    ),
+    (
+        None,
+        TUNNEL,
+        [
+            "ip link add ipip-vip type ipip local 203.0.113.4 remote any",
+            "sysctl -w net.ipv4.conf.ipip-vip.rp_filter=2",
+            "ip link set ipip-vip up",
+        ],
+    ),
+    (
+        replace(TUNNEL, remote=VIP),
+        TUNNEL,
+        [
+            "ip link change ipip-vip type ipip local 203.0.113.4 remote any",
+            "sysctl -w net.ipv4.conf.ipip-vip.rp_filter=2",
+            "ip link set ipip-vip up",
+        ],
+    ),
+    (TUNNEL, None, ["ip link del ipip-vip"]),
+    (None, GuePort(6080), ["ip fou add port 6080 gue"]),
+    (GuePort(6080), None, ["ip fou del port 6080"]),
     (DEST, None, ["ipvsadm -d -t 203.0.113.2:80 -r 203.0.113.4:80"]),
     (None, Sysctl("net/ipv4/vs/conntrack", "0"), ["sysctl -w net.ipv4.vs.conntrack=0"]),
     (

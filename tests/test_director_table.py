@@ -51,7 +51,7 @@ class Kernel:
         if m.CMD_DEST in found:
             table, verb = self.behind, body[0] - m.NEW_DEST
             value = m.parse_destination(body, 2)
-            key += value.address.packed
+            key += value.address.packed + value.port.to_bytes(2, "big")
         else:
             table, verb, value = self.made, body[0] - m.NEW_SERVICE, m.parse_service(body)
         if (verb == 0) == (key in table):
@@ -135,6 +135,24 @@ def test_what_is_there_already_is_set_as_wanted(kernel):
     assert set(director.read(new).values()) == set(new)
 
 
+def test_each_way_is_written_changed_in_place_and_read_as_it_was_wanted(kernel):
+    plain, tunnel, masq = behind(VIP, 3, upper=9, lower=5)
+    gue = {"forwarding": "tunnel", "tunnel": "gue", "tunnel_port": 6080}
+    made = [
+        plain,
+        replace(tunnel, **gue),
+        replace(masq, forwarding="masq", own_port=8080),
+        replace(masq, forwarding="masq", own_port=8081),
+    ]
+    assert errors(create(WEB, *made)) == {}
+    assert director.read(made) == state(made)
+    kernel.journal.clear()
+    after = replace(plain, **gue)
+    assert errors([Action("d1", plain, after), Action("d1", made[3], None)]) == {}
+    assert [command for command, _ in kernel.journal] == [m.SET_DEST, m.DEL_DEST]
+    assert director.read(made) == state([after, *made[1:3]])
+
+
 def test_what_is_gone_already_counts_as_deleted_and_nothing_else_does(kernel):
     one, two = behind(VIP, 2)
     errors(create(WEB, one))
@@ -166,14 +184,25 @@ def test_any_other_loss_of_the_socket_refuses_all(kernel, monkeypatch):
 
 
 ADDRESSES = st.sampled_from([VIP, OTHER, IPv4Address(7), IPv6Address(7), IPv6Address(1 << 100)])
+WAYS = st.sampled_from(
+    [
+        {"forwarding": "direct"},
+        {"forwarding": "masq"},
+        {"forwarding": "masq", "own_port": 8080},
+        {"forwarding": "tunnel", "tunnel": "ipip"},
+        {"forwarding": "tunnel", "tunnel": "gre"},
+        {"forwarding": "tunnel", "tunnel": "gue", "tunnel_port": 6080},
+        {"forwarding": "tunnel", "tunnel": "gue", "tunnel_port": 7},
+    ]
+)
 DESTINATIONS = st.builds(
-    Destination,
+    lambda way, **values: Destination(**way, **values),
+    WAYS,
     protocol=st.sampled_from(["tcp", "udp"]),
     vip=st.sampled_from([VIP, OTHER]),
     port=st.sampled_from([53, 80]),
     server=st.builds(IPv4Address, st.integers(0, 3)),
     weight=st.integers(0, 3),
-    forwarding=st.sampled_from(["direct", "masq"]),
     upper=st.sampled_from([0, 9]),
     lower=st.sampled_from([0, 9]),
 )

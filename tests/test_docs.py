@@ -64,7 +64,7 @@ def test_every_example_says_what_it_is_and_loads(path):
 def finding_ids():
     """Read the ids of all findings from the source: constants, and `host.` with its features."""
     home = Path(preflight.__file__)
-    files = [home, *home.parent.glob("cloud_check*.py")]
+    files = [*home.parent.glob("preflight*.py"), *home.parent.glob("cloud_check*.py")]
     trees = [ast.parse(path.read_text()) for path in files]
     calls = [n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Call)]
     made = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "Finding"]
@@ -75,6 +75,8 @@ def finding_ids():
     features = set(re.findall(r'reasons\["(\w+)"\]', source))
     assert 'reasons[f"arp_{question.arp}"]' in source
     features |= {f"arp_{policy}" for policy in arp.POLICIES}
+    assert 'reasons[f"tunnel_{kind}"]' in source
+    features |= {f"tunnel_{kind}" for kind in ("gre", "gue", "ipip")}
     return plain | {f"host.{feature}" for feature in features}
 
 

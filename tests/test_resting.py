@@ -16,7 +16,8 @@ from onearm.probe import Client, Probe
 from onearm.session import Session
 from onearm.spec import Member, Policy
 from onearm.traffic import Attempt
-from onearm.verify import FAIL, PASS, UNPROVED, judge
+from onearm.verdicts import FAIL, PASS, UNPROVED
+from onearm.verify import judge
 from worlds import DIRECTOR, SERVERS, SERVICE, SPEC, VIP, host
 
 CLIENT, PORT, SYN, ACK = "198.51.100.10", 40000, 0x02, 0x10

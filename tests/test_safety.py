@@ -24,11 +24,13 @@ from onearm.model import (
     BootFile,
     BootVip,
     Destination,
+    GuePort,
     HeldVip,
     Service,
+    TunnelLink,
 )
 from onearm.reconcile import Run
-from onearm.spec import Cloud, Host, Member, Spec, VirtualService
+from onearm.spec import Cloud, Forwarding, Host, Member, Spec, VirtualService
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "60"))  # many more: EXAMPLES=5000 make test
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -37,6 +39,9 @@ SERVERS = {f"r{n}": f"203.0.113.{n + 3}" for n in (1, 2, 3, 4)}
 VIPS = ["203.0.113.2", "203.0.113.20"]
 PORTS = [("tcp", 80), ("tcp", 443), ("udp", 53)]
 LINK = "eth0"
+MASQ = Forwarding("masq")
+WAYS = [None, Forwarding("tunnel", "ipip"), Forwarding("tunnel", "gre")]
+WAYS += [Forwarding("tunnel", "gue", port) for port in (6080, 6081)]
 
 
 MEMBERS = st.dictionaries(st.sampled_from(sorted(SERVERS)), st.integers(0, 2), min_size=1).map(
@@ -44,9 +49,25 @@ MEMBERS = st.dictionaries(st.sampled_from(sorted(SERVERS)), st.integers(0, 2), m
 )
 
 
+def settled(draw, masq, spec):
+    """Let each real server be reached by some way; one behind masq is so in every service."""
+    services = tuple(
+        replace(
+            service,
+            members=tuple(
+                replace(m, forwarding=MASQ if m.host in masq else draw(st.sampled_from(WAYS)))
+                for m in service.members
+            ),
+        )
+        for service in spec.services
+    )
+    return replace(spec, services=services)
+
+
 @st.composite
 def specs(draw):
     director = draw(st.sampled_from(sorted(DIRECTORS)))
+    masq = draw(st.sets(st.sampled_from(sorted(SERVERS)), max_size=1))
     arp = {name: draw(st.sampled_from(["sysctl", "nft"])) for name in SERVERS}
     services = []
     for vip, (protocol, port) in draw(
@@ -63,12 +84,16 @@ def specs(draw):
                 draw(st.sampled_from([0, 300])),
             )
         )
-    return Spec(
-        directors=(Host(director, ip_address(DIRECTORS[director])),),
-        real_servers=tuple(Host(n, ip_address(a), arp[n]) for n, a in SERVERS.items()),
-        services=tuple(services),
-        clients=(ip_network("0.0.0.0/0"),),
-        boot=draw(st.sampled_from(["off", "networkd", "ifupdown", "unit"])),
+    return settled(
+        draw,
+        masq,
+        Spec(
+            directors=(Host(director, ip_address(DIRECTORS[director])),),
+            real_servers=tuple(Host(n, ip_address(a), arp[n]) for n, a in SERVERS.items()),
+            services=tuple(services),
+            clients=(ip_network("0.0.0.0/0"),),
+            boot=draw(st.sampled_from(["off", "networkd", "ifupdown", "unit"])),
+        ),
     )
 
 
@@ -88,7 +113,8 @@ def relatives(draw, old):
         replace(service, members=draw(MEMBERS | handed_on(service.members)))
         for service in old.services
     )
-    return replace(old, services=services)
+    masq = {m.host for s in old.services for m in s.members if m.forwarding == MASQ}
+    return settled(draw, masq, replace(old, services=services))
 
 
 def pairs(made):
@@ -151,6 +177,9 @@ class Fleet:
             self.check_reboot(host, things)
             for d in (t for t in things if isinstance(t, Destination) and t.weight):
                 target = next(h for h in self.hosts.values() if h.address == d.server)
+                if d.forwarding == "masq":
+                    continue
+                self.check_way(target, d)
                 holds = {t.vip for t in target.things.values() if isinstance(t, HeldVip)}
                 assert d.vip in holds, f"{host.name} feeds {target.name}, which lacks {d.vip}"
                 assert self.paired(target, d.vip), f"{target.name} may not answer as {d.vip}"
@@ -169,6 +198,17 @@ class Fleet:
             assert brought <= held, f"{host.name} would hold {brought - held} after a reboot"
             by_itself = "arp_ignore" in file.text or "nft" in file.text
             assert quiet or by_itself, f"{host.name} would hold {brought} unsilenced"
+
+    def check_way(self, target, d):
+        """Say whether what comes in a tunnel is taken out of it."""
+        things = target.things.values()
+        links = {t.kind for t in things if isinstance(t, TunnelLink)}
+        ports = {t.port for t in things if isinstance(t, GuePort)}
+        if d.tunnel:
+            assert ("gre" if d.tunnel == "gre" else "ipip") in links, (
+                f"{target.name} lacks a tunnel"
+            )
+            assert d.tunnel != "gue" or d.tunnel_port in ports, f"{target.name} takes no GUE"
 
     def paired(self, host, vip):
         """Say whether Neutron lets a host send as the VIP, where there is one."""
@@ -303,7 +343,7 @@ def test_weights_change_while_others_are_out(old, data, random, sick):
             s.protocol,
             s.scheduler,
             s.flags,
-            tuple(Member(m.host, m.weight and data.draw(st.integers(1, 2))) for m in s.members),
+            tuple(replace(m, weight=m.weight and data.draw(st.integers(1, 2))) for m in s.members),
             s.drain_s,
         )
         for s in old.services

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from onearm import spec, spec_load
 from onearm.errors import SpecError
-from onearm.spec_load import checks, cloud, fields, hosts, kinds, policy, probes, services
+from onearm.spec_load import checks, cloud, fields, hosts, kinds, policy, probes, services, ways
 from spec_cases import GOOD, HOSTS, complaints
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs/reference/spec.schema.json").read_text())
@@ -156,7 +156,7 @@ def specs(draw):
     found = draw(st.lists(ADDRESSES, min_size=len(names) + 1, max_size=8, unique=True))
     own = dict(zip(names, (IPv4Address(number) for number in found), strict=False))
     vips = [IPv4Address(number) for number in found[len(names) :]]
-    real = names[1:]
+    real, allowed_ways = names[1:], draw(WAYS)
     policies = st.sampled_from(hosts.POLICIES)
     keys = draw(
         st.lists(
@@ -174,10 +174,17 @@ def specs(draw):
         allowed = services.SCHEDULERS[scheduler]
         flags = draw(st.sets(st.sampled_from(allowed))) if allowed else set()
         members = draw(st.lists(st.sampled_from(real), min_size=1, unique=True))
-        if protocol == "udp" and draw(st.booleans()):
+        connected = draw(allowed_ways).method == "masq"  # then the kernel must remember
+        if protocol == "udp" and not connected and draw(st.booleans()):
             flags = {*flags, services.ONE_PACKET}
         weighed = tuple(
-            spec.Member(m, draw(st.integers(0, 65535)), *draw(bounds())) for m in members
+            spec.Member(
+                m,
+                draw(st.integers(0, 65535)),
+                *draw(bounds()),
+                *draw(reached(allowed_ways, port)),
+            )
+            for m in members
         )
         drain = draw(st.integers(0, 86400))
         made.append(
@@ -192,8 +199,10 @@ def specs(draw):
                 draw(checked(port, protocol)),
                 draw(policies_of(scheduler, weighed, real)),
                 **draw(staying(protocol)),
+                forwarding=draw(allowed_ways),
             )
         )
+    direct = all(s.way(host) == spec.DIRECT for s in made for host in s.hosts)
     return spec.Spec(
         name=draw(name),
         directors=(spec.Host(names[0], own[names[0]]),),
@@ -204,7 +213,7 @@ def specs(draw):
             draw(st.sampled_from(spec_load.KEYWORDS)), {real[0]: ("ssh", "x")}, {names[0]: "lab"}
         ),
         shared_director=draw(st.booleans()),
-        openstack=draw(st.none() | clouds(names)),
+        openstack=draw(st.none() | clouds(names)) if direct else None,
         resync_s=draw(st.integers(1, 3600)),
         isolate=draw(st.booleans()),
         boot=draw(st.sampled_from(spec_load.BOOT)),
@@ -214,6 +223,31 @@ def specs(draw):
             if draw(st.booleans())
         ),
     )
+
+
+# One behind masq is so in every service, and a cloud has no ports for what is not direct.
+WAYS = st.sampled_from(
+    [
+        st.just(spec.DIRECT),
+        st.just(spec.Forwarding("masq")),
+        st.sampled_from(
+            [
+                spec.DIRECT,
+                *(spec.Forwarding("tunnel", kind) for kind in ("ipip", "gre")),
+                *(spec.Forwarding("tunnel", "gue", port) for port in (1, ways.GUE_PORT)),
+            ]
+        ),
+    ]
+)
+
+
+@st.composite
+def reached(draw, allowed_ways, port):
+    """Draw how packets get to a real server, and on which port it answers."""
+    own = draw(st.none() | allowed_ways)
+    masq = draw(allowed_ways).method == "masq"
+    ports = st.just(0) | st.integers(1, 65535).filter(lambda other: other != port)
+    return own, draw(ports) if masq else 0
 
 
 @st.composite
@@ -333,6 +367,7 @@ def written(value):
                 "flags": list(one.flags),
                 "real_servers": {m.host: written_member(m) for m in one.members},
                 **written_persistence(one),
+                "forwarding": written_way(one.forwarding),
                 "drain": f"{one.drain_s}s",
                 "check": written_check(one.check) if one.check else "none",
                 **written_policy(one.policy),
@@ -351,7 +386,15 @@ def written(value):
 
 def written_member(member):
     said = {"weight": member.weight, "upper": member.upper, "lower": member.lower}
-    return {key: value for key, value in said.items() if value or key == "weight"}
+    said["port"] = member.port
+    found = {key: value for key, value in said.items() if value or key == "weight"}
+    way = {"forwarding": written_way(member.forwarding)} if member.forwarding else {}
+    return {**found, **way}
+
+
+def written_way(way):
+    said = {"method": way.method, "type": way.tunnel, "port": way.port}
+    return {key: value for key, value in said.items() if value}
 
 
 def written_persistence(one):

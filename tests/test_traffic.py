@@ -121,6 +121,15 @@ def test_ports_go_on_with_the_clock_and_come_again_only_after_minutes():
     assert len(set.union(*every)) == 700
 
 
+def test_errands_of_other_lanes_share_no_port_however_long_they_go_on():
+    def ports(lane, count=40_000):
+        return set(itertools.islice(traffic.in_turn(32768, 60999, 1.0, HERE, lane), count))
+
+    dealt = [ports((lane, 3)) for lane in range(3)]
+    assert sum(map(len, dealt)) == len(set.union(*dealt)) > 28_000
+    assert all(32768 <= port <= 60999 for port in set.union(*dealt))
+
+
 def test_a_port_that_somebody_has_is_passed_over(monkeypatch):
     with socket.create_server((str(HERE), 0)) as taken:
         port = taken.getsockname()[1]

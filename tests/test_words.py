@@ -12,12 +12,14 @@ from onearm.model import (
     BootFile,
     BootVip,
     Destination,
+    GuePort,
     HeldVip,
     Link,
     Mark,
     Service,
     Sysctl,
     Timeout,
+    TunnelLink,
 )
 from onearm.words import describe, file_lines, reason
 from worlds import VIP
@@ -26,6 +28,8 @@ THINGS = [
     Sysctl("net/ipv4/vs/conntrack", "0"),
     Timeout("tcp", 900),
     Link("eth-vip"),
+    TunnelLink("ipip-vip", "ipip", VIP),
+    GuePort(6080),
     ArpSilence("eth0"),
     ArpSilence("eth0", "nft", VIP, VIP, mute=False),
     HeldVip(VIP),
@@ -64,6 +68,13 @@ def test_persistence_is_told():
     assert made.endswith(" rr, persistent for 300 s, clients by /24, by sip")
     action = Action("h", service, replace(service, persistence_mask=None, engine=""))
     assert describe(action).endswith(": persistence_mask 24 -> none, engine sip -> none")
+
+
+def test_a_destinations_way_is_told_before_what_it_takes():
+    made = Destination("tcp", VIP, 80, VIP, 3, "masq", 100, 80, "r1", own_port=8080)
+    found = describe(Action("h", None, made))
+    ends = " weight 3 by masq to its port 8080, at most 100 connections, again with 80"
+    assert found.endswith(ends)
 
 
 def test_a_restored_sysctl_says_to_what():

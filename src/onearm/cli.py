@@ -399,6 +399,11 @@ LAB_NAME = click.option("--name", metavar="N", help="Which lab; default $ONEARM_
     help="Director and real servers on different compute nodes (default), or on the same.",
 )
 @click.option("--second-director", is_flag=True, help="With server-4, 203.0.113.6, beside it.")
+@click.option(
+    "--remote-server",
+    is_flag=True,
+    help="With server-5, 192.0.2.5, behind the router.",
+)
 @JSON
 def up(
     *,
@@ -408,19 +413,22 @@ def up(
     firewall: str | None,
     compute: str | None,
     second_director: bool,
+    remote_server: bool,
     as_json: bool,
 ) -> int:
     """Start a lab; return when it is ready."""
-    if cloud and second_director:
-        raise UsageError("--second-director is for a lab without a cloud: leave --cloud out")
+    if cloud and (second_director or remote_server):
+        option = "--second-director" if second_director else "--remote-server"
+        raise UsageError(f"{option} is for a lab without a cloud: leave --cloud out")
     if cloud:
         return _up_with_a_cloud(name, enforce, firewall, compute, as_json=as_json)
     if enforce != "emulated" or firewall or compute:
         raise UsageError("--enforce, --firewall and --compute say what a cloud does: add --cloud")
     from onearm.lab import client
-    from onearm.lab.topology import SECOND_DIRECTOR
+    from onearm.lab.topology import REMOTE_SERVER, SECOND_DIRECTOR
 
-    info = client.up(name, (SECOND_DIRECTOR,) if second_director else ())
+    extra = ((SECOND_DIRECTOR, second_director), (REMOTE_SERVER, remote_server))
+    info = client.up(name, tuple(host for host, wanted in extra if wanted))
     if as_json:
         print_json({"onearm": 1, "kind": "lab", **info._asdict()})
     else:

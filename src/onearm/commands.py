@@ -19,6 +19,7 @@ from onearm.model import (
     BootVip,
     CheckMark,
     Destination,
+    GuePort,
     HeldVip,
     Link,
     Mark,
@@ -26,6 +27,7 @@ from onearm.model import (
     SpecFile,
     Sysctl,
     Timeout,
+    TunnelLink,
     endpoint,
 )
 
@@ -97,6 +99,28 @@ def _link(action: Action, _mark: Mark | None) -> list[Argv]:
         return [["ip", "link", "del", resource.name]]
     add = [["ip", "link", "add", resource.name, "type", resource.kind]]
     return (add if action.before is None else []) + [["ip", "link", "set", resource.name, "up"]]
+
+
+def _tunnel_link(action: Action, _mark: Mark | None) -> list[Argv]:
+    resource = action.resource
+    if not isinstance(resource, TunnelLink) or action.before == action.after:
+        return []
+    if action.after is None:
+        return [["ip", "link", "del", resource.name]]
+    verb = "add" if action.before is None else "change"
+    made = ["ip", "link", verb, resource.name, "type", resource.kind]
+    made += ["local", str(resource.local), "remote", str(resource.remote or "any")]
+    loose = [_set(f"net/ipv4/conf/{resource.name}/rp_filter", "2")] if resource.loose else []
+    return [made, *loose, ["ip", "link", "set", resource.name, "up"]]
+
+
+def _gue_port(action: Action, _mark: Mark | None) -> list[Argv]:
+    resource = action.resource
+    if not isinstance(resource, GuePort) or action.before == action.after:
+        return []
+    if action.after is None:
+        return [["ip", "fou", "del", "port", str(resource.port)]]
+    return [["ip", "fou", "add", "port", str(resource.port), resource.kind]]
 
 
 def _silence(action: Action, mark: Mark | None) -> list[Argv]:
@@ -217,13 +241,21 @@ def _destination(action: Action, _mark: Mark | None) -> list[Argv]:
     resource = action.resource
     if not isinstance(resource, Destination) or action.before == action.after:
         return []
-    word = [*_service_word(resource), "-r", endpoint(resource.server, resource.port)]
+    word = [*_service_word(resource), "-r", endpoint(resource.server, resource.server_port)]
     if action.after is None:
         return [["ipvsadm", "-d", *word]]
-    how = [FORWARDING[resource.forwarding], "-w", str(resource.weight)]
+    how = [*_way(resource), "-w", str(resource.weight)]
     if resource.upper:
         how += ["-x", str(resource.upper), "-y", str(resource.lower)]
     return [["ipvsadm", "-a" if action.before is None else "-e", *word, *how]]
+
+
+def _way(resource: Destination | CheckMark) -> Argv:
+    """Write the forwarding method; ipip is what ipvsadm takes for granted of a tunnel."""
+    how = [FORWARDING[resource.forwarding]]
+    if resource.tunnel not in {"", "ipip"}:
+        how += ["--tun-type", resource.tunnel]
+    return how + (["--tun-port", str(resource.tunnel_port)] if resource.tunnel_port else [])
 
 
 def _check_mark(action: Action, _mark: Mark | None) -> list[Argv]:
@@ -237,7 +269,7 @@ def _check_mark(action: Action, _mark: Mark | None) -> list[Argv]:
     gone = [["ipvsadm", "-D", *mark]] if action.before is not None else []
     built = [["ipvsadm", "-A", *mark, "-s", "rr"]]
     server = f"[{resource.server}]:0" if six else str(resource.server)
-    return [*gone, *built, ["ipvsadm", "-a", *mark, "-r", server, "-g"]]
+    return [*gone, *built, ["ipvsadm", "-a", *mark, "-r", server, *_way(resource)]]
 
 
 def _spec_file(action: Action, _mark: Mark | None) -> list[Argv]:
@@ -270,6 +302,8 @@ _TYPED: dict[type, Callable[[Action, Any], list[Argv]]] = {
     Sysctl: _sysctl,
     Timeout: _timeout,
     Link: _link,
+    TunnelLink: _tunnel_link,
+    GuePort: _gue_port,
     ArpSilence: _silence,
     HeldVip: _address,
     Service: _service,

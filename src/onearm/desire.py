@@ -25,7 +25,6 @@ from onearm.model import (
     Drain,
     HeldVip,
     Key,
-    Link,
     Resource,
     Service,
     SpecFile,
@@ -37,7 +36,16 @@ from onearm.model import (
 )
 from onearm.rotation import Rotation, Scene, decide, drains_in
 from onearm.silence import silences
-from onearm.spec import Host, Member, Spec, portable_text, servers_of
+from onearm.spec import (
+    Forwarding,
+    Host,
+    Member,
+    Spec,
+    VirtualService,
+    portable_text,
+    servers_of,
+)
+from onearm.ways import Hold, holding, holds, masq_sysctls, tunnel_needs, tunnel_sysctls
 
 # Per network namespace, docs.kernel.org/networking/ipvs-sysctl.html. conntrack=1 costs a conntrack
 # entry that never sees the reply, so that firewalls call every later packet INVALID; without
@@ -56,12 +64,12 @@ Pairs = list[tuple[Service, Destination]]
 @dataclass(frozen=True)
 class Watch:
     """What the daemon of a director adds: who serves with which weight, who is drained by hand, and
-    the marks of its probes by host.
+    the marks of its probes by host and way.
     """
 
     rotation: Rotation = field(default_factory=Rotation)
     drains: Mapping[str, Drain] = field(default_factory=dict)
-    marks: Mapping[str, int] = field(default_factory=dict)
+    marks: Mapping[tuple[str, Forwarding], int] = field(default_factory=dict)
 
 
 def desire(
@@ -79,11 +87,11 @@ def desire(
     """
     leftovers = draining(spec, facts, now)
     kept = [pair for pairs in leftovers.values() for pair in pairs]
-    held = _held_vips(spec, kept)
+    held = holds(spec, [destination for _, destination in kept])
     world: dict[str, dict[Key, Resource]] = {place: {} for place in facts}
-    for place, vips in held.items():
+    for place, some in held.items():
         if place in facts:
-            made = list(_real_server(spec, place, facts[place], vips))
+            made = list(_real_server(spec, place, facts[place], some))
             world[place] |= state([*made, *_boot_files(spec, place, facts[place], made)])
     for place, host in facts.items():
         if host.daemon is not None and host.daemon.name == spec.name:
@@ -116,16 +124,6 @@ def _by_hand(spec: Spec, host: HostFacts, now: datetime) -> Watch:
     return Watch(decide(Rotation(), scene), drains)
 
 
-def _held_vips(spec: Spec, kept: Pairs) -> dict[str, set[Address]]:
-    found: dict[str, set[Address]] = {}
-    for service in spec.services:
-        for host in service.hosts:
-            found.setdefault(host, set()).add(service.vip)
-    for _, destination in kept:
-        found.setdefault(destination.host, set()).add(destination.vip)
-    return found
-
-
 def _services(spec: Spec, place: str, watch: Watch, pairs: Pairs) -> list[Service]:
     """List the services of the spec, with or without destinations, and those that still drain."""
     found = {service.key: service for service, _ in pairs}
@@ -150,11 +148,12 @@ def _pairs(spec: Spec, place: str, watch: Watch) -> Pairs:
         for host, verdict in decision.verdicts.items():
             if verdict.weight is not None:
                 member = replace(members.get(host, Member(host)), weight=verdict.weight)
-                found.append((made, _destination(made, member, near[host])))
+                found.append((made, _destination(service, member, near[host])))
     return found
 
 
-def _destination(service: Service, member: Member, server: Address) -> Destination:
+def _destination(service: VirtualService, member: Member, server: Address) -> Destination:
+    way, port = member.forwarding or service.forwarding, member.port or service.port
     return Destination(
         protocol=service.protocol,
         vip=service.vip,
@@ -164,6 +163,10 @@ def _destination(service: Service, member: Member, server: Address) -> Destinati
         upper=member.upper,
         lower=member.lower,
         host=member.host,
+        forwarding=way.method,
+        tunnel=way.tunnel,
+        tunnel_port=way.port,
+        own_port=port if port != service.port else 0,
     )
 
 
@@ -172,37 +175,42 @@ def _probes(spec: Spec, host: HostFacts, watch: Watch) -> Iterator[Resource]:
 
     A reply's source is the VIP, which is local here: the kernel takes it for a martian unless
     accept_local is set on the link that receives it; there alone is enough (fib_frontend.c). IPv6
-    has no such test.
+    has no such test. Behind masq a reply comes in the real server's own name, and is translated
+    only then.
     """
     if not watch.marks:
         return
     asked = [s for s in spec.services if s.check is not None and s.check.through == "vip"]
     for version in sorted({service.vip.version for service in asked}):
         servers = servers_of(spec, version)
-        names = {h for s in asked if s.vip.version == version for h in s.hosts}
-        for name in sorted(names & watch.marks.keys()):
-            yield CheckMark(watch.marks[name], servers[name], name, version)
+        slots = {(h, s.way(h)) for s in asked if s.vip.version == version for h in s.hosts}
+        for name, way in sorted(slots & watch.marks.keys(), key=str):
+            mark, how = watch.marks[name, way], (way.method, way.tunnel, way.port)
+            yield CheckMark(mark, servers[name], name, version, *how)
     link = director_link(spec, host)
-    if link and any(service.vip.version == IPV4 for service in asked):
+    four = [s for s in asked if s.vip.version == IPV4]
+    if link and any(s.way(host).method != "masq" for s in four for host in s.hosts):
         yield Sysctl(f"net/ipv4/conf/{link}/accept_local", "1")
 
 
 def _real_server(
-    spec: Spec, place: str, host: HostFacts, vips: Iterable[Address]
+    spec: Spec, place: str, host: HostFacts, held: Iterable[Hold]
 ) -> Iterator[Resource]:
-    yield Link(VIP_LINK)
-    for vip in sorted(vips, key=int):
-        yield HeldVip(vip, prefix_length=vip.max_prefixlen)
-    yield from silences(spec, _own(spec, place), host, sorted(vips, key=int))
+    own, vips = _own(spec, place), sorted({hold.vip for hold in held}, key=int)
+    yield from holding(spec, own, host, held)
+    yield from silences(spec, own, host, vips)
 
 
 def _boot_files(spec: Spec, place: str, host: HostFacts, made: Iterable[Resource]) -> Files:
-    """List the files by which a real server of the spec has the same after a reboot."""
+    """List the files by which a real server of the spec has the same after a reboot.
+
+    None where some packets come in tunnels: no manager's files bring all of their ends back.
+    """
     manager = boot_manager(spec, host)
-    if not manager or _own(spec, place) is None:
+    if not manager or _own(spec, place) is None or tunnel_needs(spec, place):
         return []
     found = list(made)
-    vips = tuple(r.vip for r in found if isinstance(r, HeldVip))
+    vips = tuple(r.vip for r in found if isinstance(r, HeldVip) and r.link == VIP_LINK)
     quiet = tuple(r for r in found if isinstance(r, ArpSilence))
     return files.real_server(manager, Share(spec.name, vips, quiet))
 
@@ -232,19 +240,21 @@ def _director(
 ) -> Iterator[Resource]:
     if not services:
         return
+    link = director_link(spec, host)
     if not unshared(spec, host):
-        yield from _sysctls(host)
+        yield from _sysctls(host, destinations)
         yield from (Timeout(name, seconds) for name, seconds in spec.timeouts)
+    yield from masq_sysctls(link, destinations)
     yield from services
     yield from sorted(destinations, key=lambda destination: int(destination.server))
-    link = director_link(spec, host)
     if link:
         vips = dict.fromkeys(service.vip for service in services)
         yield from (AnnouncedVip(vip, link, vip.max_prefixlen) for vip in vips)
 
 
-def _sysctls(host: HostFacts) -> Iterator[Sysctl]:
-    return (Sysctl(name, value) for name, value in DIRECTOR_SYSCTLS.items() if name in host.sysctls)
+def _sysctls(host: HostFacts, destinations: list[Destination]) -> Iterator[Sysctl]:
+    wanted = {**DIRECTOR_SYSCTLS, **tunnel_sysctls(destinations)}
+    return (Sysctl(name, value) for name, value in wanted.items() if name in host.sysctls)
 
 
 def unshared(spec: Spec, host: HostFacts) -> bool:

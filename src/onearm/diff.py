@@ -120,6 +120,7 @@ def describe(resource: Resource) -> str:
 
 def _shown_fields(resource: Resource) -> list[tuple[str, object]]:
     hidden = {"announced", "kind", "up", "prefix_length", "upper", "lower", "forwarding"}
+    hidden |= {"tunnel", "tunnel_port", "own_port", "loose"}
     hidden |= {"persistence_mask", "engine"}
     return [
         (name, getattr(resource, name))

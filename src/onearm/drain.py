@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from onearm.facts import DestinationFact, Facts, HostFacts
 from onearm.model import STREAMS, Action, Destination, Key, Mark, Service
 from onearm.spec import Spec, VirtualService, servers_of
+from onearm.ways import destination_key, own_port
 
 LONGEST_S = 24 * 3600  # as in a spec; a mark that says more was not written by us
 
@@ -26,7 +27,7 @@ def wanted_keys(spec: Spec) -> set[Key]:
     """List the keys of all destinations in the spec."""
     servers = {version: servers_of(spec, version) for version in spec.versions}
     return {
-        (service.protocol, service.vip, service.port, servers[service.vip.version][member.host])
+        destination_key(service, member.host, servers[service.vip.version][member.host])
         for service in spec.services
         for member in service.members
     }
@@ -116,7 +117,7 @@ def destination_fact(host: HostFacts, wanted: Destination) -> DestinationFact | 
     for service in host.services:
         if (service.protocol, service.vip, service.port) == wanted.service_key:
             for fact in service.destinations:
-                if (fact.server, fact.port) == (wanted.server, wanted.port):
+                if (fact.server, fact.port) == (wanted.server, wanted.server_port):
                     return fact
     return None
 
@@ -132,8 +133,9 @@ def connections_cut(plan: Iterable[Action], facts: Facts) -> dict[Action, int]:
 def _live(host: HostFacts) -> dict[Key, int]:
     """Count the connections of each destination that has any."""
     return {
-        (service.protocol, service.vip, service.port, fact.server): number
+        (*key, fact.server, *own_port(fact.port, service)): number
         for service in host.services
+        for key in [(service.protocol, service.vip, service.port)]
         for fact in service.destinations
-        if fact.port == service.port and (number := live(service.protocol, fact))
+        if (number := live(service.protocol, fact))
     }

@@ -99,6 +99,12 @@ class DestinationFact:
     inactive: int = 0
     persistent: int = 0
     counters: Counters = Counters()
+    tunnel: str = ""  # ipip, gre, or gue with its port: `gue 6080`
+
+
+def tunnel_words(kind: str, port: int) -> str:
+    """Name a kind of tunnel with the UDP port that it may have."""
+    return f"{kind} {port}" if port else kind
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from onearm.evidence import Evidence, Trial
@@ -45,6 +45,11 @@ class Way:
     )
     crossing: Counter[str] = field(default_factory=Counter)  # replies that came to the director
     came_back: bool = False  # the client's host saw a reply
+    wrapped: dict[str, tuple[str, str]] = field(default_factory=dict)  # host: tunnel, its target
+    out_of_tunnel: set[str] = field(default_factory=set)  # servers where it came out of the tunnel
+    returned: Counter[str] = field(default_factory=Counter)  # replies of servers behind masq
+    translated: Counter[str] = field(default_factory=Counter)  # those in the VIP's name again
+    untranslated: Counter[str] = field(default_factory=Counter)  # those in the server's own name
 
     @property
     def arrived(self) -> bool:
@@ -86,12 +91,15 @@ class Names:
 
 @dataclass(frozen=True)
 class Sight:
-    """A frame of the service as one host saw it; `back` when it goes to the client."""
+    """A frame of the service as one host saw it; `back` when it goes to the client. `behind` is
+    the real server behind masq whose own address and port it shows in place of the VIP's.
+    """
 
     host: str
     flow: Flow
     back: bool
     frame: Frame
+    behind: str = ""
 
 
 def follow(
@@ -111,10 +119,13 @@ def follow(
     directors = {d.name for d in spec.directors}
     servers = {s.name for s in spec.real_servers}
     near = {mac for d in directors for mac in names.macs(d)}
+    near |= {str(d.address) for d in spec.directors}
+    by_address = {str(s.address): s.name for s in spec.real_servers}
+    ends = _ends(spec, trials[0].service)
     sights = [
         sight
         for host in (*sorted(directors), *sorted(servers))
-        for sight in _sights(trials[0].service, host, evidence.frames.get(host, ()))
+        for sight in _sights(trials[0].service, ends, host, evidence.frames.get(host, ()))
     ]
     there = {sight.flow for sight in sights if not sight.back}
     aliases = _aliases(found, there)
@@ -125,7 +136,7 @@ def follow(
         if matched is None:
             continue
         if sight.host in directors:
-            _at_director(matched, sight, names)
+            _at_director(matched, sight, names, by_address)
         else:
             _at_server(matched, sight, near)
     _at_clients(found, trials, evidence)
@@ -138,18 +149,31 @@ def _checks(spec: Spec, flow: Flow) -> bool:
     return flow[1] in PROBE_PORTS and flow[0] in set(map(str, names_of(spec.directors)))
 
 
+Ends = dict[tuple[str, int], str]
+
+
+def _ends(spec: Spec, service: VirtualService) -> Ends:
+    """Give the service's own end, and those of its real servers behind masq with their names."""
+    found: Ends = {(str(service.vip), service.port): ""}
+    for server in spec.real_servers:
+        if server.name in service.hosts and service.way(server.name).method == "masq":
+            found[str(server.address), service.port_at(server.name)] = server.name
+    return found
+
+
 def _sights(
-    service: VirtualService, host: str, frames: Iterator[Frame] | list[Frame] | tuple[()]
+    service: VirtualService, ends: Ends, host: str, frames: Iterable[Frame]
 ) -> Iterator[Sight]:
     """Pick the frames to and from the service, and the ICMP errors that its VIP sends."""
-    end = (str(service.vip), service.port)
+    vip = str(service.vip)
     for frame in frames:
-        if frame.kind == service.protocol and (frame.target, frame.target_port) == end:
-            yield Sight(host, (frame.source, frame.source_port), back=False, frame=frame)
+        source, target = (frame.source, frame.source_port), (frame.target, frame.target_port)
+        if frame.kind == service.protocol and target in ends:
+            yield Sight(host, source, back=False, frame=frame, behind=ends[target])
         elif frame.kind not in (service.protocol, "icmp"):
             continue
-        elif (frame.source, frame.source_port) == end or _unquoted(frame, end[0]):
-            yield Sight(host, (frame.target, frame.target_port), back=True, frame=frame)
+        elif source in ends or _unquoted(frame, vip):
+            yield Sight(host, target, back=True, frame=frame, behind=ends.get(source, ""))
 
 
 def _unquoted(frame: Frame, vip: str) -> bool:
@@ -187,18 +211,32 @@ def _aliases(found: dict[Flow, Way], there: set[Flow]) -> dict[Flow, Way]:
     return aliases
 
 
-def _at_director(way: Way, sight: Sight, names: Names) -> None:
+def _at_director(way: Way, sight: Sight, names: Names, by_address: dict[str, str]) -> None:
     frame = sight.frame
     if sight.back and frame.outgoing:
-        if not way.crossed:
-            way.director_said.add(_said(frame))
+        _replied(way, sight)
     elif sight.back and frame.to_us:
-        way.crossing[frame.link] += 1
+        (way.returned if sight.behind else way.crossing)[frame.link] += 1
+    elif frame.outgoing and frame.tunnel:
+        host = by_address.get(frame.outer_target, frame.outer_target)
+        way.handed_to.add(host)
+        way.wrapped[host] = (frame.tunnel, frame.outer_target)
     elif frame.outgoing:
-        way.handed_to.add(names.by_mac.get(frame.target_mac, frame.target_mac))
+        way.handed_to.add(sight.behind or names.by_mac.get(frame.target_mac, frame.target_mac))
     elif frame.to_us and not sight.back:
         way.at_director = True
         way.data_at_director |= frame.kind in STREAMS and not frame.tcp_flags & SYN
+
+
+def _replied(way: Way, sight: Sight) -> None:
+    """Note a reply that the director sends: of its own, or a server's behind masq."""
+    frame = sight.frame
+    if sight.behind:
+        way.untranslated[frame.link] += 1
+    elif way.returned:
+        way.translated[frame.link] += 1
+    elif not way.crossed:
+        way.director_said.add(_said(frame))
 
 
 def _said(frame: Frame) -> str:
@@ -222,14 +260,29 @@ def _at_server(way: Way, sight: Sight, near: set[str]) -> None:
             way.answered.add(host)
     elif not sight.back and frame.to_us and not frame.outgoing:
         way.at_servers.add(host)
-        (way.by_director if frame.source_mac in near else way.around).add(host)
+        _came_by(way, sight, near)
         if frame.kind in STREAMS and not frame.tcp_flags & SYN:
             way.followed.add(host)
 
 
+def _came_by(way: Way, sight: Sight, near: set[str]) -> None:
+    """Note whether the director sent what came to a server. Behind masq, what a client says to a
+    stranger's answer is no way around.
+    """
+    frame, host = sight.frame, sight.host
+    sender = frame.outer_source if frame.tunnel else frame.source_mac
+    if not sender:  # it has no Ethernet header any more
+        way.out_of_tunnel.add(host)
+    elif sender in near:
+        way.by_director.add(host)
+    elif not (sight.behind and host in way.by_director):
+        way.around.add(host)
+
+
 def _at_clients(found: dict[Flow, Way], trials: list[Trial], evidence: Evidence) -> None:
     for client in {trial.client for trial in trials}:
-        for sight in _sights(trials[0].service, client, evidence.frames.get(client, [])):
+        own = {(str(trials[0].service.vip), trials[0].service.port): ""}
+        for sight in _sights(trials[0].service, own, client, evidence.frames.get(client, [])):
             way = found.get(sight.flow)
             if way and way.client == client and sight.back and not sight.frame.outgoing:
                 way.came_back = True

@@ -13,7 +13,8 @@ from onearm.health import Health
 from onearm.model import CheckMark, Key, Observed, State, endpoint
 from onearm.rotation import Rotation, Scene, Slot, decide, drains_in
 from onearm.snapshot import DOWN, RAMPING, UNKNOWN, UP
-from onearm.spec import Spec, names_of
+from onearm.spec import Forwarding, Spec, names_of
+from onearm.ways import way_of
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,15 @@ def scripts(spec: Spec) -> list[tuple[str, ...]]:
 
 def _served(spec: Spec, host: HostFacts) -> set[Slot]:
     names = names_of(spec.real_servers)
+    ports = {(s.protocol, s.vip, s.port, h): s.port_at(h) for s in spec.services for h in s.hosts}
     return {
-        (service.protocol, service.vip, service.port, names[fact.server])
+        slot
         for service in host.services
         if service.vip is not None and not service.fwmark
         for fact in service.destinations
-        if fact.server in names and fact.port == service.port
+        if fact.server in names
+        for slot in [(service.protocol, service.vip, service.port, names[fact.server])]
+        if fact.port == ports.get(slot, service.port)
     }
 
 
@@ -80,11 +84,17 @@ def _healths(spec: Spec, host: HostFacts, served: set[Slot]) -> dict[Slot, Healt
     return found
 
 
-def _marks(spec: Spec, host: HostFacts) -> dict[str, int]:
+def _marks(spec: Spec, host: HostFacts) -> dict[tuple[str, Forwarding], int]:
     """Give the marks that stand; new ones are the daemon's to choose."""
-    wanted = {h for s in spec.services if s.check and s.check.through == "vip" for h in s.hosts}
+    wanted = {
+        (h, s.way(h))
+        for s in spec.services
+        if s.check and s.check.through == "vip"
+        for h in s.hosts
+    }
     ours = [mark.resource for mark in host.marks if spec.name in mark.names]
-    return {r.host: r.mark for r in ours if isinstance(r, CheckMark) and r.host in wanted}
+    found = {(r.host, way_of(r)): r.mark for r in ours if isinstance(r, CheckMark)}
+    return {slot: mark for slot, mark in found.items() if slot in wanted}
 
 
 def _joins(rotation: Rotation) -> list[str]:

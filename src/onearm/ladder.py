@@ -86,12 +86,13 @@ class _Path:
     server: str
     ends: tuple[tuple[str, int], tuple[str, int]]  # the client's address and port, the VIP's
     links: Mapping[str, str]  # by which each host takes part
+    behind: tuple[str, int] | None = None  # the server's own end, where it is behind masq
 
     def stops(self, *, back: bool, around: bool) -> list[tuple[str, bool]]:
         """List (host, outgoing) in the order of the path."""
-        if back:
-            return [(self.server, True), (self.client, False)]
         over = [] if around else [(self.director, False), (self.director, True)]
+        if back:
+            return [(self.server, True), *(over if self.behind else ()), (self.client, False)]
         return [(self.client, True), *over, (self.server, False)]
 
 
@@ -116,7 +117,18 @@ def _path(spec: Spec, evidence: Evidence, service: VirtualService, way: Way) -> 
     attempt = way.attempt
     ends = ((str(attempt.source), attempt.source_port), (str(service.vip), service.port))
     director = spec.directors[0].name if spec.directors else ""
-    return _Path(way.client, director, server_of(way), ends, _links(spec, evidence))
+    server = server_of(way)
+    behind = _behind(spec, service, server)
+    return _Path(way.client, director, server, ends, _links(spec, evidence), behind)
+
+
+def _behind(spec: Spec, service: VirtualService, server: str) -> tuple[str, int] | None:
+    """Give the address and port that frames of a server behind masq show in place of the VIP's."""
+    if service.way(server).method != "masq":
+        return None
+    version = service.vip.version
+    own = next((h.own(version) for h in spec.real_servers if h.name == server), None)
+    return (str(own), service.port_at(server)) if own else None
 
 
 def _links(spec: Spec, evidence: Evidence) -> dict[str, str]:
@@ -143,7 +155,7 @@ def _rung(evidence: Evidence, path: _Path, way: Way, kind: str, *, back: bool) -
             if frame.outgoing == outgoing and (outgoing or frame.to_us)
         ]
         stops.append(_stop(host, outgoing, found, _start(evidence, path, host)))
-    crossing = _crossing(evidence, path, kind) if back else []
+    crossing = _crossing(evidence, path, kind) if back and not path.behind else []
     rung = Rung(kind, back, (*stops[:1], *crossing, *stops[1:]))
     return rung if any(stop.frames for stop in rung.stops) else None
 
@@ -166,6 +178,8 @@ def _crossing(evidence: Evidence, path: _Path, kind: str) -> list[Stop]:
 def _is(frame: Frame, path: _Path, *, back: bool) -> bool:
     client, vip = path.ends
     source, target = (frame.source, frame.source_port), (frame.target, frame.target_port)
+    if path.behind in (source, target):
+        vip = path.behind
     if frame.kind == "icmp":  # an error has the ports of its flow, and a router's own address
         ports = (frame.source_port, frame.target_port)
         return ports == (vip[1], client[1]) if back else ports == (client[1], vip[1])

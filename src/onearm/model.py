@@ -56,6 +56,38 @@ class Link:
 
 
 @dataclass(frozen=True)
+class TunnelLink:
+    """A real server's end of tunnels: what comes in it from `remote` (None: from anybody) to
+    `local` is taken out and handled as if it had come by this link.
+
+    `loose`: the reverse path filter does not ask that replies leave by it (rp_filter is not 1).
+    """
+
+    name: str
+    kind: str
+    local: Address
+    remote: Optional[Address] = None
+    loose: bool = True
+    up: bool = True
+
+    @property
+    def key(self) -> Key:
+        return (self.name,)
+
+
+@dataclass(frozen=True)
+class GuePort:
+    """A UDP port of a real server on which the kernel takes packets out of GUE."""
+
+    port: int
+    kind: str = "gue"
+
+    @property
+    def key(self) -> Key:
+        return (self.port,)
+
+
+@dataclass(frozen=True)
 class ArpSilence:
     """One link of a real server that says nothing of the VIP in ARP.
 
@@ -140,13 +172,17 @@ class CheckMark:
     this destination, so that a probe with the mark reaches it with the VIP as its destination.
 
     `server` None is what was made of it by other hands. The kernel has a service of each address
-    family under one mark.
+    family under one mark. The way is that of the real server's destinations: a real server that
+    has several has a mark for each.
     """
 
     mark: int
     server: Optional[Address] = None
     host: str = field(default="", compare=False)
     version: int = IPV4
+    forwarding: str = "direct"
+    tunnel: str = ""
+    tunnel_port: int = 0
 
     @property
     def key(self) -> Key:
@@ -199,6 +235,8 @@ class BootVip:
 class Destination:
     """A real server behind a service; weight 0 takes no new connections.
 
+    `tunnel` is ipip, gue or gre where that is the method, `tunnel_port` the UDP port of gue;
+    `own_port` the real server's behind masq, 0 where it is the service's.
     `host` is the place that this leans on, `draining_since` when its draining began (RFC 3339): the
     kernel knows neither, so they are not compared and live in the mark.
     """
@@ -213,10 +251,19 @@ class Destination:
     lower: int = 0
     host: str = field(default="", compare=False)
     draining_since: Optional[str] = field(default=None, compare=False)
+    tunnel: str = ""
+    tunnel_port: int = 0
+    own_port: int = 0
 
     @property
     def key(self) -> Key:
-        return (self.protocol, self.vip, self.port, self.server)
+        key = (self.protocol, self.vip, self.port, self.server)
+        return (*key, self.own_port) if self.own_port else key
+
+    @property
+    def server_port(self) -> int:
+        """The port that the kernel sends to; only masq knows another than the service's."""
+        return self.own_port or self.port
 
     @property
     def service_key(self) -> Key:
@@ -345,6 +392,8 @@ Resource = Union[
     Sysctl,
     Timeout,
     Link,
+    TunnelLink,
+    GuePort,
     ArpSilence,
     HeldVip,
     Service,
@@ -363,7 +412,8 @@ ORDER: tuple[tuple[type[Resource], ...], ...] = (
     (SecurityGroup, VipPort),  # the cloud comes first on the way up, last on the way down
     (GroupRule,),
     (AddressPair, GroupMembership, PortSecurity),
-    (Sysctl, Timeout, Link, ArpSilence, BootFile),  # a real server is silent before ...
+    # a real server is silent before ...
+    (Sysctl, Timeout, Link, TunnelLink, GuePort, ArpSilence, BootFile),
     (HeldVip,),  # ... it holds the VIP, and holds it before ...
     (Service, CheckMark, SpecFile, BootVip),
     (Destination,),  # ... packets are sent to it

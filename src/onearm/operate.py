@@ -30,7 +30,8 @@ from onearm.reconcile import Outcome
 from onearm.report import property_data, show_property
 from onearm.session import Session, without_services
 from onearm.spec import Spec
-from onearm.verify import FAIL, Property
+from onearm.verdicts import FAIL
+from onearm.verify import Property
 from onearm.words import describe
 
 FINE, REFUSED, OUT, DIFFERS, INTERRUPTED = 0, 3, 4, 5, 130

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from onearm.desire import director_link, unshared
+from onearm import preflight_ways
+from onearm.desire import boot_manager, director_link, unshared
 from onearm.facts import AddressFact, Facts, HostFacts
 from onearm.finding import ERROR, NOTE, WARNING, Finding, by_severity
 from onearm.model import (
@@ -21,6 +22,7 @@ from onearm.model import (
 )
 from onearm.silence import arp_addresses, speaks_arp
 from onearm.spec import Host, Spec
+from onearm.ways import tunnel_needs, vip_links
 
 STRICTEST_IGNORE = 2  # arp_ignore above 2 also hides addresses that must answer (net/ipv4/arp.c)
 
@@ -88,22 +90,6 @@ def _right_machine(spec: Spec, facts: Facts) -> Iterator[Finding]:
                     f" (it says it is {seen.hostname!r})",
                     "correct the address in the spec, or how the host is reached",
                 )
-
-
-def _on_link(spec: Spec, facts: Facts) -> Iterator[Finding]:
-    for director, seen in _directors(spec, facts):
-        for server, own in _used_addresses(spec):
-            path = seen.path(own)
-            if path is None or (not path.error and path.gateway is None):
-                continue
-            way = path.error or f"the way there leads through the gateway {path.gateway}"
-            yield Finding(
-                "l2.on_link",
-                ERROR,
-                director.name,
-                f"{server.name} ({own}) is not on-link for {director.name}: {way}",
-                "direct routing hands frames to the real server's MAC: put both into one L2",
-            )
 
 
 def _used_servers(spec: Spec) -> list[Host]:
@@ -175,10 +161,14 @@ def _vip_elsewhere(spec: Spec, facts: Facts) -> Iterator[Finding]:
         ours = {
             m.resource.key for m in seen.marks if isinstance(m.resource, (AnnouncedVip, HeldVip))
         }
-        link = director_link(spec, seen) if host.name in directors else VIP_LINK
-        for vip in vips_of(spec):
+        if host.name in directors:
+            links = {director_link(spec, seen)}
+        else:
+            links = vip_links(spec, host.name)
+        link = " or ".join(sorted(links))
+        for vip in vips_of(spec) if links else ():
             for fact in seen.holds(vip):
-                if fact.link != link and (vip, fact.link) not in ours:
+                if fact.link not in links and (vip, fact.link) not in ours:
                     yield Finding(
                         "vip.elsewhere",
                         ERROR,
@@ -285,7 +275,7 @@ def _shared_director(spec: Spec, facts: Facts) -> Iterator[Finding]:
 
 
 def _no_silence(spec: Spec, facts: Facts) -> Iterator[Finding]:
-    servers = _silent_servers(spec)
+    servers = _silent_servers(spec) & set(preflight_ways.by_method(spec, "direct"))
     for host, seen in _hosts(spec, facts):
         if host in servers and not any(map(speaks_arp, seen.links)):
             yield Finding(
@@ -327,7 +317,10 @@ def _forwards(spec: Spec, facts: Facts) -> Iterator[Finding]:
     IPv6 needs nothing: it takes a packet from an address of its own for no martian.
     """
     through = any(
-        service.check and service.check.through == "vip" and service.vip.version == IPV4
+        service.check
+        and service.check.through == "vip"
+        and service.vip.version == IPV4
+        and any(service.way(host).method != "masq" for host in service.hosts)
         for service in spec.services
     )
     for director, seen in _directors(spec, facts):
@@ -356,6 +349,15 @@ def _boot(spec: Spec, facts: Facts) -> Iterator[Finding]:
                 " nothing that onearm knows brings its links up",
                 "say in the spec what does, as in `boot: networkd`; or `boot: off`",
             )
+        elif boot_manager(spec, seen) and tunnel_needs(spec, host.name):
+            yield Finding(
+                "boot.tunnel",
+                NOTE,
+                host.name,
+                f"after a reboot {host.name} does not hold its VIPs until onearm runs again: files"
+                " for the boot are written for direct routing alone, and packets come in tunnels",
+                "run `onearm apply` after a reboot; or say `boot: off`",
+            )
 
 
 RULES: tuple[Rule, ...] = (
@@ -363,7 +365,11 @@ RULES: tuple[Rule, ...] = (
     _right_machine,
     _same_machine,
     _role,
-    _on_link,
+    preflight_ways.on_link,
+    preflight_ways.tunnel_path,
+    preflight_ways.masq_back,
+    preflight_ways.masq_no_route,
+    preflight_ways.masq_holds,
     _one_link,
     _second_address,
     _vip_is_free,

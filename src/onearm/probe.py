@@ -12,7 +12,7 @@ from typing import TypeVar
 from onearm.each import each
 from onearm.errors import PlaceError, Refused
 from onearm.evidence import Evidence, Trial
-from onearm.facts import HostFacts
+from onearm.facts import AddressFact, HostFacts
 from onearm.model import Address
 from onearm.places.look import Question
 from onearm.places.remote import RemotePlace
@@ -21,8 +21,10 @@ from onearm.reach import lab_prefix
 from onearm.resting import held, of_service, resting, without
 from onearm.schedule import sources_for
 from onearm.session import Session
-from onearm.spec import Spec, VirtualService
+from onearm.silence import network_of
+from onearm.spec import Host, Spec, VirtualService
 from onearm.traffic import Errand
+from onearm.ways import lanes
 
 T = TypeVar("T")
 CAPTURE = "verify"
@@ -117,7 +119,7 @@ class Probe:
         found.machines = dict(self.session.facts) | {c.name: c.facts for c in self.clients}
         found.machines |= {name: facts for name, (_, facts) in self.bystanders.items()}
         vips = vips_of(self._spec)
-        recorded = [*vips, *self.also]
+        recorded = [*vips, *self._named_in_frames(), *self.also]
         self._each(self._watched, lambda place: place.capture(CAPTURE, recorded))
         for vip in vips if self.arp else ():
             found.answers[vip] = self._ask_for(vip)
@@ -126,8 +128,10 @@ class Probe:
             self._flush()
         found.before = self._directors()
         found.rest_before = resting(self._spec, found.before)
+        dealt = lanes(self._spec)
         for service in self._spec.services if self.services is None else self.services:
-            self._try(service)
+            key = (service.protocol, service.vip, service.port)
+            self._try(service, dealt.get(key, (0, 1)))
         time.sleep(SETTLE_S)
         found.after = self._directors()
         found.rest_after = resting(self._spec, found.after)
@@ -137,6 +141,14 @@ class Probe:
         ).items():
             found.frames[name], found.lost[name] = frames, lost
         return found
+
+    def _named_in_frames(self) -> list[Address]:
+        """List the real servers whose own addresses stand in frames, by a tunnel or masq."""
+        return [
+            server.address
+            for server in self._spec.real_servers
+            if any(s.way(server.name).method != "direct" for s in self._spec.services)
+        ]
 
     def _each(
         self, places: Mapping[str, RemotePlace], verb: Callable[[RemotePlace], T]
@@ -177,13 +189,20 @@ class Probe:
             facts, sender = self.session.facts.get(host.name), host.own(version)
             own = facts.holds(sender) if facts and sender else ()
             link = facts.link(own[0].link) if facts and own else None
-            if link is not None and link.up and sender is not None:
+            there = link is not None and link.up and self._beside_a_vip(host, own[0])
+            if link is not None and there and sender is not None:
                 found[host.name] = (link.name, sender)
         for client in self.clients:
             stand = client.stands.get(version)
             if stand is not None and stand.gateway is None and stand.address is not None:
                 found[client.name] = (stand.link, stand.address)
         return found
+
+    def _beside_a_vip(self, host: Host, own: AddressFact) -> bool:
+        """Say whether a host's ARP reaches the VIPs' L2: one behind a tunnel may be elsewhere."""
+        near = (*(d.address for d in self._spec.directors), *vips_of(self._spec))
+        ways = {s.way(host.name).method for s in self._spec.services if host.name in s.hosts}
+        return bool(ways & {"direct", "masq"}) or any(a in network_of(own) for a in near)
 
     def _flush(self) -> None:
         """Forget what hosts learned of each other, so that every question is asked anew."""
@@ -224,7 +243,7 @@ class Probe:
         places = {n: p for n, p in self.session.reached.items() if n in directors}
         return self._each(places, lambda place: place.look(Question(role="director")))
 
-    def _try(self, service: VirtualService) -> None:
+    def _try(self, service: VirtualService, lane: tuple[int, int]) -> None:
         """Open connections from all clients at once, but for one that took the VIP itself."""
         own = LAB_REQUEST if self._spec.reach.default == "lab" else b""
         request = own if self.request is None else self.request
@@ -239,6 +258,8 @@ class Probe:
                     sources=self._sources(service, client),
                     request_hex=request.hex(),
                     timeout_s=self.timeout_s,
+                    lane=lane[0],
+                    lanes=lane[1],
                 ),
             )
             for client in self.clients

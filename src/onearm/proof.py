@@ -20,7 +20,8 @@ from onearm.probe import Client, Probe, default_clients, meet
 from onearm.schedule import weights
 from onearm.session import Session
 from onearm.spec import Spec, VirtualService
-from onearm.verify import FAIL, PASS, UNPROVED, Property, hangs
+from onearm.verdicts import FAIL, PASS, UNPROVED
+from onearm.verify import Property, hangs
 
 ID = "path.stateless_director"
 PAUSES_S = (0.0, 2.0, 4.0)  # an agent may need seconds to follow the API; a hang is believed last

@@ -73,9 +73,17 @@ def _building_held(action: Action, out: Mapping[str, object], observed: Observed
     if isinstance(resource, AnnouncedVip):
         return _stands_elsewhere(resource, action.place, observed)
     if isinstance(resource, Destination):
-        fed = isinstance(before, Destination) and before.weight > 0
+        fed = isinstance(before, Destination) and before.weight > 0 and _same_way(before, resource)
         return resource.weight > 0 and not fed and (resource.host in out or NEUTRON in out)
     return False
+
+
+def _same_way(before: Destination, after: Destination) -> bool:
+    """Say whether packets get to a server as before: another way may need what is not there yet."""
+    return all(
+        getattr(before, name) == getattr(after, name)
+        for name in ("forwarding", "tunnel", "tunnel_port")
+    )
 
 
 def _taking_down_held(action: Action, sighting: Mapping[Key, Seen], wanted: State) -> bool:

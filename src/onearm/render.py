@@ -14,7 +14,7 @@ from rich.text import Text
 from onearm.cloud_facts import CloudFacts
 from onearm.commands import commands, shell_line
 from onearm.diff import Plan
-from onearm.facts import Facts, ServiceFact, mark_of
+from onearm.facts import DestinationFact, Facts, ServiceFact, mark_of
 from onearm.finding import Finding
 from onearm.model import Action, Mark, endpoint
 from onearm.reconcile import Outcome
@@ -171,5 +171,11 @@ def _show_services(
             figures = (d.weight, d.active, d.inactive)
             counted = (d.counters.connections, d.counters.connections_per_s)
             server = names.get(d.server, str(d.server)) if ours else str(d.server)
-            table.add_row(f"  {d.forwarding}", server, *map(str, (*figures, *counted)))
+            table.add_row(f"  {_way(d, service.port)}", server, *map(str, (*figures, *counted)))
     console.print(table)
+
+
+def _way(destination: DestinationFact, port: int) -> str:
+    own = f"to port {destination.port}" if destination.port != port else ""
+    words = (destination.forwarding, destination.tunnel, own)
+    return " ".join(word for word in words if word)

@@ -25,7 +25,8 @@ from onearm.resting import words
 from onearm.session import Session
 from onearm.silence import in_l2, speaks_arp
 from onearm.spec import Spec, VirtualService
-from onearm.verify import FAIL, PASS, UNPROVED, Property, about, judge
+from onearm.verdicts import FAIL, PASS, UNPROVED
+from onearm.verify import Property, about, judge
 
 STYLES = {PASS: "bold green", FAIL: "bold red", UNPROVED: "bold yellow"}
 

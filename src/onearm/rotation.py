@@ -144,7 +144,7 @@ class _Deciding:
         self.ramps: dict[Slot, datetime] = {}
 
     def fact(self, host: str) -> DestinationFact | None:
-        return self.standing.get(host, self.service.port)
+        return self.standing.get(host, self.service.port_at(host))
 
     def slot(self, host: str) -> Slot:
         return (self.service.protocol, self.service.vip, self.service.port, host)

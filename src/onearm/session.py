@@ -26,6 +26,7 @@ from onearm.preflight import cloud_left, preflight, vips_of
 from onearm.reach import prefix, timeout_s
 from onearm.reconcile import Outcome, Place, Run, observe
 from onearm.spec import NAME, Spec
+from onearm.ways import tunnel_needs
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -150,7 +151,8 @@ class Session:
         for host in self.spec.real_servers:
             if host.name == name:
                 drops = vips if self.ask_drops else ()
-                return Question(role="real_server", arp=host.arp, drops=drops)
+                kinds = tuple(sorted(tunnel_needs(self.spec, name)))
+                return Question("real_server", host.arp, drops=drops, tunnels=kinds)
         return Question()
 
     def again(self) -> None:

@@ -41,8 +41,10 @@ def speaks_arp(link: LinkFact) -> bool:
     """Say whether a link takes part in ARP: Ethernet, not a dummy, not a port of a bridge or bond.
 
     The ports of a bridge or bond hand their frames on before ARP sees them; those of a VRF do not.
+    The module ip_gre makes links without a MAC, which nobody uses.
     """
-    ethernet = len(link.mac) == ETHERNET_LENGTH and not link.loopback
+    mac = len(link.mac) == ETHERNET_LENGTH and bool(link.mac.strip("0:"))
+    ethernet = mac and not link.loopback
     own = not link.master or link.master_kind == "vrf"
     return ethernet and own and link.arp and link.kind != "dummy"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from onearm.model import Address, Network
@@ -35,15 +36,33 @@ class Host:
 
 
 @dataclass(frozen=True)
+class Forwarding:
+    """How a director hands packets to a real server: `direct`, `tunnel` or `masq`.
+
+    `tunnel` is ipip, gue or gre (empty unless the method is tunnel), `port` the UDP port of gue.
+    """
+
+    method: str = "direct"
+    tunnel: str = ""
+    port: int = 0
+
+
+DIRECT = Forwarding()
+
+
+@dataclass(frozen=True)
 class Member:
     """A real server behind a service. With `upper` connections it gets no new ones, until fewer
     than `lower` are left; 0: no such bound, or the kernel's own (three quarters of `upper`).
+    `forwarding` None is the service's; `port` is its own one behind masq, 0 the service's.
     """
 
     host: str
     weight: int = 1
     upper: int = 0
     lower: int = 0
+    forwarding: Forwarding | None = None
+    port: int = 0
 
 
 @dataclass(frozen=True)
@@ -116,10 +135,26 @@ class VirtualService:
     persistence_s: int = 0
     persistence_mask: int | None = None
     engine: str = ""
+    forwarding: Forwarding = DIRECT
+
+    def way(self, host: str) -> Forwarding:
+        """Say how packets get to one of its real servers."""
+        own = self._apart.get(host)
+        return own.forwarding or self.forwarding if own else self.forwarding
+
+    def port_at(self, host: str) -> int:
+        """Give the port that one of its real servers answers on."""
+        own = self._apart.get(host)
+        return own.port or self.port if own else self.port
+
+    @cached_property
+    def _apart(self) -> dict[str, Member]:
+        """Find the members that say something of their own about the way to them: mostly none."""
+        return {m.host: m for m in self.members if m.forwarding or m.port}
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The real servers that must hold the VIP, the sorry server among them."""
+        """The real servers of the service, the sorry server among them."""
         names = [member.host for member in self.members]
         sorry = self.policy.sorry
         return (*names, sorry) if sorry and sorry not in names else tuple(names)

@@ -47,7 +47,8 @@ class Attempt:
 class Errand:
     """What to open: `sources` are used in turn, one connection each; `request_hex` may be empty.
 
-    `{client}` in the request stands for the source's address.
+    `{client}` in the request stands for the source's address. Of every `lanes` ports the one of
+    this `lane` is taken: errands of other lanes share none with it.
     """
 
     protocol: str
@@ -56,6 +57,8 @@ class Errand:
     sources: tuple[Address, ...]
     request_hex: str = ""
     timeout_s: float = 3.5
+    lane: int = 0
+    lanes: int = 1
 
 
 class _Connection:
@@ -160,7 +163,8 @@ def run(errand: Errand) -> list[Attempt]:
     """Open one connection per source, a bounded number at once; each ends within its timeout."""
     sources = list(errand.sources)
     found: list[Attempt] = []
-    ports = in_turn(*port_range(), time.monotonic(), sources[0]) if sources else iter(())
+    lane = (errand.lane, errand.lanes)
+    ports = in_turn(*port_range(), time.monotonic(), sources[0], lane) if sources else iter(())
     for start in range(0, len(sources), AT_ONCE):
         found += _wave(errand, sources[start : start + AT_ONCE], ports)
     return found
@@ -172,16 +176,19 @@ def port_range() -> tuple[int, int]:
     return int(low), int(high)
 
 
-def in_turn(low: int, high: int, now: float, source: Address) -> Iterator[int]:
+def in_turn(
+    low: int, high: int, now: float, source: Address, lane: tuple[int, int] = (0, 1)
+) -> Iterator[int]:
     """Give ports without end, from where the clock stands: runs one after the other share none.
 
     A director remembers a closed connection for minutes, and hands one that comes from the same
     port to the same real server, out of turn: the shares would seem wrong. Clients that connect at
     the same time begin apart, for NAT may give them one address.
     """
-    size = high - low + 1
+    own, lanes = lane
+    size = (high - low + 1) // lanes
     begin = int(now * PORTS_PER_S) + int(source) * APART
-    return (low + n % size for n in count(begin))
+    return (low + own + lanes * (n % size) for n in count(begin))
 
 
 def _wave(errand: Errand, sources: Sequence[Address], ports: Iterator[int]) -> list[Attempt]:

@@ -15,10 +15,11 @@ from onearm.model import IPV4, IPV6, STREAMS, Address, Network, endpoint
 from onearm.preflight import vips_of
 from onearm.resting import words
 from onearm.spec import Spec, VirtualService
+from onearm.verdicts import FAIL, PASS, UNPROVED
+from onearm.verify_ways import encapsulated, hosts_by, reply_through_director, ways_to
 
 TALK = {IPV4: "ARP", IPV6: "neighbour discovery"}
 OWNER = {IPV4: "arp.single_mac", IPV6: "nd.single_mac"}  # by the family of the VIP
-PASS, FAIL, UNPROVED = "pass", "fail", "unproved"
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,10 @@ def _service(
     case = Case(spec, evidence, names, service, trials)
     lost = sum(evidence.lost.values())
     for identity, rule, needs_all in RULES:
-        status, text, *details = rule(case)
+        judged = rule(case)
+        if not judged:  # it has no meaning for the ways of this service
+            continue
+        status, text, *details = judged
         if lost and status in needs_all:
             status = UNPROVED
             details.append(f"the recorders lost {lost} frames, so this is not certain: try again")
@@ -223,20 +227,30 @@ HELD = {
 
 
 def _silent(case: Case, host: str, handed: list[Way]) -> str:
-    holds = bool(case.evidence.machines[host].holds(case.service.vip))
+    way_there = case.service.way(host)
+    holds = way_there.method == "masq" or bool(case.evidence.machines[host].holds(case.service.vip))
     silent = [way for way in handed if host not in way.answered]
     closed = [way for way in silent if host in way.unreachable]
     if closed:
         what = "its port is closed" if case.service.protocol not in STREAMS else "it refuses them"
         return f"{host} got {len(handed)} and answered {len(closed)} with ICMP errors: {what}"
     if silent and (case.service.protocol in STREAMS or not holds):
-        why = HELD.get(case.service.protocol, HELD["tcp"]) if holds else "it lacks the VIP"
+        why = _why_silent(case, host, silent) if holds else "it lacks the VIP"
         return f"{host} got {len(handed)} and answered {len(handed) - len(silent)}: {why}"
     if case.service.protocol not in STREAMS:
         return ""
     cut = hangs(case, host)
     said = f"{host} got the SYN of {len(cut)}, but nothing that followed it" if cut else ""
     return said + _consent(case) if said else ""
+
+
+def _why_silent(case: Case, host: str, silent: list[Way]) -> str:
+    method = case.service.way(host).method
+    if method == "tunnel" and not any(host in way.out_of_tunnel for way in silent):
+        return "nothing came out of the tunnel there: its link is missing, or has other ends"
+    if method == "masq":
+        return "look at its firewall, and whether it serves on its own address"
+    return HELD.get(case.service.protocol, HELD["tcp"])
 
 
 def hangs(case: Case, host: str) -> list[Way]:
@@ -286,11 +300,15 @@ def _owned(case: Case, address: str) -> str:
 
 
 def _direct_reply(case: Case) -> Judgement:
+    masq = hosts_by(case, "masq")
+    ways = [way for way in case.ways if way not in ways_to(case, masq)]
+    if masq and not ways and set(masq) >= set(case.service.hosts):
+        return ()
     directors = {mac for d in case.spec.directors for mac in case.names.macs(d.name)}
     sent: Counter[tuple[str, str]] = Counter()
-    for way in case.ways:
+    for way in ways:
         sent += way.sent()
-    crossed = sum(way.crossed for way in case.ways)
+    crossed = sum(way.crossed for way in ways)
     towards: Counter[str] = Counter()
     for (host, mac), number in sent.items():
         towards[host] += number if mac in directors else 0
@@ -300,7 +318,7 @@ def _direct_reply(case: Case) -> Judgement:
         return FAIL, f"replies go to the director ({shown or crossed}): {crossed} crossed it"
     if not sent:
         return UNPROVED, "no reply was seen"
-    lost = [way for way in case.ways if way.answered and _never_came(case, way)]
+    lost = [way for way in ways if way.answered and _never_came(case, way)]
     if lost:
         hosts = sorted({host for way in lost for host in way.answered})
         return FAIL, f"{len(lost)} replies left {', '.join(hosts)} and never reached the client"
@@ -396,6 +414,8 @@ def _sticky(case: Case, shown: str) -> Judgement:
 RULES: tuple[tuple[str, Callable[[Case], Judgement], tuple[str, ...]], ...] = (
     ("path.every_destination", _every_destination, (FAIL,)),
     ("path.client_address", _client_address, ()),
+    ("path.encapsulated", encapsulated, ()),
     ("path.direct_reply", _direct_reply, (PASS,)),
+    ("path.reply_through_director", reply_through_director, (FAIL,)),
     ("path.distribution", _distribution, (FAIL,)),
 )

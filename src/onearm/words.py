@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from onearm.facts import tunnel_words
 from onearm.model import (
     Action,
     AnnouncedVip,
@@ -16,6 +17,7 @@ from onearm.model import (
     BootVip,
     CheckMark,
     Destination,
+    GuePort,
     HeldVip,
     Link,
     Mark,
@@ -24,6 +26,7 @@ from onearm.model import (
     SpecFile,
     Sysctl,
     Timeout,
+    TunnelLink,
 )
 from onearm.model import endpoint as with_port
 from onearm.words_cloud import CLOUD_NAMES, cloud_reason
@@ -129,14 +132,24 @@ def _values(resource: Resource) -> str:
     if isinstance(resource, Service):
         flags = f" ({', '.join(resource.flags)})" if resource.flags else ""
         return f" {resource.scheduler}{flags}{_persistence(resource)}"
+    if isinstance(resource, TunnelLink):
+        return f" from {resource.remote or 'anybody'} to {resource.local}"
     return _taken(resource) if isinstance(resource, Destination) else ""
 
 
 def _taken(destination: Destination) -> str:
-    """Say how much a destination takes."""
+    """Say how much a destination takes, and how packets get there."""
     most = f", at most {destination.upper} connections" if destination.upper else ""
     again = f", again with {destination.lower}" if destination.lower else ""
-    return f" weight {destination.weight}{most}{again}"
+    return f" weight {destination.weight}{_way(destination)}{most}{again}"
+
+
+def _way(destination: Destination) -> str:
+    if destination.forwarding == "direct":
+        return ""
+    kind = tunnel_words(destination.tunnel, destination.tunnel_port)
+    port = f"to its port {destination.own_port}" if destination.own_port else ""
+    return f" by {' '.join(word for word in (destination.forwarding, kind, port) if word)}"
 
 
 def _persistence(service: Service) -> str:
@@ -163,6 +176,8 @@ _NAMES: dict[type, Callable[[Any], str]] = {
     Sysctl: lambda r: f"sysctl {r.name.replace('/', '.')}",
     Timeout: lambda r: f"IPVS timeout {r.name}",
     Link: lambda r: f"{r.kind} link {r.name}",
+    GuePort: lambda r: f"{r.kind} on UDP port {r.port}",
+    TunnelLink: lambda r: f"{r.kind} tunnel link {r.name}",
     ArpSilence: _silence,
     HeldVip: lambda r: f"VIP {r.vip}/{r.prefix_length} on {r.link}",
     Service: lambda r: f"virtual service {endpoint(r)}",
@@ -186,6 +201,8 @@ def _sysctl_reason(action: Action, sysctl: Sysctl) -> str:
     said = _SYSCTL_REASONS.get(sysctl.name, "")
     if sysctl.name.endswith("/accept_local"):
         said = "replies to checks come in the VIP's name, which is local here"
+    if sysctl.name.endswith("/send_redirects"):
+        said = "a redirect would send replies from behind masq past the director"
     return said if action.verb in ("create", "update") else ""
 
 
@@ -214,6 +231,7 @@ _REASONS: dict[type, Callable[[Action, Any], str]] = {
     BootVip: _at("create", "holds the VIP after a reboot, before anybody reaches it"),
     SpecFile: lambda *_: "the daemon there carries it out, and answers when it stands",
     CheckMark: _at("create", "checks reach it as clients do, with the VIP as destination"),
+    TunnelLink: _at("create", "takes out of the tunnel what the director sends"),
     HeldVip: _at("create", "accepts packets for the VIP, in silence"),
     AnnouncedVip: _at("create", "last of all: clients come when all the rest stands"),
 }
@@ -222,4 +240,6 @@ _SYSCTL_REASONS = {
     "net/ipv4/vs/expire_nodest_conn": "else packets of a removed server vanish silently",
     "net/ipv4/vs/expire_quiescent_template": "else sticky clients never leave a drained server",
     "net/ipv4/vs/conn_reuse_mode": "a re-used client port gets a fresh choice of server",
+    "net/ipv4/vs/pmtu_disc": "else full packets for a tunnel are cut into fragments",
+    "net/ipv4/ip_forward": "replies from behind masq go through the director",
 }

@@ -18,7 +18,7 @@ from onearm.daemon.probes import (
 from onearm.errors import PlaceError
 from onearm.facts import HostFacts, ServiceFact
 from onearm.model import CheckMark, Mark
-from onearm.spec import Check, Host, Member, Spec, VirtualService
+from onearm.spec import DIRECT, Check, Host, Member, Spec, VirtualService
 
 SOURCE = ip_address("203.0.113.3")
 VIPS = [ip_address(f"203.0.113.{n}") for n in (20, 21)]
@@ -47,7 +47,7 @@ def test_each_real_server_has_one_mark_and_keeps_it():
     assert sorted(first.values()) == [MARK_BASE + 1, MARK_BASE + 2]
     kept = CheckMark(MARK_BASE + 9, ip_address("10.0.0.2"), "r2")
     again = allocate(spec(3), HostFacts(marks=marked(kept)), [])
-    assert again["r2"] == MARK_BASE + 9
+    assert again["r2", DIRECT] == MARK_BASE + 9
     assert len(set(again.values())) == 3
 
 
@@ -78,7 +78,7 @@ def test_services_share_the_probe_that_would_be_the_same():
 
 def test_a_probe_through_the_vip_is_bound_and_marked():
     made = spec(1)
-    (target,) = targets(made, {"r1": 7}, {4: SOURCE})
+    (target,) = targets(made, {("r1", DIRECT): 7}, {4: SOURCE})
     assert (target.address, target.port, target.mark, target.source) == (VIPS[0], 80, 7, SOURCE)
     assert target.source_ports
     assert targets(made, {}, {4: SOURCE}) == ()  # without its mark it would ask this very host
@@ -87,7 +87,7 @@ def test_a_probe_through_the_vip_is_bound_and_marked():
 def test_one_that_fails_through_the_vip_is_asked_itself_as_well():
     made = spec(1)
     (key,) = set(probes_by_slot(made).values())
-    probe, other = targets(made, {"r1": 7}, {4: SOURCE}, [key])
+    probe, other = targets(made, {("r1", DIRECT): 7}, {4: SOURCE}, [key])
     assert (other.address, other.mark, other.source) == (ip_address("10.0.0.1"), 0, None)
     assert other.key == shadow(probe.key)
     assert shadow(other.key) is None
@@ -96,7 +96,7 @@ def test_one_that_fails_through_the_vip_is_asked_itself_as_well():
 @given(st.integers(1, 300), st.integers(1, 3), st.integers(1, 2))
 def test_no_two_servers_probe_one_vip_and_port_from_the_same_source_port(servers, ports, vips):
     made = spec(servers, checks=(Check(),) * ports, vips=vips)
-    marks = {host.name: n for n, host in enumerate(made.real_servers, 1)}
+    marks = {(host.name, DIRECT): n for n, host in enumerate(made.real_servers, 1)}
     used = {}
     for target in targets(made, marks, {4: SOURCE}):
         block = set(target.source_ports)

@@ -19,11 +19,16 @@ from observed import (
     checking,
     daemon,
     drained,
+    failed,
+    fragmenting,
     healthy,
     ids,
     pending,
     preflight,
     stranger,
+    strict,
+    stuck,
+    tunneled,
     with_facts,
     with_link,
     with_service,
@@ -77,6 +82,16 @@ CASES = [
     ("host.role", preflight("host.role")),
     ("l2.on_link", preflight("l2.on_link")),
     ("l2.one_link", preflight("l2.one_link")),
+    ("tunnel.path", preflight("tunnel.path")),
+    ("tunnel.source", preflight("tunnel.source")),
+    ("masq.return_route", preflight("masq.return_route")),
+    ("masq.holds_vip", preflight("masq.holds_vip")),
+    ("tunnel.link", tunneled(up=False)),
+    ("tunnel.rp_filter", strict(tunneled())),
+    ("vs.pmtu_disc", fragmenting(tunneled())),
+    ("tunnel.unpacked", stuck()),
+    ("path.encapsulated", failed("path.encapsulated")),
+    ("path.reply_through_director", failed("path.reply_through_director")),
     ("arp.ignore_too_strict", preflight("arp.ignore_too_strict")),
     ("arp.no_link", preflight("arp.no_link")),
     ("cloud.vip_port", pending(VipPort("net", VIP))),
@@ -95,6 +110,12 @@ CASES = [
 
 def test_a_healthy_world_has_no_finding():
     assert ids(healthy()) == []
+
+
+def test_a_healthy_tunnel_has_no_finding():
+    assert ids(tunneled()) == []
+    assert ids(tunneled(link=False))[0] == "tunnel.link"
+    assert ids(tunneled(kind="sit"))[0] == "tunnel.link"
 
 
 BESIDES = {"health.none": {"health.drained"}}  # a note cannot explain, so both stand

@@ -33,6 +33,7 @@ from onearm.kernel import (
     netlink,
     sockets,
 )
+from onearm.kernel.generic import family
 from onearm.model import Action, Mark, Resource, Seen
 from onearm.node import Channel
 from onearm.places import conversation
@@ -102,7 +103,7 @@ ASKED = (
     lambda i: i.timeouts(),
     lambda i: i.services(),
     lambda i: i.destinations(WEB),
-    lambda i: i._family(),
+    lambda i: family(i._netlink, "IPVS"),
     lambda i: i.zero(),
     lambda i: i.daemons(),
 )

@@ -78,6 +78,27 @@ def test_each_next_hop_is_a_fact_and_a_gateway_may_be_of_the_other_family():
     assert {f.network for f in found} == {ip_network("198.51.100.0/24")}
 
 
+class Answers:
+    """A netlink socket that answers each request with the same payloads."""
+
+    def __init__(self, *payloads):
+        self.payloads = payloads
+
+    def request(self, kind, body):
+        return list(self.payloads) if kind == links.GETROUTE else []
+
+
+def test_a_way_back_over_no_link_of_the_kernels_is_one_over_an_unknown_link():
+    vip = ip_address("203.0.113.2")
+    for index in (0, 9, links.MOST_INDEX + 1, 0xFFFFFFFF):
+        asked = links.Links.__new__(links.Links)
+        asked._netlink = Answers(
+            route(2, 0, 254, 1, attribute(links.RTA_OIF, struct.pack("=I", index)))
+        )
+        found = asked.route_back(ip_address("198.51.100.10"), vip)
+        assert (found.link, found.mtu, found.error) == ("", 0, "")
+
+
 @given(st.binary(max_size=200), st.sampled_from([2, 10, 0, 5]), st.integers(0, 255))
 def test_no_bytes_break_the_readers(data, family, length):
     for head in (b"", links.IFADDR.pack(family, length, 0, 0, 2), route(family, length)):

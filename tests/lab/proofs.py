@@ -10,7 +10,8 @@ from onearm.places.look import Question
 from onearm.preflight import vips_of
 from onearm.reach import lab_prefix
 from onearm.session import Session
-from onearm.verify import FAIL, PASS, UNPROVED, judge
+from onearm.verdicts import FAIL, PASS, UNPROVED
+from onearm.verify import judge
 
 __all__ = ["FAIL", "PASS", "UNPROVED", "Found", "Proof", "proving"]
 QUICK = {"ARP_S": 0.3, "SETTLE_S": 0.2}

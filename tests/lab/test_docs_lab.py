@@ -58,7 +58,12 @@ def test_pages_that_show_the_way_are_among_those_run():
     assert {"README.md", "first-load-balancer.md", "lab.md", "drain.md"} <= names
 
 
-HERE = [p for p in sorted(EXAMPLES.glob("*.yaml")) if "openstack:" not in p.read_text()]
+OTHERWISE = {"tunnel.yaml", "masq.yaml"}  # need another lab or other routes: see test_ways
+HERE = [
+    path
+    for path in sorted(EXAMPLES.glob("*.yaml"))
+    if "openstack:" not in path.read_text() and path.name not in OTHERWISE
+]
 
 
 @pytest.mark.parametrize("path", HERE, ids=lambda path: path.name)

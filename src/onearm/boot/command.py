@@ -14,6 +14,7 @@ from onearm.errors import UsageError
 from onearm.facts import HostFacts
 from onearm.model import IPV4, Address, ArpSilence
 from onearm.spec import Host, Spec, load
+from onearm.ways import TUNNEL_SYSCTLS, holds, tunnel_needs
 
 WRITTEN = "systemd"  # the form that is files, so that a folder can take it
 
@@ -50,15 +51,21 @@ def handed(spec: Spec, name: str, links: tuple[str, ...] = ()) -> Handout:
 
 
 def _real_server(spec: Spec, host: Host, links: tuple[str, ...]) -> str:
+    if tunnel_needs(spec, host.name):
+        raise UsageError(
+            f"--for {host.name}: packets come to it in tunnels, and render writes the ends of none:"
+            " use onearm apply"
+        )
     vips = _vips(spec, host)
     if not vips:
-        raise UsageError(f"--for {host.name}: no service of the spec has it, so it holds nothing")
+        raise UsageError(
+            f"--for {host.name}: no service of the spec has it hold a VIP: there is nothing to do"
+        )
     return script.real_server(spec.name, vips, _silences(host, vips, links))
 
 
 def _vips(spec: Spec, host: Host) -> tuple[Address, ...]:
-    held = {service.vip for service in spec.services if host.name in service.hosts}
-    return tuple(sorted(held, key=int))
+    return tuple(sorted({hold.vip for hold in holds(spec, ()).get(host.name, ())}, key=int))
 
 
 def _silences(
@@ -79,7 +86,7 @@ def _silences(
 def _director(spec: Spec, host: Host, links: tuple[str, ...]) -> str:
     if len(links) > 1:
         raise UsageError(f"--for {host.name}: a director announces its VIPs on one --link")
-    facts = {host.name: HostFacts(sysctls=dict(DIRECTOR_SYSCTLS))}
+    facts = {host.name: HostFacts(sysctls=DIRECTOR_SYSCTLS | TUNNEL_SYSCTLS)}
     world = desire(spec, facts, datetime.now(timezone.utc))
     vips = dict.fromkeys(service.vip for service in spec.services)
     near = spec.real_servers[0].address

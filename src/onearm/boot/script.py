@@ -142,6 +142,8 @@ def _tuned(resources: Sequence[Resource]) -> Iterator[str]:
             yield f"put /proc/sys/{resource.name} {resource.value}\n"
         elif isinstance(resource, Timeout):
             yield f"{_typed(resource)}\n"
+    if any(isinstance(one, Destination) and one.forwarding == "masq" for one in resources):
+        yield 'put "/proc/sys/net/ipv4/conf/$link/send_redirects" 0\n'
 
 
 def _table(resources: Sequence[Resource]) -> Iterator[str]:

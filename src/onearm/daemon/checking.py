@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from onearm.checks import Result, Target
-from onearm.daemon.probes import probes_by_slot, shadow, targets
+from onearm.daemon.probes import Marks, probes_by_slot, shadow, targets
 from onearm.daemon.rounds import is_way_in
 from onearm.daemon.tally import Tally
 from onearm.errors import PlaceError
@@ -124,7 +124,7 @@ class Checking:
         return found
 
     def targets(
-        self, spec: Spec, marks: Mapping[str, int], sources: Mapping[int, Address]
+        self, spec: Spec, marks: Marks, sources: Mapping[int, Address]
     ) -> tuple[Target, ...]:
         """List every probe that shall run."""
         return targets(spec, marks, sources, self._failing(probes_by_slot(spec).values()))

@@ -33,7 +33,7 @@ from onearm.kernel.rules import marked_rules
 from onearm.model import Address, Drain, State
 from onearm.places.look import Question
 from onearm.rotation import Rotation, Scene, decide, drains_in
-from onearm.spec import Spec
+from onearm.spec import Forwarding, Spec
 
 SETTLE_S = 0.02  # events come in bursts: one round for all of them
 SUSPECTED = (
@@ -71,7 +71,7 @@ class Core:
         )
         self.drains: dict[str, Drain] | None = None  # None: not read from the marks yet
         self.rotation, self.facts = Rotation(), HostFacts()
-        self.marks: dict[str, int] = {}
+        self.marks: dict[tuple[str, Forwarding], int] = {}
         self.waits = Waits()
         self.troubles = Troubles()
         self.deaf = self.status = self.unlinked = ""

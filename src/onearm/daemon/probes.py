@@ -10,7 +10,8 @@ from onearm.errors import PlaceError
 from onearm.facts import HostFacts
 from onearm.model import PROBE_PORTS, Address, CheckMark, Key
 from onearm.rotation import Slot
-from onearm.spec import Check, Host, Spec, VirtualService, names_of
+from onearm.spec import Check, Forwarding, Host, Spec, VirtualService, names_of
+from onearm.ways import way_of
 
 MARK_BASE = 0x6F610000  # "oa": marks of ours are this plus a number
 MARKS = 0x10000
@@ -21,14 +22,22 @@ LARGEST_BLOCK = 256
 SHADOWED = {"tcp", "http", "https", "tls", "dns", "udp"}  # kinds that can ask the host itself too
 
 
-def allocate(spec: Spec, host: HostFacts, rules: Iterable[tuple[int, int]]) -> dict[str, int]:
-    """Give each real server that is checked through a VIP a mark of its own, by its name.
+Marks = Mapping[tuple[str, Forwarding], int]
+
+
+def allocate(
+    spec: Spec, host: HostFacts, rules: Iterable[tuple[int, int]]
+) -> dict[tuple[str, Forwarding], int]:
+    """Give each real server that is checked through a VIP a mark of its own, by its name and way.
 
     What it had before it keeps; other people's marks, in IPVS and in routing rules, are left alone.
     """
-    checked = sorted({h for s in spec.services if through_vip(s.check) for h in _checked(s)})
+    checked = sorted(
+        {(h, s.way(h)) for s in spec.services if through_vip(s.check) for h in _checked(s)}, key=str
+    )
     ours = [m.resource for m in host.marks if spec.name in m.names]
-    kept = {r.host: r.mark for r in ours if isinstance(r, CheckMark) and r.host in checked}
+    had = {(r.host, way_of(r)): r.mark for r in ours if isinstance(r, CheckMark)}
+    kept = {slot: mark for slot, mark in had.items() if slot in checked}
     foreign = {s.fwmark for s in host.services} - {r.mark for r in ours if isinstance(r, CheckMark)}
     free = _free({*kept.values(), *foreign}, list(rules))
     return {name: kept[name] if name in kept else next(free) for name in checked}
@@ -55,12 +64,13 @@ def _checked(service: VirtualService) -> list[str]:
 
 def probe_key(spec_host: Host, service: VirtualService, check: Check) -> Key:
     """Name a probe: services that would probe the same share it; only the host's own path is shared
-    by all VIPs, and not by scripts, which are told theirs.
+    by all VIPs, and not by scripts, which are told theirs. Behind masq a mark's service keeps the
+    port, so the server's own is asked for.
     """
     apart = check.through == "vip" or check.kind == "script"
     vip: Address | None = service.vip if apart else None
     own = spec_host.own(service.vip.version) or spec_host.address
-    return (vip, own, check.port or service.port, check)
+    return (vip, own, check.port or service.port_at(spec_host.name), check)
 
 
 def probes_by_slot(spec: Spec) -> dict[Slot, Key]:
@@ -76,7 +86,7 @@ def probes_by_slot(spec: Spec) -> dict[Slot, Key]:
 
 def targets(
     spec: Spec,
-    marks: Mapping[str, int],
+    marks: Marks,
     sources: Mapping[int, Address],
     failing: Iterable[Key] = (),
 ) -> tuple[Target, ...]:
@@ -86,16 +96,18 @@ def targets(
     found: dict[Key, Target] = {}
     blocks = _blocks(spec)
     names = names_of(spec.real_servers)
+    ways = {(s.protocol, s.vip, s.port, h): s.way(h) for s in spec.services for h in s.hosts}
     for slot, key in probes_by_slot(spec).items():
         vip, server, port, check = key
         name, protocol = names[server], slot[0]
+        way = (name, ways[slot])
         if check.through == "host":
             address = check.address or server
             found[key] = Target(key, check, address, port, name, vip=vip, protocol=protocol)
-        elif name in marks:
+        elif way in marks:
             block = blocks[vip, port, server]
             own = sources[vip.version]
-            found[key] = Target(key, check, vip, port, name, marks[name], own, block)
+            found[key] = Target(key, check, vip, port, name, marks[way], own, block)
     for key in failing:
         other = shadow(key)
         if other is not None and key in found:

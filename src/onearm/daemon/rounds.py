@@ -10,7 +10,7 @@ from onearm.daemon.local import LocalPlace
 from onearm.daemon.record import Record
 from onearm.diff import Plan, diff
 from onearm.drain import connections_cut
-from onearm.facts import HostFacts, ServiceFact
+from onearm.facts import HostFacts, ServiceFact, tunnel_words
 from onearm.model import (
     Action,
     AnnouncedVip,
@@ -183,10 +183,14 @@ def _table(services: Iterable[ServiceFact]) -> set[Row]:
     for service in services:
         key = (service.protocol, service.vip, service.port)
         if service.fwmark:
-            found |= {(service.fwmark, fact.server) for fact in service.destinations}
+            found |= {
+                (service.fwmark, f.server, f.forwarding, f.tunnel) for f in service.destinations
+            }
             continue
         found.add((*key, service.scheduler))
-        found |= {(*key, f.server, f.port, f.weight, f.forwarding) for f in service.destinations}
+        found |= {
+            (*key, f.server, f.port, f.weight, f.forwarding, f.tunnel) for f in service.destinations
+        }
     return found
 
 
@@ -196,9 +200,11 @@ def _wanted_table(desired: State) -> set[Row]:
         if isinstance(r, Service):
             found.add((*r.key, r.scheduler))
         elif isinstance(r, Destination):
-            found.add((*r.service_key, r.server, r.port, r.weight, r.forwarding))
+            row = (*r.service_key, r.server, r.server_port, r.weight, r.forwarding)
+            found.add((*row, tunnel_words(r.tunnel, r.tunnel_port)))
         elif isinstance(r, CheckMark):
-            found.add((r.mark, r.server))
+            kind = tunnel_words(r.tunnel, r.tunnel_port)
+            found.add((r.mark, r.server, r.forwarding, kind))
     return found
 
 

@@ -9,6 +9,7 @@ from onearm.doctor.clue import Clue
 from onearm.doctor.observations import Observations
 from onearm.finding import ERROR, NOTE, WARNING
 from onearm.model import IPV4, IPV6, Address
+from onearm.ways import TUNNEL_SYSCTLS, tunnel_needs
 
 WHY = {
     "net/ipv4/vs/conntrack": "its connections never show a reply here, so a firewall that asks"
@@ -18,6 +19,8 @@ WHY = {
     "net/ipv4/vs/expire_quiescent_template": "persistent clients stay on a drained real server",
     "net/ipv4/vs/conn_reuse_mode": "a reused client port is sent where its last connection went,"
     " be that server gone or full",
+    "net/ipv4/vs/pmtu_disc": "the director cuts full packets for a tunnel into fragments, which"
+    " many firewalls drop, instead of asking clients for smaller ones",
 }
 LONG_BUCKET = 8  # entries
 Rule = Callable[[Observations], Iterator[Clue]]
@@ -101,11 +104,14 @@ def vip_wrong_link(o: Observations) -> Iterator[Clue]:
 
 def sysctl(name: str) -> Rule:
     """Make the rule for one of the director's net.ipv4.vs values."""
+    wanted = {**DIRECTOR_SYSCTLS, **TUNNEL_SYSCTLS}[name]
 
     def rule(o: Observations) -> Iterator[Clue]:
+        tunnels = any(tunnel_needs(o.spec, server.name) for server in o.spec.real_servers)
+        idle = name in TUNNEL_SYSCTLS and not tunnels
         for director, facts in o.directors:
-            value, wanted = facts.sysctls.get(name), DIRECTOR_SYSCTLS[name]
-            if value in (None, wanted):
+            value = facts.sysctls.get(name)
+            if idle or value in (None, wanted):
                 continue
             dotted = name.replace("/", ".")
             yield Clue(

@@ -69,8 +69,13 @@ class Observations:
         return [s for s in self.spec.services if any(m.host == server for m in s.members)]
 
     def vips_of(self, server: str) -> list[Address]:
-        """List the VIPs that a real server must hold."""
-        return list(dict.fromkeys(service.vip for service in self.services_of(server)))
+        """List the VIPs that a real server must hold: none behind masq."""
+        some = (s for s in self.services_of(server) if s.way(server).method != "masq")
+        return list(dict.fromkeys(service.vip for service in some))
+
+    def masked(self, server: str) -> bool:
+        """Say whether a real server is behind masq: its IPv4 replies lead over the director."""
+        return any(s.way(server).method == "masq" for s in self.services_of(server))
 
     def arp_vips_of(self, server: str) -> list[Address]:
         """List the VIPs of a real server of which ARP can speak: those of IPv4."""

@@ -10,7 +10,8 @@ from onearm.doctor.clue import Clue
 from onearm.doctor.observations import Observations
 from onearm.flows import Way
 from onearm.model import STREAMS
-from onearm.verify import FAIL, about
+from onearm.verdicts import FAIL
+from onearm.verify import about
 
 Test = Callable[[Observations, Case, Way], str]
 ANSWERS = {"tcp": "a SYN-ACK", "sctp": "an INIT ACK", "udp": "a reply"}  # to the first packet
@@ -130,12 +131,13 @@ def unanswered(o: Observations) -> Iterator[Clue]:
     for case, server, count, _ in _by_server(o, _mute):
         if case.service.protocol not in STREAMS:
             continue
-        holds = o.facts[server].holds(case.service.vip) if server in o.facts else ()
+        masq = case.service.way(server).method == "masq"
+        holds = masq or (server in o.facts and o.facts[server].holds(case.service.vip))
         yield Clue(
             server,
             f"{server} got {count} connections for {about(case.service)} and answered none of them",
             f"{ANSWERS[case.service.protocol]} from the VIP",
-            "it holds the VIP, so its firewall, rp_filter, or a route or neighbour that it lacks"
+            "it should take them, so its firewall, rp_filter, or a route or neighbour that it lacks"
             if holds
             else "it does not hold the VIP",
             f"onearm trace SPEC --service {about(case.service)} --via {server}",
@@ -195,7 +197,10 @@ def crossed(o: Observations) -> Iterator[Clue]:
     for case in o.cases:
         near = {mac for host, _ in o.directors for mac in o.names.macs(host.name)}
         found = Counter(
-            host for way in case.ways for (host, mac), n in way.sent().items() if mac in near and n
+            host
+            for way in case.ways
+            for (host, mac), n in way.sent().items()
+            if mac in near and n and case.service.way(host).method != "masq"
         )
         for server, count in sorted(found.items()):
             yield Clue(

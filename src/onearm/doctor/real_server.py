@@ -14,6 +14,7 @@ from onearm.silence import speaks_arp
 from onearm.spec import Host, VirtualService
 from onearm.verify import about
 from onearm.vitals import Listener
+from onearm.ways import vip_links
 
 FORWARDS = {IPV4: "net/ipv4/ip_forward", IPV6: "net/ipv6/conf/all/forwarding"}
 ANSWERS = {IPV4: "answers in ARP", IPV6: "answers neighbour solicitations"}
@@ -35,17 +36,23 @@ def vip_missing(o: Observations) -> Iterator[Clue]:
             yield Clue(
                 server.name,
                 f"{server.name} does not hold {vip}",
-                f"{vip}/{vip.max_prefixlen} on {VIP_LINK}",
+                f"{vip}/{vip.max_prefixlen} on {_where(o, server)}",
                 "packets for the VIP arrive and are not its own, so it drops them",
-                _hold(facts, vip),
+                _hold(facts, vip, _where(o, server)),
                 about=str(vip),
                 touches=(server.name,),
             )
 
 
-def _hold(facts: HostFacts, vip: Address) -> str:
-    make = "" if facts.link(VIP_LINK) else f"ip link add {VIP_LINK} type dummy; "
-    return f"{make}ip link set {VIP_LINK} up; {_add(vip, VIP_LINK)}"
+def _where(o: Observations, server: Host) -> str:
+    """Name the link that holds a server's VIPs."""
+    return min(vip_links(o.spec, server.name), default=VIP_LINK)
+
+
+def _hold(facts: HostFacts, vip: Address, link: str) -> str:
+    add = link == VIP_LINK and not facts.link(link)  # a tunnel's link has its own finding
+    make = f"ip link add {link} type dummy; " if add else ""
+    return f"{make}ip link set {link} up; {_add(vip, link)}"
 
 
 def _add(vip: Address, link: str) -> str:
@@ -65,11 +72,11 @@ def forwards_without_vip(o: Observations) -> Iterator[Clue]:
             yield Clue(
                 server.name,
                 f"{server.name} does not hold {vip} and has ip_forward=1",
-                f"{vip}/32 on {VIP_LINK}",
+                f"{vip}/32 on {_where(o, server)}",
                 "it forwards each packet for the VIP back to the director, and so on until the TTL"
                 " ends: about 60 frames for a SYN, and the client hears that the host is"
                 " unreachable",
-                _hold(facts, vip),
+                _hold(facts, vip, _where(o, server)),
                 about=str(vip),
                 touches=(server.name,),
             )
@@ -129,11 +136,11 @@ def on_nic(o: Observations) -> Iterator[Clue]:
                 yield Clue(
                     server.name,
                     f"{server.name} holds {vip} on {fact.link}, which {ANSWERS[vip.version]}",
-                    f"{vip}/{vip.max_prefixlen} on {VIP_LINK}",
+                    f"{vip}/{vip.max_prefixlen} on {_where(o, server)}",
                     f"a link answers for its own addresses{WHATEVER[vip.version]}, so clients"
                     " may come here past the director",
                     f"ip address del {vip}/{fact.prefix_length} dev {fact.link};"
-                    f" {_hold(facts, vip)}",
+                    f" {_hold(facts, vip, _where(o, server))}",
                     about=str(vip),
                     touches=(server.name,),
                     severity=WARNING if heard(o, server.name, vip) is False else "",
@@ -149,27 +156,31 @@ def not_listening(o: Observations) -> Iterator[Clue]:
         for service in o.services_of(server.name):
             if service.protocol == "sctp":
                 continue  # who listens for it is not among what was looked at
-            ears = [e for e in vitals.listeners if _hears(e, service)]
-            if any(_takes(ear, service.vip) for ear in ears) or o.answered(server.name, service):
+            masq = service.way(server.name).method == "masq"
+            port = service.port_at(server.name)
+            at = server.address if masq else service.vip
+            ears = [e for e in vitals.listeners if _hears(e, service, port)]
+            if any(_takes(ear, at) for ear in ears) or o.answered(server.name, service):
                 continue
             own = sorted({str(ear.address) for ear in ears})
             everywhere = "0.0.0.0" if service.vip.version == IPV4 else "::"  # noqa: S104 - said
             seen = f"only on {', '.join(own)}" if own else "at all"
             yield Clue(
                 server.name,
-                f"nobody on {server.name} listens on {about(service)}"
-                + (f": {service.port}/{service.protocol} is heard {seen}" if own else ""),
-                f"a server that listens on {service.vip} or on every address",
-                "packets keep the VIP as their destination all the way to the real server",
-                f"have the server listen on {endpoint(service.vip, service.port)} or"
-                f" {endpoint(everywhere, service.port)}",
+                f"nobody on {server.name} listens on {endpoint(at, port)}/{service.protocol}"
+                + (f": {port}/{service.protocol} is heard {seen}" if own else ""),
+                f"a server that listens on {at} or on every address",
+                "behind masq packets come for the real server's own address"
+                if masq
+                else "packets keep the VIP as their destination all the way to the real server",
+                f"have the server listen on {endpoint(at, port)} or {endpoint(everywhere, port)}",
                 about=about(service),
                 touches=(server.name,),
             )
 
 
-def _hears(ear: Listener, service: VirtualService) -> bool:
-    return (ear.protocol, ear.port) == (service.protocol, service.port)
+def _hears(ear: Listener, service: VirtualService, port: int) -> bool:
+    return (ear.protocol, ear.port) == (service.protocol, port)
 
 
 def _takes(ear: Listener, vip: Address) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from onearm import resting
+from onearm.commands import FORWARDING
 from onearm.doctor.clue import Clue
 from onearm.doctor.observations import Observations
-from onearm.facts import DestinationFact, ServiceFact
+from onearm.facts import DestinationFact, ServiceFact, tunnel_words
 from onearm.finding import NOTE, WARNING
 from onearm.model import IPV4, Address, endpoint
 from onearm.snapshot import RAMPING
@@ -67,17 +68,18 @@ def destination_missing(o: Observations) -> Iterator[Clue]:
             yield Clue(
                 director.name,
                 f"{about(service)} has no destination {server.name} ({_near(service, server)})",
-                f"{_near(service, server)} Route {weight}",
+                f"{_near(service, server)} by {_words(service, server)}, weight {weight}",
                 f"{server.name} is never chosen",
-                _ipvsadm("-a", service, server) + f" -g -w {weight}",
+                _ipvsadm("-a", service, server) + _how(service, server, weight),
                 about=about(service),
                 touches=(server.name,),
             )
 
 
 def _ipvsadm(verb: str, service: VirtualService, server: Host) -> str:
-    near = _near(service, server)
-    return f"ipvsadm {verb} {_named(service)} -r {_behind(service, near)}"
+    near, port = _near(service, server), service.port_at(server.name)
+    behind = _behind(service, near) if port == service.port else endpoint(near, port)
+    return f"ipvsadm {verb} {_named(service)} -r {behind}"
 
 
 def _named(service: VirtualService) -> str:
@@ -94,34 +96,53 @@ def _near(service: VirtualService, server: Host) -> Address:
     return server.own(service.vip.version) or server.address
 
 
+def _words(service: VirtualService, server: Host) -> str:
+    """Name the way to a real server as its standing destination would be named."""
+    way = service.way(server.name)
+    return " ".join(word for word in (way.method, tunnel_words(way.tunnel, way.port)) if word)
+
+
+def _how(service: VirtualService, server: Host, weight: int) -> str:
+    way = service.way(server.name)
+    kind = f" --tun-type {way.tunnel}" if way.tunnel not in {"", "ipip"} else ""
+    port = f" --tun-port {way.port}" if way.port else ""
+    return f" {FORWARDING[way.method]}{kind}{port} -w {weight}"
+
+
 def method(o: Observations) -> Iterator[Clue]:
-    """Find destinations that are not forwarded to directly."""
+    """Find destinations that are forwarded to in another way than the spec says."""
     for director, service, server, weight, standing in _destinations(o):
-        if standing is not None and standing.forwarding != "direct":
+        if standing is None:
+            continue
+        stands = " ".join(word for word in (standing.forwarding, standing.tunnel) if word)
+        if stands != _words(service, server):
             yield Clue(
                 director.name,
-                f"{about(service)} forwards to {server.name} by {standing.forwarding}",
-                "direct (ipvsadm shows Route)",
-                "another method rewrites the packet or wraps it, which this real server does not"
-                " expect",
-                _ipvsadm("-e", service, server) + f" -g -w {weight}",
+                f"{about(service)} forwards to {server.name} by {stands}",
+                _words(service, server),
+                "another method rewrites the packet, wraps it, or leaves it as it is, which this"
+                " real server does not expect",
+                _ipvsadm("-e", service, server) + _how(service, server, weight),
                 about=about(service),
                 touches=(server.name,),
             )
 
 
 def port(o: Observations) -> Iterator[Clue]:
-    """Find destinations with another port than their service: direct routing never changes it."""
+    """Find destinations with another port than the spec's: only masq ever changes it."""
     for director, service, server, weight, standing in _destinations(o):
-        if standing is not None and standing.port not in (service.port, 0):
+        wanted = service.port_at(server.name)
+        if standing is not None and standing.port not in (wanted, 0):
             held = endpoint(_near(service, server), standing.port)
             delete = f"ipvsadm -d {_named(service)} -r {held}"
-            add = _ipvsadm("-a", service, server) + f" -g -w {weight}"
+            add = _ipvsadm("-a", service, server) + _how(service, server, weight)
             yield Clue(
                 director.name,
                 f"{about(service)} has {server.name} with port {standing.port}",
-                f"port {service.port}, as the service",
-                "direct routing hands the packet on as it is, so the real server's port is the"
+                f"port {wanted}" + (", as the service" if wanted == service.port else ""),
+                "packets go to a port on which this real server need not listen"
+                if service.way(server.name).method == "masq"
+                else "direct routing hands the packet on as it is, so the real server's port is the"
                 " VIP's port whatever the table says",
                 f"{delete}; {add}",
                 about=about(service),
@@ -164,7 +185,7 @@ def weight(o: Observations) -> Iterator[Clue]:
             f"weight {wanted}, " + (f"for it is {told.state}" if told else "as in the spec"),
             "it gets another share than it should"
             + (", none of the new connections" if not standing.weight else ""),
-            _ipvsadm("-e", service, server) + f" -g -w {wanted}",
+            _ipvsadm("-e", service, server) + _how(service, server, wanted),
             about=about(service),
             touches=(server.name,),
         )

@@ -11,7 +11,7 @@ from onearm.doctor.observations import Observations
 from onearm.doctor.rank import Diagnosis, Named
 from onearm.finding import Finding
 from onearm.render import SEVERITIES, indented, plural
-from onearm.verify import PASS
+from onearm.verdicts import PASS
 
 LABELS = (("expected", "expected"), ("cause", "why"), ("cure", "cure"))
 

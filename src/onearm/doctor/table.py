@@ -16,6 +16,7 @@ from onearm.doctor import (
     pending,
     real_server,
     services,
+    tunnels,
     way_back,
 )
 from onearm.doctor.clue import Clue
@@ -46,6 +47,7 @@ ANY = ("hop.*", "path.*", "ipvs.synrecv")
 ISOLATED = "health.isolated"
 BYPASS = ("hop.around", "vip.duplicate", "arp.stale", "path.*", "hop.client_to_director", ISOLATED)
 SICK = "health.down"  # of what keeps a check, which comes from the director's own address, away
+REST = ("path.distribution", "path.every_destination")  # what a wrong way there or back upsets
 AT_SERVER = ("hop.server_*", "hop.large_reply", "hop.crossed", "path.*", "ipvs.synrecv")
 
 TABLE: tuple[Row, ...] = (
@@ -69,6 +71,14 @@ TABLE: tuple[Row, ...] = (
         hosts.preflight("host.role"), tested=RECORDED),
     Row("l2.on_link", ERROR, "the director reaches a real server through a gateway",
         hosts.preflight("l2.on_link"), ANY, tested=RECORDED),
+    Row("tunnel.path", ERROR, "the director has no way to a real server behind a tunnel",
+        hosts.preflight("tunnel.path"), ANY, tested=RECORDED),
+    Row("tunnel.source", ERROR, "the tunnel comes from another address than is let in",
+        hosts.preflight("tunnel.source"), (*ANY, "tunnel.unpacked"), tested=RECORDED),
+    Row("masq.return_route", ERROR, "replies from behind masq do not lead over the director",
+        hosts.preflight("masq.return_route"), (*ANY, "route.*"), tested=RECORDED),
+    Row("masq.holds_vip", ERROR, "a real server behind masq holds a VIP",
+        hosts.preflight("masq.holds_vip"), BYPASS, tested=RECORDED),
     Row("l2.one_link", ERROR, "the director reaches its real servers by different links",
         hosts.preflight("l2.one_link"), ANY, tested=RECORDED),
     Row("client.route", ERROR, "the client has no way to the VIP", hosts.client_route),
@@ -122,7 +132,7 @@ TABLE: tuple[Row, ...] = (
         ("hop.director*", "path.*", "ipvs.weight"), fix=True),
     Row("ipvs.destination", ERROR, "a service lacks a real server", services.destination_missing,
         ("hop.director*", "path.*"), fix=True),
-    Row("ipvs.method", ERROR, "a destination is not forwarded to directly", services.method,
+    Row("ipvs.method", ERROR, "a destination is forwarded to in another way", services.method,
         (*ANY, "ipvs.port"), fix=True),
     Row("ipvs.port", ERROR, "a destination has another port than its service", services.port,
         ANY, fix=True),
@@ -144,6 +154,13 @@ TABLE: tuple[Row, ...] = (
         real_server.forwards_without_vip, (*ANY, "neigh.gateway", SICK), fix=True),
     Row("loop.rs_is_director", ERROR, "a real server schedules the VIP's packets once more",
         real_server.is_director_too, (*ANY, SICK)),
+    Row("tunnel.link", ERROR, "a real server's end of the tunnel is missing or down", tunnels.link,
+        (*AT_SERVER, "tunnel.*", "vip.missing", "vip.link_down", SICK), fix=True,
+        tested=RECORDED),
+    Row("tunnel.rp_filter", ERROR, "the reverse path filter drops what comes out of a tunnel",
+        tunnels.reverse_path, (*AT_SERVER, SICK), fix=True, tested=RECORDED),
+    Row("tunnel.unpacked", ERROR, "packets in a tunnel arrive and do not come out of it",
+        tunnels.not_unpacked, (*AT_SERVER, SICK), fix=True, tested=RECORDED),
     Row("vip.missing", ERROR, "a real server does not hold the VIP", real_server.vip_missing,
         (*AT_SERVER, "listen.on_vip", SICK), fix=True),
     Row("vip.link_down", WARNING, "the link that holds a real server's VIP is down",
@@ -213,6 +230,10 @@ TABLE: tuple[Row, ...] = (
     Row("hop.large_reply", ERROR, "small replies work, large ones stall", path.large_reply),
     Row("path.client_address", ERROR, "real servers see another address than the client's",
         path.property_failed("path.client_address"), ("path.*", "hop.client_to_director")),
+    Row("path.encapsulated", ERROR, "packets for a real server go in no tunnel, or another",
+        path.property_failed("path.encapsulated"), REST, tested=RECORDED),
+    Row("path.reply_through_director", ERROR, "replies from behind masq do not come back right",
+        path.property_failed("path.reply_through_director"), REST, tested=RECORDED),
     Row("path.distribution", ERROR, "the shares are not those that the scheduler promises",
         path.property_failed("path.distribution")),
     Row("path.every_destination", ERROR, "a real server was not reached, for no reason known",
@@ -239,6 +260,8 @@ TABLE: tuple[Row, ...] = (
         director.sysctl("net/ipv4/vs/expire_quiescent_template"), fix=True),
     Row("vs.conn_reuse_mode", WARNING, "reused client ports go where the last connection went",
         director.sysctl("net/ipv4/vs/conn_reuse_mode"), fix=True),
+    Row("vs.pmtu_disc", WARNING, "full packets for a tunnel are cut into fragments",
+        director.sysctl("net/ipv4/vs/pmtu_disc"), fix=True, tested=RECORDED),
     Row("forward.accept_local", WARNING, "replies that cross the director would go unnoticed",
         director.forwards, ("director.forwards",)),
     Row("director.forwards", WARNING, "checks through the VIP will make such replies go unnoticed",

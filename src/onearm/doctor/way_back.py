@@ -19,9 +19,12 @@ STRICT = 1  # rp_filter: the way back must be the way in (RFC 3704)
 def _back(o: Observations) -> Iterator[tuple[Host, HostFacts, BackFact, str]]:
     """List the ways of replies from real servers, with the link that requests come in by."""
     for server, facts in o.servers:
+        masked = o.masked(server.name)
         vitals, nic = o.vitals.get(server.name), o.nic(server)
         seen: set[tuple[str, str, str]] = set()
         for way in vitals.back if vitals and nic else ():
+            if masked and way.vip.version == IPV4:  # no reply of it has the VIP as source
+                continue
             key = (way.link, str(way.gateway), way.error)
             if key not in seen and nic is not None:
                 seen.add(key)

@@ -13,7 +13,7 @@ from onearm.spec_load.fields import HIGHEST_PORT
 
 MOST_LINES = 100_000
 NOT_DIRECT = {"masq": "it is reached by NAT (-m)", "tunnel": "it is reached by a tunnel (-i)"}
-ONLY_DIRECT = "onearm does direct routing only now"
+ONLY_DIRECT = "import writes direct routing only"
 PORTS = "direct routing hands packets on with the VIP's port: this server has to listen on {}"
 TWICE = "this service stands above already"
 NO_SERVICE = "it belongs to no service above it"

@@ -50,8 +50,8 @@ ROWS = (
     Row("-a", "-w", "weight", read=values.weight),
     Row("-a", "-x", "upper", read=values.bound),
     Row("-a", "-y", "lower", read=values.bound),
-    Row("-a", "--tun-type --tun-port", why="a spec has no tunnels yet"),
-    Row("-a", "--tun-nocsum --tun-csum --tun-remcsum", why="a spec has no tunnels yet"),
+    Row("-a", "--tun-type --tun-port", why="import writes direct routing only"),
+    Row("-a", "--tun-nocsum --tun-csum --tun-remcsum", why="import writes direct routing only"),
 )
 SPLIT = tuple(row._replace(word=word) for row in ROWS for word in row.word.split())
 TABLE = table(SPLIT)

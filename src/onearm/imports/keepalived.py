@@ -17,7 +17,7 @@ from onearm.imports.table import Gathered, Statement, gather
 MOST_SERVICES = 4096
 MOST_STATEMENTS = 200_000  # of one virtual_server, once for each address of its group
 MOST_NAMED = 20
-NOT_DIRECT = "{} is not carried: onearm does direct routing only now"
+NOT_DIRECT = "{} is not carried: import writes direct routing only"
 DEFAULT = "no lb_kind stands here, which is NAT to keepalived"
 UDP_BY_DEFAULT = "no protocol stands here, which is UDP to keepalived"
 PORTS = "direct routing hands packets on with the VIP's port: this server has to listen on {}"

@@ -38,7 +38,7 @@ FULL = re.compile(
     r"(?P<own>\s+\"(?![lu]:)[^\"]*\"[, ]\s*\"[^\"]*\")?(?P<limits>(?:\s+\"?[lu]:[0-9]+\"?)*)\s*"
 )
 BOUND = re.compile(r"([lu]):([0-9]{1,9})")
-NOT_DIRECT = "{} is not carried: onearm does direct routing only now"
+NOT_DIRECT = "{} is not carried: import writes direct routing only"
 PORTS = "direct routing hands packets on with the VIP's port: this server has to listen on {}"
 LIMITS = "a lower limit goes with an upper one, which is not smaller"
 OWN = "a service has one check: this server's own request is not made"

@@ -18,7 +18,13 @@ LOGIN = "onearm's checks do not log in"
 ROWS = (
     Row("file", "virtual", "vip, port", "an IPv4 address with a port", read=special.line),
     Row("file", "virtual6", why=NO_SIX, differs=True),
-    Row(V, "real", "real_servers, upper, lower", "gate, with the VIP's port", read=special.line),
+    Row(
+        V,
+        "real",
+        "real_servers, forwarding, upper, lower",
+        "gate, with the VIP's port",
+        read=special.line,
+    ),
     Row(V, "protocol", "protocol", "tcp and udp", read=values.protocol),
     Row(V, "scheduler", "scheduler", read=values.scheduler),
     Row(V, "schedflags", "flags", read=special.flags),

@@ -30,6 +30,7 @@ SCTP_BYTES = 12
 SYN, RST, ACK = 0x02, 0x04, 0x10
 _CHUNKS = {1: SYN, 2: SYN | ACK, 6: RST}  # RFC 9260 §3.2: INIT, INIT ACK, ABORT
 _WITH_PORTS = ("tcp", "udp", "sctp")
+_IPIP, _UDP, _GRE = 4, 17, 47  # protocols that tunnels come as
 _ICMP6_ERRORS = (1, 2, 3, 4)  # RFC 4443
 _TOO_BIG = 2
 ND_SOLICITATION, ND_ADVERTISEMENT = 135, 136  # RFC 4861 §4.3, §4.4
@@ -54,6 +55,7 @@ class Frame:
     Of SCTP `tcp_flags` say what the first chunk does: SYN begins, RST aborts.
     `payload` is what TCP or UDP carries, in bytes, as the IP header tells (0: none, or unknown),
     `ttl` also IPv6's hop limit. `icmp_mtu` is what "fragmentation needed" asks for (RFC 1191).
+    Of a packet in a tunnel (`tunnel`: ipip, gre or gue) all else is the inner one's.
     """
 
     link: str
@@ -77,6 +79,9 @@ class Frame:
     payload: int = 0
     ttl: int = 0
     icmp_mtu: int = 0
+    tunnel: str = ""
+    outer_source: str = ""
+    outer_target: str = ""
 
     @property
     def claims(self) -> bool:
@@ -133,6 +138,38 @@ def _ipv4(base: Frame, data: bytes) -> Optional[Frame]:
     head = (data[0] & 15) * 4
     carried = (data[2] << 8 | data[3]) - head
     return _transport(found, _TRANSPORTS.get(data[9], "other"), data[head:], carried)
+
+
+def unwrapped(outer: Frame, packet: bytes) -> Optional[Frame]:
+    """Read the packet in a tunnel; None for what is none. `packet` starts at the outer header.
+
+    For GUE any UDP port will do: who asks knows by the addresses whether it is one.
+    """
+    if len(packet) < 20 or packet[0] >> 4 != 4:
+        return None
+    rest = packet[(packet[0] & 15) * 4 :]
+    found = _inner(packet[9], rest)
+    if found is None or len(found[1]) < 20 or found[1][0] >> 4 != 4:
+        return None
+    around = (outer.source, outer.target)
+    fresh = replace(outer, source_port=0, target_port=0, payload=0, kind="other")
+    inner = _ipv4(fresh, found[1])
+    if inner is None:
+        return None
+    return replace(inner, tunnel=found[0], outer_source=around[0], outer_target=around[1])
+
+
+def _inner(protocol: int, rest: bytes) -> Optional[tuple[str, bytes]]:
+    """Take the tunnel's header off: none for IPIP (RFC 2003), RFC 2784 for GRE, else GUE."""
+    if protocol == _IPIP:
+        return "ipip", rest
+    if protocol == _GRE and len(rest) >= 4 and rest[2:4] == ETH_P_IP.to_bytes(2, "big"):
+        optional = sum(bool(rest[0] & bit) for bit in (0x80, 0x20, 0x10))  # checksum, key, sequence
+        return "gre", rest[4 + 4 * optional :]
+    gue = rest[UDP_BYTES:]
+    if protocol == _UDP and len(gue) >= 4 and gue[0] >> 5 == 0 and gue[1] == _IPIP:
+        return "gue", gue[4 + 4 * (gue[0] & 31) :]
+    return None
 
 
 def _ipv6(base: Frame, data: bytes) -> Optional[Frame]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional, final
 
+from onearm.kernel.generic import family
 from onearm.kernel.ipvs_daemons import (
     BACKUP,
     DEL_DAEMON,
@@ -53,11 +54,9 @@ from onearm.kernel.ipvs_messages import (
 from onearm.kernel.netlink import (
     NETLINK_GENERIC,
     Netlink,
-    NetlinkError,
     attribute,
     attributes,
     number,
-    text_attribute,
 )
 
 __all__ = [
@@ -82,9 +81,6 @@ __all__ = [
     "bits_to_flags",
     "flags_to_bits",
 ]
-
-# include/uapi/linux/genetlink.h
-CTRL_TYPE, CTRL_GETFAMILY, CTRL_FAMILY_ID, CTRL_FAMILY_NAME = 16, 3, 1, 2
 
 Table = Sequence[tuple[IpvsService, Sequence[IpvsDestination]]]
 Change = tuple[str, IpvsService, Optional[IpvsDestination]]  # add, set or delete
@@ -115,19 +111,10 @@ class Ipvs:
         """Open it; the look-up of the family loads ip_vs when the caller is root."""
         self._netlink = Netlink(NETLINK_GENERIC, timeout_s)
         try:
-            self._type = self._family()
+            self._type = family(self._netlink, FAMILY)
         except BaseException:
             self._netlink.close()
             raise
-
-    def _family(self) -> int:
-        name = text_attribute(CTRL_FAMILY_NAME, FAMILY)
-        asked = GENL.pack(CTRL_GETFAMILY, 1, 0) + name
-        for reply in self._netlink.request(CTRL_TYPE, asked):
-            found = attributes(reply, GENL.size).get(CTRL_FAMILY_ID)
-            if found:
-                return number(found)
-        raise NetlinkError(errno.ENOENT, "no IPVS family")
 
     @staticmethod
     def available() -> str:

@@ -35,6 +35,7 @@ NEWADDR, DELADDR, GETADDR = 20, 21, 22
 GETROUTE = 26
 DELNEIGH, GETNEIGH = 29, 30
 IFINFO = struct.Struct("=BxHiII")
+MOST_INDEX = (1 << 31) - 1  # an int in the kernel, include/linux/netdevice.h
 IFADDR = struct.Struct("=BBBBI")
 RTM = struct.Struct("=BBBBBBBBI")
 NDM = struct.Struct("=BxxxiHBB")
@@ -254,10 +255,10 @@ class Links:
         )
 
     def _link_at(self, index: int) -> Optional[LinkFact]:
-        if not index:
+        if not 0 < index <= MOST_INDEX:
             return None
-        (reply,) = self._netlink.request(GETLINK, IFINFO.pack(0, 0, index, 0, 0))
-        return parse_link(reply)[0]
+        replies = self._netlink.request(GETLINK, IFINFO.pack(0, 0, index, 0, 0))
+        return parse_link(replies[0])[0] if replies else None
 
     def _why_not(self, vip: Address, refused: NetlinkError) -> str:
         if any(fact.address == vip for fact in self.addresses()):

@@ -16,11 +16,14 @@ from onearm.kernel.frames import (
     ARP_REPLY,
     ARP_REQUEST,
     ETH_P_ARP,
+    ETH_P_IP,
+    ETHERNET_BYTES,
     PACKET_HOST,
     PACKET_OUTGOING,
     Frame,
     arp,
     parse,
+    unwrapped,
 )
 from onearm.kernel.netlink import SO_RCVBUFFORCE
 from onearm.kernel.packet_filter import SNAP_BYTES, attach, filter_for
@@ -127,7 +130,13 @@ class Capture:
             length=length,
             time_s=time_s,
         )
-        return parse(base, data, protocol, ethernet=hardware in ARPHRD_ETHERNET)
+        ethernet = hardware in ARPHRD_ETHERNET
+        frame = parse(base, data, protocol, ethernet=ethernet)
+        if frame is None or protocol != ETH_P_IP:
+            return frame
+        inner = unwrapped(frame, data[ETHERNET_BYTES if ethernet else 0 :])
+        ours = inner is not None and self._texts & {inner.source, inner.target}
+        return inner if ours else frame
 
 
 def packed_mac(text: str) -> bytes:

@@ -13,13 +13,17 @@ CLIENTS = 64  # the client's addresses: .10 and 63 more
 
 
 class Wire(NamedTuple):
-    """A veth: one end is a host's link, the other a link of `peer` or a port of the bridge."""
+    """A veth: one end is a host's link, the other a link of `peer` or a port of the bridge.
+
+    `peer_address` is what the peer's end gets where this host is made.
+    """
 
     link: str
     mac: str
     peer: str = SEGMENT
     peer_link: str = ""  # default: a port of the bridge, named after the host
     peer_mac: str = "02:00:00:00:01:00"
+    peer_address: str = ""
 
 
 class Host(NamedTuple):
@@ -81,7 +85,19 @@ HOSTS: dict[str, Host] = {
     "neighbour": _inside(10),
 }
 SECOND_DIRECTOR = "server-4"
-EXTRA = {SECOND_DIRECTOR: _inside(6)}  # made only where a lab is asked for it
+REMOTE_SERVER = "server-5"  # in a network of its own, behind the router
+_REMOTE_WIRE = Wire(
+    "eth0", "02:00:00:00:02:05", "router", "eth2", "02:00:00:00:02:01", "192.0.2.1/27"
+)
+EXTRA = {  # made only where a lab is asked for it
+    SECOND_DIRECTOR: _inside(6),
+    REMOTE_SERVER: Host(
+        wires=(_REMOTE_WIRE,),
+        addresses=(("192.0.2.5/27", "eth0"),),
+        gateways=("192.0.2.1",),
+        responder=True,
+    ),
+}
 KNOWN = {**HOSTS, **EXTRA}
 GUARDED = ("server-1", "server-2", "server-3", "neighbour")  # Neutron guards no router port
 
@@ -119,10 +135,12 @@ def setting(name: str, names: Sequence[str], *, six: bool = True) -> str:
     if name == SEGMENT:
         return "link set lo up\n" + _bridge(names)
     host = KNOWN[name]
+    wires = [wire for other in names for wire in KNOWN[other].wires if wire.peer == name]
+    addresses = [*host.addresses, *((w.peer_address, w.peer_link) for w in wires if w.peer_address)]
     lines = ["link set lo up"]
-    known = [(address, link) for address, link in host.addresses if six or ":" not in address]
+    known = [(address, link) for address, link in addresses if six or ":" not in address]
     lines += [f"addr add {address} dev {link}" for address, link in known]
-    lines += [f"link set {link} up" for link in sorted({link for _, link in host.addresses})]
+    lines += [f"link set {link} up" for link in sorted({link for _, link in addresses})]
     gateways = [gateway for gateway in host.gateways if six or ":" not in gateway]
     lines += [f"route add default via {gateway}" for gateway in gateways]
     return "\n".join(lines) + "\n"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Optional
 
 from onearm.errors import PlaceError
 from onearm.kernel.faults import translate
-from onearm.kernel.ipvs import DIRECT, Change, Ipvs, IpvsDestination, IpvsService
-from onearm.model import IPV4, IPV6, Action, Address, CheckMark
+from onearm.kernel.ipvs import Change, Ipvs, IpvsDestination, IpvsService
+from onearm.model import IPV4, IPV6, Action, CheckMark
+from onearm.places.methods import FORWARDING, METHODS, TUNNELS, tunnel_name
 
 SCHEDULER = "rr"  # any will do: there is one destination
 FAMILIES = {IPV4: socket.AF_INET, IPV6: socket.AF_INET6}
@@ -20,27 +22,32 @@ Verdict = tuple[Action, Optional[PlaceError]]
 
 
 def read(wanted: Iterable[CheckMark]) -> list[CheckMark]:
-    """Show what stands under the marks; anything but one direct destination has no server."""
+    """Show what stands under the marks; anything but one destination has no server."""
     marks = {(resource.mark, FAMILIES[resource.version]) for resource in wanted}
     if not marks:
         return []
     try:
         with Ipvs() as ipvs:
             standing = [s for s in ipvs.services() if (s.fwmark, s.family) in marks]
-            return [
-                CheckMark(s.fwmark, _server(s, ipvs.destinations(s)), version=VERSIONS[s.family])
-                for s in standing
-            ]
+            return [_shown(s, ipvs.destinations(s)) for s in standing]
     except OSError as error:
         raise translate(error, "reading the IPVS table") from error
 
 
-def _server(service: IpvsService, standing: Sequence[IpvsDestination]) -> Optional[Address]:
+def _shown(service: IpvsService, standing: Sequence[IpvsDestination]) -> CheckMark:
+    unusable = CheckMark(service.fwmark, version=VERSIONS[service.family])
     if len(standing) != 1 or service.scheduler != SCHEDULER or service.flags & ~2:
-        return None
+        return unusable
     only = standing[0]
-    usable = only.forwarding == DIRECT and only.weight > 0 and not only.upper
-    return only.address if usable and not only.port else None
+    if only.weight <= 0 or only.upper or only.port:
+        return unusable
+    return replace(
+        unusable,
+        server=only.address,
+        forwarding=METHODS.get(only.forwarding, str(only.forwarding)),
+        tunnel=tunnel_name(only),
+        tunnel_port=only.tunnel_port,
+    )
 
 
 def apply(batch: Iterable[Action]) -> Iterator[Verdict]:
@@ -68,7 +75,13 @@ def _one(ipvs: Ipvs, action: Action) -> None:
     _send(ipvs, [("set", service, None)], ())
     if resource.server is None:
         raise OSError(errno.EINVAL, "a mark without its real server")
-    wanted = IpvsDestination(resource.server, 0)
+    wanted = IpvsDestination(
+        resource.server,
+        0,
+        FORWARDING[resource.forwarding],
+        tunnel_type=TUNNELS[resource.tunnel],
+        tunnel_port=resource.tunnel_port,
+    )
     others = [d for d in ipvs.destinations(service) if (d.address, d.port) != (wanted.address, 0)]
     _send(ipvs, [("delete", service, other) for other in others], GONE)
     _send(ipvs, [("add", service, wanted)], (errno.EEXIST,))

@@ -13,11 +13,7 @@ from onearm.errors import PlaceError
 from onearm.kernel import packets, sysctl
 from onearm.kernel.faults import translate
 from onearm.kernel.ipvs import (
-    DIRECT,
-    LOCAL,
-    MASQ,
     PERSISTENT,
-    TUNNEL,
     Change,
     Ipvs,
     IpvsDestination,
@@ -44,6 +40,7 @@ from onearm.model import (
 )
 from onearm.places import address, check_marks, timeouts
 from onearm.places.bodies import Wish, bodies
+from onearm.places.methods import FORWARDING, METHODS, TUNNELS, tunnel_name
 
 KINDS = (Sysctl, Timeout, Service, CheckMark, Destination, AnnouncedVip)
 PROTOCOLS = {
@@ -52,8 +49,6 @@ PROTOCOLS = {
     "sctp": socket.IPPROTO_SCTP,
 }
 NUMBERS = {number: name for name, number in PROTOCOLS.items()}
-FORWARDING = {"direct": DIRECT, "tunnel": TUNNEL, "masq": MASQ, "local": LOCAL}
-METHODS = {number: name for name, number in FORWARDING.items()}
 GONE = (errno.ENOENT, errno.ESRCH)
 Was = Mapping[Key, Optional[dict[str, str]]]
 Verdict = tuple[Action, Optional[PlaceError]]
@@ -135,19 +130,21 @@ def netmask(length: int) -> int:
 
 
 def _destinations(service: Service, standing: Iterable[IpvsDestination]) -> Iterator[Resource]:
-    """Turn the kernel's destinations into ours; one on another port is foreign, and left alone."""
+    """Turn the kernel's destinations into ours, each with the port that is its own."""
     for found in standing:
-        if found.port == service.port:
-            yield Destination(
-                protocol=service.protocol,
-                vip=service.vip,
-                port=service.port,
-                server=found.address,
-                weight=found.weight,
-                forwarding=METHODS.get(found.forwarding, str(found.forwarding)),
-                upper=found.upper,
-                lower=found.lower,
-            )
+        yield Destination(
+            protocol=service.protocol,
+            vip=service.vip,
+            port=service.port,
+            server=found.address,
+            weight=found.weight,
+            forwarding=METHODS.get(found.forwarding, str(found.forwarding)),
+            upper=found.upper,
+            lower=found.lower,
+            tunnel=tunnel_name(found),
+            tunnel_port=found.tunnel_port,
+            own_port=found.port if found.port != service.port else 0,
+        )
 
 
 def was(resource: Resource) -> Optional[dict[str, str]]:
@@ -306,11 +303,13 @@ def _mask(service: Service) -> Optional[int]:
 def _ipvs_destination(destination: Destination) -> IpvsDestination:
     return IpvsDestination(
         address=destination.server,
-        port=destination.port,
+        port=destination.server_port,
         forwarding=FORWARDING[destination.forwarding],
         weight=destination.weight,
         upper=destination.upper,
         lower=destination.lower,
+        tunnel_type=TUNNELS[destination.tunnel],
+        tunnel_port=destination.tunnel_port,
     )
 
 

@@ -8,16 +8,24 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from onearm.facts import ClaimFact, DestinationFact, HostFacts, LinkFact, ServiceFact
-from onearm.kernel import arp, ipvs_trial, packets, sysctl
+from onearm.facts import (
+    ClaimFact,
+    DestinationFact,
+    HostFacts,
+    LinkFact,
+    ServiceFact,
+    tunnel_words,
+)
+from onearm.kernel import arp, fou, ipvs_trial, packets, sysctl
 from onearm.kernel.arp_drops import output_drops
 from onearm.kernel.faults import translate
 from onearm.kernel.ipvs import Ipvs, IpvsDestination, IpvsService, Table, bits_to_flags
 from onearm.kernel.links import Links
 from onearm.ledger import Ledger
 from onearm.model import Address, Service
-from onearm.places import boot_manager, director
-from onearm.places.director import METHODS, NUMBERS, persistence
+from onearm.places import boot_manager, director, tunnel_link
+from onearm.places.director import NUMBERS, persistence
+from onearm.places.methods import METHODS, tunnel_name
 
 CONF6 = ("disable_ipv6",)
 CONF = ("arp_ignore", "arp_announce", "rp_filter", "accept_local", "forwarding")
@@ -28,6 +36,7 @@ PLAIN = (
     "net/ipv4/vs/expire_nodest_conn",
     "net/ipv4/vs/expire_quiescent_template",
     "net/ipv4/vs/conn_reuse_mode",
+    "net/ipv4/vs/pmtu_disc",
 )
 PROBE_S = 0.5  # how long to wait for answers to "who has the VIP?"
 
@@ -38,8 +47,9 @@ class Question:
 
     `role`: director, real_server or empty. `arp`: the ARP policy to try. `near`: addresses whose
     path is asked for. `probe`: VIPs that nobody should answer for yet. `drops`: VIPs for which
-    ARP drop rules are searched. `schedulers`, and persistence `engines`: those that
-    the kernel must know; `sctp`: whether it must know that.
+    ARP drop rules are searched. `tunnels`: what tunnels need here, to be tried (ipip, gre, gue).
+    `schedulers`, and persistence `engines`: those that the kernel must know; `sctp`: whether it
+    must know that.
     """
 
     role: str = ""
@@ -47,6 +57,7 @@ class Question:
     near: tuple[Address, ...] = ()
     probe: tuple[Address, ...] = ()
     drops: tuple[Address, ...] = ()
+    tunnels: tuple[str, ...] = ()
     schedulers: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
     sctp: bool = False
@@ -107,6 +118,8 @@ def _lacks(question: Question, links: Iterable[LinkFact]) -> dict[str, str]:
         reasons["dummy"] = arp.trial_dummy()
     if question.arp in arp.POLICIES:
         reasons[f"arp_{question.arp}"] = arp.trial(question.arp)
+    for kind in question.tunnels:
+        reasons[f"tunnel_{kind}"] = fou.available() if kind == "gue" else tunnel_link.trial(kind)
     return {feature: reason for feature, reason in reasons.items() if reason}
 
 
@@ -166,6 +179,7 @@ def _destination(found: IpvsDestination) -> DestinationFact:
         inactive=found.inactive,
         persistent=found.persistent,
         counters=found.counters,
+        tunnel=tunnel_words(tunnel_name(found), found.tunnel_port),
     )
 
 

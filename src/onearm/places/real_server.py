@@ -1,4 +1,4 @@
-"""A real server's kinds: the dummy link, the VIPs that it holds, and their silence in ARP."""
+"""A real server's kinds: its links, the VIPs that it holds, and their silence in ARP."""
 
 from __future__ import annotations
 
@@ -10,10 +10,21 @@ from onearm.errors import Denied, PlaceError
 from onearm.kernel import arp, sysctl
 from onearm.kernel.faults import translate
 from onearm.kernel.links import Links
-from onearm.model import Action, ArpSilence, HeldVip, Key, Link, Resource, state_key
-from onearm.places import address
+from onearm.model import (
+    Action,
+    ArpSilence,
+    GuePort,
+    HeldVip,
+    Key,
+    Link,
+    Resource,
+    TunnelLink,
+    state_key,
+)
+from onearm.places import address, gue_port, tunnel_link
+from onearm.places.effective import effective
 
-KINDS = (Link, ArpSilence, HeldVip)
+KINDS = (Link, TunnelLink, GuePort, ArpSilence, HeldVip)
 IGNORES = ("1", "2")  # arp_ignore: answer only for addresses of the link that was asked on
 ANNOUNCE = "2"  # arp_announce: never the VIP as sender, the best address of the link instead
 DEFAULTS = {"arp_ignore": "1", "arp_announce": ANNOUNCE}
@@ -26,6 +37,8 @@ Verdict = tuple[Action, Optional[PlaceError]]
 def read(wanted: Sequence[Resource]) -> dict[Key, Resource]:
     """Show what stands under the keys of `wanted`."""
     found = _links([r for r in wanted if isinstance(r, Link)])
+    found += tunnel_link.read(r for r in wanted if isinstance(r, TunnelLink))
+    found += gue_port.read(r for r in wanted if isinstance(r, GuePort))
     found += address.read(r for r in wanted if isinstance(r, HeldVip))
     found += _silences([r for r in wanted if isinstance(r, ArpSilence)])
     return {state_key(resource): resource for resource in found}
@@ -61,22 +74,14 @@ def _silences(wanted: Sequence[ArpSilence]) -> list[Resource]:
 
 
 def _by_sysctl(wanted: ArpSilence) -> Iterator[ArpSilence]:
-    """Show what the kernel's effective values give, as far as it was asked for.
-
-    Effective is the greater of `all` and the link (IN_DEV_MAXCONF, include/linux/inetdevice.h).
-    """
-    ignore = _effective(wanted.link, "arp_ignore")
-    announce = _effective(wanted.link, "arp_announce")
+    """Show what the kernel's effective values give, as far as it was asked for."""
+    ignore = effective(wanted.link, "arp_ignore")
+    announce = effective(wanted.link, "arp_announce")
     deaf, mute = ignore in IGNORES, announce == ANNOUNCE
     if deaf >= wanted.deaf and mute >= wanted.mute:
         yield ArpSilence(wanted.link, deaf=wanted.deaf, mute=wanted.mute)
     elif deaf or mute:
         yield ArpSilence(wanted.link, deaf=deaf, mute=mute)
-
-
-def _effective(link: str, parameter: str) -> str:
-    values = [sysctl.read(f"net/ipv4/conf/{where}/{parameter}") for where in ("all", link)]
-    return max((v for v in values if v is not None and v.isdigit()), key=int, default="0")
 
 
 def was(resource: Resource) -> Optional[dict[str, str]]:
@@ -103,6 +108,10 @@ def _one(action: Action, before_us: Optional[dict[str, str]]) -> Optional[PlaceE
     try:
         if isinstance(resource, Link):
             _set_link(action, resource)
+        elif isinstance(resource, TunnelLink):
+            tunnel_link.put(action, resource)
+        elif isinstance(resource, GuePort):
+            gue_port.put(action, resource)
         elif isinstance(resource, HeldVip):
             address.delete(resource) if action.after is None else address.add(resource)
         elif isinstance(resource, ArpSilence):
@@ -178,4 +187,4 @@ def _set_sysctls(action: Action, silence: ArpSilence, before_us: dict[str, str])
 
 def _enough(link: str, parameter: str) -> bool:
     allowed = IGNORES if parameter == "arp_ignore" else (ANNOUNCE,)
-    return _effective(link, parameter) in allowed
+    return effective(link, parameter) in allowed

@@ -19,6 +19,7 @@ from onearm.spec_load.hosts import Hosts
 from onearm.spec_load.kinds import read_timeouts
 from onearm.spec_load.notes import SECTIONS, Complaints, Fields, Wrong, entries, known, shown
 from onearm.spec_load.services import Services
+from onearm.spec_load.ways import without_a_cloud
 
 TOP = (
     "name",
@@ -75,6 +76,7 @@ def _spec(notes: Complaints, root: yaml.Node, top: Fields, text: str) -> Spec:
     checks = Checks(notes, top.get("check"))
     services = Services(notes, hosts, real_servers, checks).read(top.get("services"))
     checks.settle()
+    without_a_cloud(notes, top.get("openstack"), services)
     name = notes.optional(top, "name", lambda n: fields.name(n, "name"), "default")
     shared = notes.optional(
         top, "shared_director", lambda n: fields.boolean(n, "shared_director"), default=False

@@ -7,22 +7,21 @@ from collections.abc import Sequence
 import yaml
 
 from onearm.model import Address
-from onearm.spec import Host, Member, VirtualService
+from onearm.spec import DIRECT, Host, Member, VirtualService
 from onearm.spec_load import fields, notes
 from onearm.spec_load.checks import Checks
 from onearm.spec_load.hosts import Hosts
 from onearm.spec_load.kinds import read_bounds, read_persistence
 from onearm.spec_load.notes import NULL, SECTIONS, Complaints, Fields, entries, known, line, shown
 from onearm.spec_load.policy import POLICY, read_policy
+from onearm.spec_load.ways import agree, no_masq, one_family, own_port, read_way
 
 SERVICE = (
     *("vip", "port", "scheduler", "flags", "persistence", "real_servers", "drain", "check"),
+    "forwarding",
     *POLICY,
 )
-MEMBER = ("weight", "upper", "lower")
-MEMBER_HINTS = {
-    "port": "a real server has no port of its own: in direct routing it is the VIP's port"
-}
+MEMBER = ("weight", "upper", "lower", "forwarding", "port")
 
 SCHEDULERS: dict[str, tuple[str, ...]] = {  # and the flags that each knows
     "rr": (),
@@ -60,6 +59,7 @@ class Services:
         self.everyone = tuple(Member(host.name) for host in servers)
         self.lines: dict[tuple[str, Address, int], int] = {}
         self.members: dict[Member, Member] = {}  # one value, however often it is used
+        self.way, self.port = DIRECT, 0  # of the service that is being read
 
     def read(self, node: yaml.Node | None) -> tuple[VirtualService, ...]:
         if node is None:
@@ -68,8 +68,9 @@ class Services:
             found = "empty" if isinstance(node, yaml.SequenceNode) else shown(node)
             self.notes.add(node, f"services is {found}: {SECTIONS['services']}")
             return ()
-        made = [self._service(child) for child in node.value]
-        return tuple(service for service in made if service)
+        made = [service for child in node.value if (service := self._service(child))]
+        agree(self.notes, node, made)
+        return tuple(made)
 
     def _service(self, node: yaml.Node) -> VirtualService | None:
         given = known(self.notes, node, "a service", SERVICE)
@@ -81,6 +82,8 @@ class Services:
         vip = self._vip(given["vip"]) if "vip" in given else None
         port = self.notes.take(given["port"], fields.port) if "port" in given else None
         scheduler, flags = self._scheduler(given, port[1] if port else "udp")
+        way = self.way = read_way(self.notes, given.get("forwarding")) or DIRECT
+        self.port = port[0] if port else 0
         members = (
             self._members(given["real_servers"]) if "real_servers" in given else self._all(given)
         )
@@ -103,8 +106,12 @@ class Services:
             persistence_s=kept.seconds,
             persistence_mask=kept.mask,
             engine=kept.engine,
+            forwarding=way,
         )
         self._one_family(node, made)
+        one_family(self.notes, node, made)
+        if ONE_PACKET in flags:
+            no_masq(self.notes, given["flags"], made)
         return made
 
     def _one_family(self, node: yaml.Node, service: VirtualService) -> None:
@@ -210,10 +217,12 @@ class Services:
             self.notes.add(value, text)
             return None
         what = f"real server {shown(key)} of a service"
-        given = known(self.notes, value, what, MEMBER, MEMBER_HINTS) or {}
+        given = known(self.notes, value, what, MEMBER) or {}
         weight = self.notes.optional(given, "weight", fields.weight, 1)
         bounds = read_bounds(self.notes, given)
-        return None if weight is None else self._member(Member(name, weight, *bounds))
+        way = read_way(self.notes, given.get("forwarding"))
+        port = own_port(self.notes, given.get("port"), way or self.way, self.port)
+        return None if weight is None else self._member(Member(name, weight, *bounds, way, port))
 
     def _check_member(self, name: str, node: yaml.Node) -> None:
         if self.names and name not in self.names:

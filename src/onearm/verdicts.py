@@ -1,0 +1,3 @@
+"""What may become of a property that traffic is to prove."""
+
+PASS, FAIL, UNPROVED = "pass", "fail", "unproved"
