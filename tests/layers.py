@@ -93,7 +93,11 @@ LAYERS = (
     Layer("snapshot", "model facts", **PURE),
     Layer("health", "snapshot", **PURE),
     Layer("rotation", "model facts spec ways drain health snapshot", **PURE),
-    Layer("desire", "model facts cloud_facts cloud spec ways silence drain rotation", **PURE),
+    Layer(
+        "desire",
+        "model facts cloud_facts cloud spec ways silence drain rotation boot boot.files",
+        **PURE,
+    ),
     Layer("foresight", "model facts spec ways desire diff health rotation snapshot", **PURE),
     Layer("preflight_ways", "model facts finding spec", **PURE),
     Layer(
@@ -102,6 +106,8 @@ LAYERS = (
         **PURE,
     ),
     Layer("commands*", "model cloud_facts commands_cloud", **PURE),
+    Layer("boot.command", "desire errors facts model spec ways boot.*"),
+    Layer("boot*", "commands model boot.*", **PURE),
     Layer("diff", "model errors", **PURE),
     Layer("each", "errors"),
     Layer("reconcile", "model errors each diff"),

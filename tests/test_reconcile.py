@@ -12,6 +12,7 @@ from onearm.model import (
     Action,
     AnnouncedVip,
     ArpSilence,
+    BootVip,
     Destination,
     HeldVip,
     Link,
@@ -32,8 +33,13 @@ SILENCE, HELD, LINK = ArpSilence("eth0"), HeldVip(VIP), Link("eth-vip")
 UNTOLD = replace(SILENCE, announced=False)
 CONNTRACK = Sysctl("net/ipv4/vs/conntrack", "0")
 
+BOOT, BOTH = (BootVip("/etc/x", f'"# ours\\n{text}"') for text in ("1\\n", "1\\n2\\n"))
+
 TABLE = [  # what is out, before, after, what stands on d, what is wanted there, must it wait
     ("nobody", "", FED, None, [FED], [], False),
+    ("a VIP after a reboot, new", "r1", BOOT, BOTH, [BOOT], [BOTH], False),
+    ("a VIP after a reboot, gone", "r1", BOTH, BOOT, [BOTH], [BOOT], True),
+    ("the last VIP after a reboot", "r1", BOOT, None, [BOOT], [], True),
     ("a new destination that is there", "r2", None, FED, [], [FED], False),
     ("a new destination that is out", "r1", None, FED, [], [FED], True),
     ("its weight from 0", "r1", EMPTY, FED, [EMPTY], [FED], True),

@@ -34,6 +34,8 @@ MODULES = (
     "places/__init__.py",
     "places/address.py",
     "places/bodies.py",
+    "places/boot_files.py",
+    "places/boot_manager.py",
     "places/check_marks.py",
     "places/daemons.py",
     "places/director.py",

@@ -354,6 +354,37 @@ def import_(*, tool: str, file: Path, **options: Any) -> int:
 
 
 @main.command()
+@SPEC
+@click.option("--for", "host", required=True, metavar="HOST", help="Which host of the spec.")
+@click.option(
+    "--as",
+    "form",
+    required=True,
+    type=click.Choice(("shell", "systemd", "cloud-init", "ansible", "heat")),
+    help="For whom: a shell, systemd, or the tooling that makes your hosts.",
+)
+@click.option(
+    "--link",
+    "links",
+    multiple=True,
+    metavar="NAME",
+    help="A link of that host, where its text needs one and cannot find it there itself.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="With --as systemd: write the files below this folder.",
+)
+def render(*, spec: Path, host: str, form: str, links: tuple[str, ...], output: Path | None) -> int:
+    """Print what apply would do on one host, as text for other tooling. Nobody is reached."""
+    from onearm.boot.command import render_command
+
+    return render_command(spec, host=host, form=form, links=links, output=output)
+
+
+@main.command()
 @click.option(
     "-o",
     "--output",

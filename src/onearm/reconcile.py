@@ -15,6 +15,7 @@ from onearm.model import (
     Action,
     AnnouncedVip,
     ArpSilence,
+    BootVip,
     Destination,
     Key,
     Observed,
@@ -71,6 +72,9 @@ def held(action: Action, out: Mapping[str, object], observed: Observed, desired:
 
 def _building_held(action: Action, out: Mapping[str, object], observed: Observed) -> bool:
     resource, before = action.resource, action.before
+    if isinstance(resource, BootVip) and isinstance(before, BootVip):
+        # no VIP is removed, not even with the next reboot
+        return bool({*before.text.split("\\n")} - {*resource.text.split("\\n")})
     if isinstance(resource, AnnouncedVip):
         return _stands_elsewhere(resource, action.place, observed)
     if isinstance(resource, Destination):

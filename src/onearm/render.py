@@ -19,7 +19,7 @@ from onearm.finding import Finding
 from onearm.model import Action, Mark, endpoint
 from onearm.reconcile import Outcome
 from onearm.spec import Spec, names_of
-from onearm.words import SIGNS, describe, reason
+from onearm.words import SIGNS, describe, file_lines, reason
 
 COLOURS = {"create": "green", "update": "yellow", "delete": "red", "keep": "cyan"}
 PIPE_WIDTH = 1000  # columns
@@ -73,6 +73,8 @@ def _show_action(console: Console, action: Action, mark: Mark | None, cut: int) 
     why = f"cuts {plural(cut, 'connection')}" if cut else reason(action)
     if why:
         indented(console, Text(why, "bold red" if cut else "dim"), 9)
+    for changed in file_lines(action):
+        indented(console, Text(changed, "green" if changed.startswith("+") else "red"), 9)
 
 
 def show_commands(
