@@ -1,7 +1,13 @@
-"""Who may import whom: one table, particular rows first. Run, it prints the node side's files."""
+"""Who may import whom: one table, particular rows first.
+
+Run, it prints the node side's files; with `tests`, the test files that need nothing but those.
+"""
 
 from __future__ import annotations
 
+import ast
+import sys
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -77,6 +83,7 @@ LAYERS = (
         "collector serve.client traffic places.* kernel.* wire ledger errors model facts vitals",
         **NODE,
     ),
+    Layer("alone", "__init__ node", **NODE),
     Layer("pattern*", "pattern_parse", **PURE),
     Layer("spec", "model errors spec_load.*", **PURE),
     Layer("spec_load.*", "addresses model errors pattern spec spec_load.*"),
@@ -95,7 +102,7 @@ LAYERS = (
     Layer("rotation", "model facts spec ways drain health snapshot", **PURE),
     Layer(
         "desire",
-        "model facts cloud_facts cloud spec ways groups silence drain rotation",
+        "model facts cloud_facts cloud spec ways groups silence drain rotation boot boot.files",
         **PURE,
     ),
     Layer("foresight", "model facts spec ways desire diff health rotation snapshot", **PURE),
@@ -106,6 +113,8 @@ LAYERS = (
         **PURE,
     ),
     Layer("commands*", "model cloud_facts commands_cloud mark_words", **PURE),
+    Layer("boot.command", "desire errors facts model spec ways boot.*"),
+    Layer("boot*", "commands model boot.*", **PURE),
     Layer("diff", "model errors", **PURE),
     Layer("each", "errors"),
     Layer("reconcile", "model errors each diff"),
@@ -175,7 +184,7 @@ LAYERS = (
     Layer(
         "operate",
         "model facts cloud_facts cloud_checks spec errors diff wire words finding reconcile session"
-        " planfile render proof report verdicts verify",
+        " planfile progress render proof report verdicts verify",
     ),
     Layer("daemon.command", "errors spec kernel.* places.lock serve.shows daemon.*", kernel=False),
     Layer(
@@ -185,6 +194,7 @@ LAYERS = (
     ),
     Layer("log", ""),
     Layer("figures", "", **PURE),
+    Layer("progress", "each figures"),
     Layer("screen", "alerts figures snapshot", **PURE),
     Layer("watching", "alerts figures screen snapshot", **PURE),
     Layer("watch", "errors render serve.ends snapshot watching"),
@@ -201,6 +211,7 @@ LAYERS = (
     ),
     Layer("draining", "errors figures render serve.ends session spec"),
     Layer("cli*", "*"),
+    Layer("version", "__init__"),
     Layer("__main__", "*"),
 )
 
@@ -237,5 +248,38 @@ def node_side() -> list[Path]:
     return [path for path, row in rows.items() if row and row.node]
 
 
+BESIDE = {"__init__", "bundle", "diff"}  # run under any Python that hosts may have, too
+
+
+def node_tests() -> list[Path]:
+    """Give the files of the node side's own tests: those that import nothing else of ours."""
+    tests = Path(__file__).parent
+    found = [path for folder in (tests, tests / "kernel") for path in folder.glob("test_*.py")]
+    return sorted(path for path in found if _of_node_side(path))
+
+
+def _of_node_side(path: Path) -> bool:
+    known = modules()
+    names = {name for name in imports_of(ast.parse(path.read_text())) if name.startswith("onearm")}
+    mine = {module_of(name, known) for name in names}
+    rows = [layer(name) for name in mine - BESIDE]
+    return bool(mine - {"__init__"}) and all(row is not None and row.node for row in rows)
+
+
+def imports_of(tree: ast.AST) -> Iterator[str]:
+    """Give the full names of what a file imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def module_of(name: str, known: dict[str, Path]) -> str:
+    """Give the module of ours in which a name stands."""
+    rest = name.partition(".")[2]
+    return rest if rest in known else rest.rpartition(".")[0] or "__init__"
+
+
 if __name__ == "__main__":
-    print(*node_side())
+    print(*(node_tests() if sys.argv[1:] == ["tests"] else node_side()))

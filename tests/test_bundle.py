@@ -8,6 +8,7 @@ import pytest
 
 from layers import node_side
 from onearm import bundle
+from onearm.errors import UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +56,17 @@ def test_it_holds_the_node_side_and_nothing_else():
         assert {info.date_time for info in archive.infolist()} == {bundle.EPOCH}
     wanted = {path.relative_to(bundle.ROOT).as_posix() for path in node_side()}
     assert held == {name for name in wanted if not name.startswith("lab/")}
+
+
+@pytest.mark.parametrize("where", ["missing/node.pyz", "file/node.pyz"])
+def test_where_it_cannot_be_written_is_said(tmp_path, where):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=f"{tmp_path / where}: cannot be written"):
+        bundle.write(tmp_path / where, b"all of it")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_it_is_written_over_what_was_there(tmp_path):
+    for data in (b"old", b"new"):
+        bundle.write(tmp_path / "node.pyz", data)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("node.pyz", b"new")]

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from onearm import cli, errors, operate
+from onearm import bundle, cli, errors, operate
 from onearm.errors import Denied, Differs, Missing, OnearmError, Refused, Unreachable, UsageError
 
 CODES = [
@@ -198,3 +198,11 @@ def test_the_streams_are_given_back(capsys):
     before = (sys.stdout, sys.stderr)
     cli.run(["--version"])
     assert (sys.stdout, sys.stderr) == before
+
+
+def test_the_node_file_that_is_written_is_the_one_that_travels(tmp_path, capsys):
+    digest, data = bundle.build()
+    file = tmp_path / "onearm-node.pyz"
+    assert cli.run(["node", "--output", str(file)]) == 0
+    assert capsys.readouterr().out == f"{file}: build {digest}, {len(data)} bytes\n"
+    assert file.read_bytes() == data

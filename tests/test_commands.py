@@ -1,6 +1,8 @@
 """Each change as an engineer would have typed it, quoted for a shell."""
 
+import json
 import shlex
+import subprocess
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -11,6 +13,8 @@ from onearm.model import (
     Action,
     AnnouncedVip,
     ArpSilence,
+    BootFile,
+    BootVip,
     Destination,
     GuePort,
     HeldVip,
@@ -63,6 +67,7 @@ CASES = [
         replace(SERVICE, protocol="sctp", port=3868),
         ["ipvsadm -A --sctp-service 203.0.113.2:3868 -s rr"],
     ),
+    (BootVip("/etc/x/y.sh", '""'), None, ["rm /etc/x/y.sh"]),
     (None, Timeout("tcp_fin", 60), ["ipvsadm --set 0 60 0"]),
     (None, DEST, ["ipvsadm -a -t 203.0.113.2:80 -r 203.0.113.4:80 -g -w 1"]),
     (
@@ -176,3 +181,12 @@ def test_rules_of_nft_are_one_word_for_the_shell():
     assert all(len(shlex.split(line)) == 2 for line in lines)
     assert "drop" in lines[-2]
     assert "saddr ip set 203.0.113.4" in lines[-1]
+
+
+def test_a_file_is_written_by_a_line_that_any_shell_takes(tmp_path):
+    text = "it's \\n\n$HOME\n"
+    path = tmp_path / "new/y.sh"
+    (argv,) = commands(Action("h", None, BootFile(str(path), json.dumps(text), 0o755)))
+    subprocess.run(["sh", "-c", shell_line(argv)], check=True)
+    assert path.read_text() == text
+    assert path.stat().st_mode & 0o7777 == 0o755

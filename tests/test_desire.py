@@ -3,9 +3,20 @@
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from onearm.desire import DIRECTOR_SYSCTLS, desire, director_link
+from onearm.desire import DIRECTOR_SYSCTLS, _by_hand, desire, director_link
 from onearm.facts import HostFacts, PathFact
-from onearm.model import AnnouncedVip, ArpSilence, Destination, HeldVip, Link, Mark, Service, Sysctl
+from onearm.model import (
+    AnnouncedVip,
+    ArpSilence,
+    BootFile,
+    BootVip,
+    Destination,
+    HeldVip,
+    Link,
+    Mark,
+    Service,
+    Sysctl,
+)
 from worlds import SERVERS, SERVICE, SPEC, VIP, facts
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -55,3 +66,36 @@ def test_the_link_is_that_of_most_paths_then_that_of_the_mark():
     assert director_link(SPEC, lost) == ""
     marked = replace(lost, marks=(Mark(AnnouncedVip(VIP, "eth7"), ("default",)),))
     assert director_link(SPEC, marked) == "eth7"
+
+
+def boot(manager, choice="auto", **more):
+    world = {name: replace(host, boot=manager, **more) for name, host in facts().items()}
+    found = desire(replace(SPEC, boot=choice), world, NOW)
+    return {
+        name: {r.path for r in things.values() if isinstance(r, (BootFile, BootVip))}
+        for name, things in found.items()
+    }
+
+
+def test_what_brings_the_links_up_reads_the_files():
+    assert boot("ifupdown")["r1"] == {
+        "/etc/sysctl.d/99-zz-onearm-default.conf",
+        "/etc/network/interfaces.d/onearm-default",
+    }
+    assert boot("unknown")["r1"] == boot("")["r1"] == boot("networkd", "off")["r1"] == set()
+    assert boot("", "ifupdown")["r1"] == boot("ifupdown")["r1"]
+
+
+def test_a_directors_vip_is_kept_where_networkd_would_remove_it():
+    files = {"eth0": "/run/systemd/network/10-x.network", "eth9": "/y.network"}
+    kept = "/etc/systemd/network/10-x.network.d/onearm-default.conf"
+    assert boot("networkd", network_files=files)["d"] == {kept}
+    assert boot("networkd")["d"] == set()
+    assert boot("unit", network_files=files)["d"] == set()
+
+
+def test_a_daemon_writes_no_files():
+    world = facts()
+    world["d"] = replace(world["d"], boot="networkd", network_files={"eth0": "/x.network"})
+    found = desire(SPEC, {"d": world["d"]}, NOW, watch=_by_hand(SPEC, world["d"], NOW))
+    assert not [r for r in found["d"].values() if isinstance(r, BootFile)]

@@ -137,7 +137,7 @@ class Lone:
         self.path = folder / "ledger.json"
         self.machine = Machine(values, things)
         patch.setattr(host, "director", self.machine)
-        patch.setattr(host, "real_server", Nobody)
+        patch.setattr(host, "MODULES", (self.machine, Nobody))
         patch.setattr(host, "ROLES", dict.fromkeys(Machine.KINDS, self.machine))
         patch.setattr(os, "fsync", lambda _: None)
 

@@ -222,7 +222,9 @@ def test_what_is_no_request_ends_it_with_an_error(here, what):
 
 
 @pytest.mark.parametrize(
-    "data", [b"x" * 2_000_000, b'{"rows": []}\n{"rows": [', b'{"do": "look"}', b""]
+    "data",
+    [b"x" * 2_000_000, b'{"rows": []}\n{"rows": [', b'{"do": "look"}', b""],
+    ids=["long", "rows", "request", "nothing"],
 )
 def test_a_line_without_end_and_the_end_in_the_middle(here, data):
     with suppress(BrokenPipeError):  # it may end before it has read all

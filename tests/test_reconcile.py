@@ -6,11 +6,13 @@ from ipaddress import ip_address
 import pytest
 
 from fakes import FakeHost
+from onearm.each import Watch
 from onearm.errors import Differs, Refused, Unreachable
 from onearm.model import (
     Action,
     AnnouncedVip,
     ArpSilence,
+    BootVip,
     Destination,
     HeldVip,
     Link,
@@ -31,8 +33,13 @@ SILENCE, HELD, LINK = ArpSilence("eth0"), HeldVip(VIP), Link("eth-vip")
 UNTOLD = replace(SILENCE, announced=False)
 CONNTRACK = Sysctl("net/ipv4/vs/conntrack", "0")
 
+BOOT, BOTH = (BootVip("/etc/x", f'"# ours\\n{text}"') for text in ("1\\n", "1\\n2\\n"))
+
 TABLE = [  # what is out, before, after, what stands on d, what is wanted there, must it wait
     ("nobody", "", FED, None, [FED], [], False),
+    ("a VIP after a reboot, new", "r1", BOOT, BOTH, [BOOT], [BOTH], False),
+    ("a VIP after a reboot, gone", "r1", BOTH, BOOT, [BOTH], [BOOT], True),
+    ("the last VIP after a reboot", "r1", BOOT, None, [BOOT], [], True),
     ("a new destination that is there", "r2", None, FED, [], [FED], False),
     ("a new destination that is out", "r1", None, FED, [], [FED], True),
     ("its weight from 0", "r1", EMPTY, FED, [EMPTY], [FED], True),
@@ -137,3 +144,34 @@ def test_progress_is_told_for_each():
     told = []
     run(FakeHost("h", "203.0.113.4"), LINK, HELD, progress=told.append).converge()
     assert [action.after for action in told] == [LINK, HELD]
+
+
+def test_what_was_planned_for_a_place_that_is_lost_is_kept():
+    place = FakeHost("h", "203.0.113.4")
+    place.fails_after = 1
+    outcome = run(place, LINK, HELD).converge()
+    assert [action.after for action in outcome.undone] == [HELD]
+    assert not len(outcome.left)
+
+
+def test_a_place_that_was_never_looked_at_has_nothing_planned():
+    outcome = run(FakeHost("h", "203.0.113.4"), LINK, out={"h": Unreachable("gone")}).converge()
+    assert (outcome.undone, len(outcome.left)) == ([], 0)
+
+
+class Told(Watch):
+    def __init__(self):
+        self.said = []
+
+    def begin(self, what, places):
+        self.said.append((what, *places))
+
+    def ended(self, place):
+        self.said.append(place)
+
+
+def test_a_watch_hears_what_is_done_and_where():
+    watch = Told()
+    run(FakeHost("h", "203.0.113.4"), LINK, HELD, watch=watch).converge()
+    looks, steps = ("observing", "h"), [(f"step {n} of 2", "h") for n in (1, 2)]
+    assert watch.said == [looks, "h", steps[0], "h", steps[1], "h", looks, "h"]

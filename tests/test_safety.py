@@ -22,6 +22,8 @@ from onearm.model import (
     AddressPair,
     AnnouncedVip,
     ArpSilence,
+    BootFile,
+    BootVip,
     Destination,
     GuePort,
     HeldVip,
@@ -103,6 +105,7 @@ def specs(draw):
             real_servers=tuple(Host(n, ip_address(a), arp[n]) for n, a in SERVERS.items()),
             services=tuple(services),
             clients=(ip_network("0.0.0.0/0"),),
+            boot=draw(st.sampled_from(["off", "networkd", "ifupdown", "unit"])),
         ),
     )
 
@@ -185,6 +188,7 @@ class Fleet:
             things = list(host.things.values())
             for held in (t for t in things if isinstance(t, HeldVip)):
                 assert silent(things, held.vip), f"{host.name} holds {held.vip} unsilenced"
+            self.check_reboot(host, things)
             for d in (t for t in things if isinstance(t, Destination) and t.weight):
                 target = next(h for h in self.hosts.values() if h.address == d.server)
                 if d.forwarding == "masq":
@@ -197,6 +201,17 @@ class Fleet:
         for vip in VIPS:
             holders = [h.name for h in self.hosts.values() if announces(h, ip_address(vip))]
             assert len(holders) <= 1, f"{holders} both announce {vip}"
+
+    @staticmethod
+    def check_reboot(host, things):
+        """What a reboot brings back is silent as well, and no more than what stands."""
+        held = {str(t.vip) for t in things if isinstance(t, HeldVip)}
+        quiet = any(isinstance(t, BootFile) and "/sysctl.d/" in t.path for t in things)
+        for file in (t for t in things if isinstance(t, BootVip)):
+            brought = {vip for vip in VIPS if f" {vip}/" in file.text or f"={vip}/" in file.text}
+            assert brought <= held, f"{host.name} would hold {brought - held} after a reboot"
+            by_itself = "arp_ignore" in file.text or "nft" in file.text
+            assert quiet or by_itself, f"{host.name} would hold {brought} unsilenced"
 
     def check_way(self, target, d):
         """Say whether what comes in a tunnel is taken out of it."""
@@ -372,6 +387,7 @@ def test_weights_change_while_others_are_out(old, data, random, sick):
         real_servers=old.real_servers,
         services=services,
         clients=old.clients,
+        boot=old.boot,
     )
     fleet = Fleet(random)
     converged(fleet, old)
@@ -412,6 +428,10 @@ FAULTS = {
     ),
     "places that are out are forgotten": lambda m: m.setattr(reconcile, "held", lambda *_: False),
 }
+BOOT_FAULTS = {
+    "boot files before the VIP": lambda m: swap(m, HeldVip, BootVip),
+    "silence at boot after the VIP's": lambda m: swap(m, BootFile, BootVip),
+}
 CLOUD_FAULTS = {
     "pairs after destinations": lambda m: swap(m, AddressPair, Destination),
     "a cloud that is out is forgotten": forget_the_cloud,
@@ -436,9 +456,9 @@ def caught(check, made, last, most=2000):
     return False
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [*FAULTS, *BOOT_FAULTS])
 def test_a_planted_fault_is_caught(fault, monkeypatch):
-    FAULTS[fault](monkeypatch)
+    (FAULTS | BOOT_FAULTS)[fault](monkeypatch)
     checks = ((from_any_to_any, FAILS), (killed_anywhere, st.integers(0, 60)))
     turns = ((most, *check) for most in (100, 400, 2000) for check in checks)  # either may see it
     found = any(caught(check, specs(), last, most) for most, check, last in turns)

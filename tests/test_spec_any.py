@@ -231,6 +231,7 @@ def specs(draw):
         openstack=draw(st.none() | clouds(names)) if direct else None,
         resync_s=draw(st.integers(1, 3600)),
         isolate=draw(st.booleans()),
+        boot=draw(st.sampled_from(spec_load.BOOT)),
         timeouts=tuple(
             (name, draw(st.integers(1, kinds.LONGEST_S)))
             for name in kinds.TIMEOUTS
@@ -366,6 +367,7 @@ def written(value):
     return part | {
         "resync": f"{value.resync_s:.0f}s",
         "isolate": value.isolate,
+        "boot": value.boot,
         "name": value.name,
         "directors": {host.name: str(host.address) for host in value.directors},
         "real_servers": {

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from onearm import spec, spec_load
+from onearm.boot import files
 from onearm.spec_load import checks, cloud, fields, hosts, probes, services, ways
 from spec_cases import GOOD, complaints
 
@@ -54,6 +55,8 @@ def test_the_schema_has_the_keys_and_words_that_the_loader_knows():
     assert check["method"]["enum"] == [*probes.METHODS]
     assert check["record"]["enum"] == [*probes.RECORDS]
     assert set(parts["arp"]["enum"]) == set(hosts.POLICIES)
+    assert SCHEMA["properties"]["boot"]["enum"] == [*spec_load.BOOT, False]
+    assert [*spec_load.BOOT] == ["auto", *files.names(), "off"]
     assert set(parts["keyword"]["enum"]) == set(spec_load.KEYWORDS)
     assert set(parts["flag"]["enum"]) == {
         services.ONE_PACKET,
@@ -77,6 +80,7 @@ def test_the_reference_page_names_every_key_and_word():
         *hosts.REAL_SERVER,
         *hosts.POLICIES,
         *spec_load.KEYWORDS,
+        *spec_load.BOOT,
         *services.SCHEDULERS,
         *cloud.CLOUD,
         *cloud.FIREWALLS,

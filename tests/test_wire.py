@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import json
 from ipaddress import ip_address
+from typing import Optional
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -28,7 +29,7 @@ KINDS = sorted(
     key=lambda kind: kind.__name__,
 )
 THOROUGH = settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
-MAYBE = Resource | None
+MAYBE = Optional[Resource]
 VIP = ip_address("203.0.113.2")
 
 
@@ -122,7 +123,7 @@ def test_no_text_moves_the_cursor(text):
     found = wire.decode(str, text)
     assert len(found) == len(text)
     assert found.isprintable()
-    assert all(a == b for a, b in zip(text, found, strict=True) if a.isprintable())
+    assert all(a == b for a, b in zip(text, found) if a.isprintable())
 
 
 def test_keys_are_cleaned_too():

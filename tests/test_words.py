@@ -9,6 +9,8 @@ from onearm.model import (
     Action,
     AnnouncedVip,
     ArpSilence,
+    BootFile,
+    BootVip,
     Destination,
     GuePort,
     HeldVip,
@@ -19,7 +21,7 @@ from onearm.model import (
     Timeout,
     TunnelLink,
 )
-from onearm.words import describe, reason
+from onearm.words import describe, file_lines, reason
 from worlds import VIP
 
 THINGS = [
@@ -31,6 +33,8 @@ THINGS = [
     ArpSilence("eth0"),
     ArpSilence("eth0", "nft", VIP, VIP, mute=False),
     HeldVip(VIP),
+    BootFile("/etc/sysctl.d/99-zz-onearm-web.conf", '"a\\nb\\n"'),
+    BootVip("/etc/x", '"a\\n"'),
     Service("udp", ip_address("2001:db8::2"), 53, "mh", ("mh-port",)),
     Destination("tcp", VIP, 80, VIP, host="r1"),
     AnnouncedVip(VIP, "eth0"),
@@ -87,3 +91,28 @@ def test_the_telling_of_a_silence():
 
 def test_a_mark_of_another_shape_is_no_bug():
     assert describe(Action("h", THINGS[0], None), Mark(THINGS[0], ("a",), {"x": "1"}))
+
+
+BEFORE, AFTER = (BootFile("/etc/x", text) for text in ('"a\\nb\\nc\\n"', '"a\\nd\\nc\\n"'))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lines"),
+    [
+        (None, BEFORE, ["+a", "+b", "+c"]),
+        (BEFORE, AFTER, ["-b", "+d"]),
+        (BEFORE, None, ["-a", "-b", "-c"]),
+        (BEFORE, replace(BEFORE, mode=0o600), []),
+        (BootFile("/etc/x", "no quotes"), AFTER, ["-no quotes", "+a", "+d", "+c"]),
+        (None, Link("eth-vip"), []),
+    ],
+)
+def test_a_file_is_shown_by_its_lines(before, after, lines):
+    assert file_lines(Action("h", before, after)) == lines
+
+
+def test_a_file_that_changes_says_what():
+    said = describe(Action("h", BEFORE, AFTER))
+    assert said == "update file /etc/x: 1 lines new, 1 lines gone"
+    said = describe(Action("h", BEFORE, replace(BEFORE, mode=0o600)))
+    assert said == "update file /etc/x: mode 0644 -> 0600"

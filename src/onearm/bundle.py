@@ -13,10 +13,13 @@ import struct
 import zipfile
 from pathlib import Path
 
+from onearm.errors import UsageError
+
 ROOT = Path(__file__).parent
 MODULES = (
     "__init__.py",
     "addresses.py",
+    "alone.py",
     "collector.py",
     "entries.py",
     "errors.py",
@@ -32,6 +35,8 @@ MODULES = (
     "places/__init__.py",
     "places/address.py",
     "places/bodies.py",
+    "places/boot_files.py",
+    "places/boot_manager.py",
     "places/check_marks.py",
     "places/daemons.py",
     "places/director.py",
@@ -52,7 +57,8 @@ MODULES = (
     "serve/client.py",
 )
 # `dataclasses` imports `inspect`, a tenth of a start, to describe classes that have no docstring.
-# All of ours have one, so it gets a stand-in that loads the real one when it is asked for anything.
+# All of ours have one, so it gets a stand-in that loads the real one when it is asked for anything:
+# before Python 3.12 that is never.
 MAIN = """\
 import sys
 
@@ -75,7 +81,10 @@ import dataclasses
 
 del sys.modules["inspect"]
 
-from onearm.node import main
+if sys.argv[1:]:
+    from onearm.alone import main
+else:
+    from onearm.node import main
 
 main()
 """
@@ -101,6 +110,19 @@ def build() -> tuple[str, bytes]:
         data = pack(modules)
         _keep(key, data)
     return hashlib.sha256(data).hexdigest(), data
+
+
+def write(path: Path, data: bytes) -> None:
+    """Put the file where somebody wants it, whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        why = error.strerror or error
+        raise UsageError(f"{path}: cannot be written ({why}): name another place") from error
 
 
 def pack(modules: dict[str, bytes]) -> bytes:

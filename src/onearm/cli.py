@@ -14,7 +14,6 @@ from typing import Any
 
 import click
 
-import onearm
 from onearm import collector
 from onearm.errors import OnearmError, UsageError
 
@@ -30,8 +29,23 @@ class Lines(click.Group):
         return list(self.commands)
 
 
+def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's way
+    from onearm import version
+
+    if wanted:
+        click.echo(version.words())
+        context.exit()
+
+
 @click.group(cls=Lines, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(onearm.__version__, prog_name="onearm")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version and the commit that it was built from, and exit.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Log what is asked of hosts, on stderr.")
 def main(*, verbose: bool) -> None:
     """Direct-routing load balancing for OpenStack: requests in through one arm, replies straight
@@ -337,6 +351,74 @@ def import_(*, tool: str, file: Path, **options: Any) -> int:
     from onearm.imports.command import Options, import_command
 
     return import_command(tool, file, Options(**options))
+
+
+@main.command()
+@SPEC
+@click.option("--for", "host", required=True, metavar="HOST", help="Which host of the spec.")
+@click.option(
+    "--as",
+    "form",
+    required=True,
+    type=click.Choice(("shell", "systemd", "cloud-init", "ansible", "heat")),
+    help="For whom: a shell, systemd, or the tooling that makes your hosts.",
+)
+@click.option(
+    "--link",
+    "links",
+    multiple=True,
+    metavar="NAME",
+    help="A link of that host, where its text needs one and cannot find it there itself.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="With --as systemd: write the files below this folder.",
+)
+def render(*, spec: Path, host: str, form: str, links: tuple[str, ...], output: Path | None) -> int:
+    """Print what apply would do on one host, as text for other tooling. Nobody is reached."""
+    from onearm.boot.command import render_command
+
+    return render_command(spec, host=host, form=form, links=links, output=output)
+
+
+@main.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Where to write it.",
+)
+def node(*, output: Path) -> int:
+    """Write what runs on the hosts as one file, for `python3 FILE`; runs put it there themselves.
+
+    The same sources and the same Python 3.x give the same bytes. `python3 FILE --help` says more.
+    """
+    from onearm import bundle
+
+    digest, data = bundle.build()
+    bundle.write(output, data)
+    click.echo(f"{output}: build {digest}, {len(data)} bytes")
+    return 0
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+def completion(*, shell: str) -> int:
+    """Print a script by which the shell completes onearm's commands, options and files.
+
+    bash: `onearm completion bash > ~/.local/share/bash-completion/completions/onearm`.
+    """
+    from click import shell_completion
+
+    found = shell_completion.get_completion_class(shell)
+    if found is None:
+        raise UsageError(f"this click has no completion for {shell}: use another shell")
+    click.echo(found(main, {}, "onearm", "_ONEARM_COMPLETE").source())
+    return 0
 
 
 @main.group(cls=Lines)

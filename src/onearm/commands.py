@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable
 from ipaddress import IPv4Network
@@ -15,6 +16,8 @@ from onearm.model import (
     Action,
     AnnouncedVip,
     ArpSilence,
+    BootFile,
+    BootVip,
     CheckMark,
     Destination,
     GuePort,
@@ -295,6 +298,22 @@ def _spec_file(action: Action, _mark: Mark | None) -> list[Argv]:
     return [["install", "-m", "0644", "SPEC", resource.path]]
 
 
+def _boot_file(action: Action, _mark: Mark | None) -> list[Argv]:
+    """Write a file whole; the text is an argument, so that a shell can be given the line."""
+    resource = action.resource
+    if not isinstance(resource, (BootFile, BootVip)) or action.before == action.after:
+        return []
+    if action.after is None:
+        return [["rm", resource.path]]
+    write = 'mkdir -p "${1%/*}" && umask 077 && printf %s "$3" >"$1" && chmod "$2" "$1"'
+    return [["sh", "-c", write, "sh", resource.path, f"{resource.mode:04o}", _plain(resource.text)]]
+
+
+def _plain(quoted: str) -> str:
+    text: str = json.loads(quoted)
+    return text
+
+
 _TYPED: dict[type, Callable[[Action, Any], list[Argv]]] = {
     Sysctl: _sysctl,
     Timeout: _timeout,
@@ -306,6 +325,8 @@ _TYPED: dict[type, Callable[[Action, Any], list[Argv]]] = {
     Service: _service,
     CheckMark: _check_mark,
     SpecFile: _spec_file,
+    BootFile: _boot_file,
+    BootVip: _boot_file,
     Destination: _destination,
     MarkRule: _mark_rule,
     AnnouncedVip: _address,

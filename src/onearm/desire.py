@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from onearm import groups
+from onearm.boot import files
+from onearm.boot.files import Files, Share
 from onearm.cloud import wanted
 from onearm.cloud_facts import CloudFacts
 from onearm.drain import draining, service_resource
@@ -16,16 +18,20 @@ from onearm.groups import Marks, allocate, ends_of, known, left_rules
 from onearm.model import (
     IPV4,
     NEUTRON,
+    VIP_LINK,
     Address,
     AnnouncedVip,
+    ArpSilence,
     CheckMark,
     Destination,
     Drain,
+    HeldVip,
     Key,
     MarkRule,
     Resource,
     Service,
     SpecFile,
+    State,
     Sysctl,
     Timeout,
     World,
@@ -42,7 +48,7 @@ from onearm.spec import (
     portable_text,
     servers_of,
 )
-from onearm.ways import Hold, holding, holds, masq_sysctls, tunnel_sysctls
+from onearm.ways import Hold, holding, holds, masq_sysctls, tunnel_needs, tunnel_sysctls
 
 # Per network namespace, docs.kernel.org/networking/ipvs-sysctl.html. conntrack=1 costs a conntrack
 # entry that never sees the reply, so that firewalls call every later packet INVALID; without
@@ -90,7 +96,8 @@ def desire(
     world: dict[str, dict[Key, Resource]] = {place: {} for place in facts}
     for place, some in held.items():
         if place in facts:
-            world[place] |= state(_real_server(spec, place, facts[place], some))
+            made = list(_real_server(spec, place, facts[place], some))
+            world[place] |= state([*made, *_boot_files(spec, place, facts[place], made)])
     for place, host in facts.items():
         if host.daemon is not None and host.daemon.name == spec.name:
             world[place] = state(_spec_file(spec, place, host.daemon))
@@ -103,6 +110,7 @@ def desire(
             set_by += groups.rules(spec, marks) if marks else ()
             world[place] |= state(_director(spec, host, services, [d for _, d in pairs], set_by))
             world[place] |= state(_probes(spec, host, seen))
+            world[place] |= state(_kept(spec, host, world[place]) if watch is None else ())
     if cloud is not None:
         world[NEUTRON] = state(wanted(spec, cloud, kept, left))
     return world
@@ -202,6 +210,35 @@ def _real_server(
     own, vips = _own(spec, place), sorted({hold.vip for hold in held}, key=int)
     yield from holding(spec, own, host, held)
     yield from silences(spec, own, host, vips)
+
+
+def _boot_files(spec: Spec, place: str, host: HostFacts, made: Iterable[Resource]) -> Files:
+    """List the files by which a real server of the spec has the same after a reboot.
+
+    None where some packets come in tunnels: no manager's files bring all of their ends back.
+    """
+    manager = boot_manager(spec, host)
+    if not manager or _own(spec, place) is None or tunnel_needs(spec, place):
+        return []
+    found = list(made)
+    vips = tuple(r.vip for r in found if isinstance(r, HeldVip) and r.link == VIP_LINK)
+    quiet = tuple(r for r in found if isinstance(r, ArpSilence))
+    return files.real_server(manager, Share(spec.name, vips, quiet))
+
+
+def boot_manager(spec: Spec, host: HostFacts) -> str:
+    """Name what brings a host's links up at boot; empty where nothing is to be written."""
+    chosen = host.boot if spec.boot == "auto" else spec.boot
+    return chosen if chosen in files.names() else ""
+
+
+def _kept(spec: Spec, host: HostFacts, made: State) -> Files:
+    """List what keeps a director's VIP over a restart of systemd-networkd, which rules its link."""
+    links = {one.link for one in made.values() if isinstance(one, AnnouncedVip)}
+    found = [host.network_files[link] for link in sorted(links) if link in host.network_files]
+    if boot_manager(spec, host) != "networkd":
+        return []
+    return [one for path in found for one in files.kept(spec.name, path)]
 
 
 def _own(spec: Spec, place: str) -> Host | None:

@@ -112,7 +112,7 @@ def _values(resource: Resource) -> Resource:
 def describe(resource: Resource) -> str:
     """Name a resource with its values, for logs and sentences."""
     shown = [
-        f"{name}={value}" if name not in ("vip", "link", "name") else str(value)
+        f"{name}={value}" if name not in ("vip", "link", "name", "path") else str(value)
         for name, value in _shown_fields(resource)
     ]
     return f"{type(resource).__name__}({', '.join(shown)})"
@@ -126,6 +126,7 @@ def _shown_fields(resource: Resource) -> list[tuple[str, object]]:
         (name, getattr(resource, name))
         for name, spec in type(resource).__dataclass_fields__.items()
         if spec.compare and (name not in hidden or getattr(resource, name) != spec.default)
+        if name != "text"
     ]
 
 

@@ -211,7 +211,12 @@ class DaemonFact:
 
 @dataclass(frozen=True)
 class HostFacts:
-    """One host at one moment. `lacks` names features that its role needs, each with the reason."""
+    """One host at one moment. `lacks` names features that its role needs, each with the reason.
+
+    `boot` is what brings its links up (networkd, networkmanager, ifupdown; unit: systemd, by a
+    unit of ours; unknown), empty in a namespace that nobody boots; `network_files` are those of
+    systemd-networkd by link.
+    """
 
     hostname: str = ""
     kernel: str = ""
@@ -228,6 +233,8 @@ class HostFacts:
     known_hosts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lacks: dict[str, str] = field(default_factory=dict)
     daemon: Optional[DaemonFact] = None
+    boot: str = ""
+    network_files: dict[str, str] = field(default_factory=dict)
     mark_rules: tuple[MarkRule, ...] = ()
 
     def link(self, name: str) -> Optional[LinkFact]:

@@ -207,6 +207,36 @@ class SpecFile:
 
 
 @dataclass(frozen=True)
+class BootFile:
+    """A file of ours that the host's own tools read at boot and that brings no VIP up by itself:
+    silence, a link, what keeps addresses. `text` is quoted on one line.
+    """
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+    @property
+    def key(self) -> Key:
+        return (self.path,)
+
+
+@dataclass(frozen=True)
+class BootVip:
+    """A file of ours that brings VIPs up at boot. It is written when they stand, and goes before
+    they do, so that a reboot in between brings back nothing that is half taken down.
+    """
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+    @property
+    def key(self) -> Key:
+        return (self.path,)
+
+
+@dataclass(frozen=True)
 class Destination:
     """A real server behind a service; weight 0 takes no new connections.
 
@@ -398,6 +428,8 @@ Resource = Union[
     Service,
     CheckMark,
     SpecFile,
+    BootFile,
+    BootVip,
     Destination,
     MarkRule,
     AnnouncedVip,
@@ -410,9 +442,10 @@ ORDER: tuple[tuple[type[Resource], ...], ...] = (
     (SecurityGroup, VipPort),  # the cloud comes first on the way up, last on the way down
     (GroupRule,),
     (AddressPair, GroupMembership, PortSecurity),
-    (Sysctl, Timeout, Link, TunnelLink, GuePort, ArpSilence),  # a real server is silent before ...
+    # a real server is silent before ...
+    (Sysctl, Timeout, Link, TunnelLink, GuePort, ArpSilence, BootFile),
     (HeldVip,),  # ... it holds the VIP, and holds it before ...
-    (Service, CheckMark, SpecFile),
+    (Service, CheckMark, SpecFile, BootVip),
     (Destination,),  # ... packets are sent to it
     (MarkRule,),  # a mark leads to a service that has destinations, as long as it is set
     (AnnouncedVip,),  # clients are invited when all the rest stands

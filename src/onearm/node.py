@@ -322,7 +322,7 @@ def main() -> None:
     collector.patient()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a lost caller ends the input: enough
     channel = Channel(sys.stdin.buffer, sys.stdout.buffer)
-    channel.emit({"onearm": 1, "kind": "hello", "build": _build(), **identity()})
+    channel.emit({"onearm": 1, "kind": "hello", "build": build(), **identity()})
     node = Node(channel.write)
     while True:
         try:
@@ -340,7 +340,7 @@ def main() -> None:
             return
 
 
-def _build() -> str:
+def build() -> str:
     """Name this build by the digest of the very file that runs."""
     data = Path(sys.argv[0]).read_bytes()
     try:  # CPython's own, because hashlib would load all of OpenSSL

@@ -26,6 +26,7 @@ from onearm.errors import Denied, Differs, Refused, UsageError
 from onearm.facts import Facts, mark_of
 from onearm.finding import Finding, forbidding, lacking_rights
 from onearm.model import NEUTRON, Action
+from onearm.progress import Progress
 from onearm.reconcile import Outcome
 from onearm.report import property_data, show_property
 from onearm.session import Session, without_services
@@ -54,10 +55,12 @@ def plan_command(
 ) -> int:
     """Show what would change; change nothing. `as_admin`: only what somebody else has to do."""
     spec = spec_module.load(path)
-    with Session(spec) as session:
-        session.open(cloud=True)
-        findings = session.findings()
-        plan = session.plan()
+    progress = Progress(render.screen(stderr=True))
+    with Session(spec, watch=progress) as session:
+        with progress:
+            session.open(cloud=True)
+            findings = session.findings()
+            plan = session.plan()
         data = planfile.to_data(
             spec, plan, session.marked, findings, session.out, cloud=session.cloud
         )
@@ -160,7 +163,8 @@ class Watcher:
         # Past sys.stderr, which it may have come into the middle of: that would be an error. Who
         # no longer reads changes nothing.
         with contextlib.suppress(OSError):
-            os.write(STDERR, b"interrupted: ending after the batch in hand\n")
+            clear = b"\r\x1b[2K" if os.isatty(STDERR) else b""  # the line of Progress
+            os.write(STDERR, clear + b"interrupted: ending after the batch in hand\n")
 
     def progress(self, action: Action) -> None:
         """Write one line for an action that took effect; places report from several threads."""
@@ -230,10 +234,12 @@ class Change:
 
     def run(self, limit: frozenset[str], expected: planfile.Listed | None) -> int:
         """Do it; returns the exit code."""
-        with Session(self.spec, limit) as session:
-            session.open(lock=True, cloud=True)
-            findings = session.findings()
-            plan = session.plan(adopt=self.adopt)
+        progress = Progress(render.screen(stderr=True))
+        with Session(self.spec, limit, watch=progress) as session:
+            with progress:
+                session.open(lock=True, cloud=True)
+                findings = session.findings()
+                plan = session.plan(adopt=self.adopt)
             self._may_go_on(session, plan, findings)
             if expected is not None and planfile.listed(plan) != expected:
                 raise Differs(
@@ -243,7 +249,8 @@ class Change:
             if not self._agreed(session, plan, findings):
                 sys.stderr.write("nothing was changed\n")
                 return self._report(session, Outcome(left=plan, out=session.out), findings)
-            outcome = self._do(session, plan)
+            with progress:
+                outcome = self._do(session, plan)
             proof = self._prove(session, outcome)
             return self._report(session, outcome, findings, proof)
 
@@ -355,6 +362,7 @@ def _outcome_data(
         **planfile.header("outcome"),
         "done": [_action_data(action, session) for action in outcome.done],
         "left": [_action_data(action, session) for action in outcome.left],
+        "undone": [_action_data(action, session) for action in outcome.undone],
         "refusals": list(outcome.left.refusals),
         "out": {name: str(error) for name, error in outcome.out.items()},
         "forgotten": {name: str(error) for name, error in session.forgotten.items()},

@@ -8,13 +8,14 @@ from functools import partial
 from typing import Protocol
 
 from onearm.diff import Plan, Step, builds, diff
-from onearm.each import each
+from onearm.each import Watch, each
 from onearm.errors import Differs, PlaceError, Refused
 from onearm.model import (
     NEUTRON,
     Action,
     AnnouncedVip,
     ArpSilence,
+    BootVip,
     Destination,
     Key,
     MarkRule,
@@ -43,11 +44,16 @@ class Place(Protocol):
 
 @dataclass
 class Outcome:
-    """What a run did, what is left to do, and the places that are out with the reason."""
+    """What a run did, what is left to do, and the places that are out with the reason.
+
+    `undone` is what was planned for places that are out by now, as far as it is not done: the last
+    that is known of them. Of a place that was never looked at it has nothing.
+    """
 
     done: list[Action] = field(default_factory=list)
     left: Plan = field(default_factory=Plan)
     out: dict[str, PlaceError] = field(default_factory=dict)
+    undone: list[Action] = field(default_factory=list)
     interrupted: bool = False
 
 
@@ -67,6 +73,9 @@ def held(action: Action, out: Mapping[str, object], observed: Observed, desired:
 
 def _building_held(action: Action, out: Mapping[str, object], observed: Observed) -> bool:
     resource, before = action.resource, action.before
+    if isinstance(resource, BootVip) and isinstance(before, BootVip):
+        # no VIP is removed, not even with the next reboot
+        return bool({*before.text.split("\\n")} - {*resource.text.split("\\n")})
     if isinstance(resource, AnnouncedVip):
         return _stands_elsewhere(resource, action.place, observed)
     if isinstance(resource, MarkRule):
@@ -161,7 +170,7 @@ def _service_goes_on(gone: Destination, sighting: Mapping[Key, Seen], wanted: St
 
 
 def observe(
-    desired: World, places: Mapping[str, Place], out: Iterable[str]
+    desired: World, places: Mapping[str, Place], out: Iterable[str], watch: Watch | None = None
 ) -> tuple[Observed, dict[str, PlaceError]]:
     """Look at every place that is not out."""
     skip = set(out)
@@ -170,7 +179,15 @@ def observe(
         for name, place in places.items()
         if name not in skip
     }
-    return each(jobs)
+    return each(jobs, watch=watch, what="observing")
+
+
+def _by_place(plan: Plan, observed: Observed) -> dict[str, tuple[Action, ...]]:
+    """Give what a plan has for each place that was observed for it."""
+    found: dict[str, list[Action]] = {place: [] for place in observed}
+    for action in plan:
+        found[action.place].append(action)
+    return {place: tuple(actions) for place, actions in found.items()}
 
 
 @dataclass
@@ -189,6 +206,7 @@ class Run:
     observed: Observed | None = None
     progress: Callable[[Action], None] = lambda _action: None
     stop: Callable[[], bool] = lambda: False
+    watch: Watch = field(default_factory=Watch)
 
     def converge(self) -> Outcome:
         """Do rounds until one goes through and leaves nothing, or nothing more can be done.
@@ -199,11 +217,17 @@ class Run:
         outcome = Outcome(out=dict(self.out))
         plan, observed = self._first_look(outcome)
         before: Plan | None = None
+        known: dict[str, tuple[Action, ...]] = {}
         while len(plan) and plan != before and not plan.refusals and not outcome.interrupted:
             before = plan
+            known |= _by_place(plan, observed)
             self._round(plan, observed, outcome)
             plan, observed = self._look(outcome)
+        known |= _by_place(plan, observed)
         outcome.left = plan
+        lost = [a for p in sorted(known.keys() & outcome.out.keys()) for a in known[p]]
+        done = set(outcome.done) if lost else set()
+        outcome.undone = [action for action in lost if action not in done]
         return outcome
 
     def _first_look(self, outcome: Outcome) -> tuple[Plan, Observed]:
@@ -220,27 +244,30 @@ class Run:
     def _look(self, outcome: Outcome) -> tuple[Plan, Observed]:
         observed, self.observed = self.observed, None
         if observed is None:
-            observed, lost = observe(self.desired, self.places, outcome.out)
+            observed, lost = observe(self.desired, self.places, outcome.out, self.watch)
             outcome.out |= lost
         return diff(self.name, self.desired, observed, adopt=self.adopt), observed
 
     def _round(self, plan: Plan, observed: Observed, outcome: Outcome) -> None:
-        for step in plan.steps:
+        for number, step in enumerate(plan.steps, 1):
             if self.stop():
                 outcome.interrupted = True
                 return
-            failed = self._step(step, observed, outcome)
+            what = f"step {number} of {len(plan.steps)}"
+            failed = self._step(step, observed, outcome, what)
             if failed:
                 outcome.out |= failed
                 return
 
-    def _step(self, step: Step, observed: Observed, outcome: Outcome) -> dict[str, PlaceError]:
+    def _step(
+        self, step: Step, observed: Observed, outcome: Outcome, what: str
+    ) -> dict[str, PlaceError]:
         jobs: dict[str, Callable[[], dict[Action, PlaceError]]] = {}
         for place, batch in step.items():
             go = tuple(a for a in batch if not held(a, outcome.out, observed, self.desired))
             if go:
                 jobs[place] = partial(self._apply, place, go, outcome)
-        refused, lost = each(jobs)
+        refused, lost = each(jobs, watch=self.watch, what=what)
         return lost | {
             place: PlaceError("; ".join(dict.fromkeys(str(error) for error in errors.values())))
             for place, errors in refused.items()

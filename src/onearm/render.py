@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -19,10 +19,11 @@ from onearm.finding import Finding
 from onearm.model import Action, Mark, endpoint
 from onearm.reconcile import Outcome
 from onearm.spec import Spec, names_of
-from onearm.words import SIGNS, describe, reason
+from onearm.words import SIGNS, describe, file_lines, reason
 
 COLOURS = {"create": "green", "update": "yellow", "delete": "red", "keep": "cyan"}
 PIPE_WIDTH = 1000  # columns
+FEW = 5  # places that are out for one reason, each with a line of its own
 SEVERITIES = {"error": "bold red", "warning": "yellow", "note": "cyan", "critical": "bold red"}
 
 
@@ -72,6 +73,8 @@ def _show_action(console: Console, action: Action, mark: Mark | None, cut: int) 
     why = f"cuts {plural(cut, 'connection')}" if cut else reason(action)
     if why:
         indented(console, Text(why, "bold red" if cut else "dim"), 9)
+    for changed in file_lines(action):
+        indented(console, Text(changed, "green" if changed.startswith("+") else "red"), 9)
 
 
 def show_commands(
@@ -108,16 +111,28 @@ def show_findings(console: Console, findings: Iterable[Finding]) -> None:
         indented(console, Text.assemble(("cure: ", "dim"), finding.cure), 2)
 
 
-def show_out(console: Console, out: Mapping[str, Exception]) -> None:
-    """Name the places that are out, each with the reason."""
+def show_out(
+    console: Console, out: Mapping[str, Exception], below: Callable[[str], None] = lambda _: None
+) -> None:
+    """Name the places that are out, each with the reason, and with `below` what belongs there.
+
+    Many with one reason (a bastion that is down, --limit) are one paragraph that names them all.
+    """
+    alike: dict[str, list[str]] = {}
     for place, error in sorted(out.items()):
-        text = str(error)
-        said = text if text.startswith(f"{place}:") else f"{place}: {text}"
-        console.print(Text.assemble(("out ", "bold red"), said))
+        alike.setdefault(str(error).removeprefix(f"{place}: "), []).append(place)
+    for why, places in alike.items():
+        if len(places) > FEW:
+            console.print(Text.assemble(("out ", "bold red"), f"{len(places)} places: {why}"))
+            indented(console, Text(" ".join(places)), 4)
+        for place in places:
+            if len(places) <= FEW:
+                console.print(Text.assemble(("out ", "bold red"), f"{place}: {why}"))
+            below(place)
 
 
-def summary(plan: Plan) -> str:
-    """Count a plan's changes by verb."""
+def summary(plan: Iterable[Action]) -> str:
+    """Count changes by verb."""
     verbs = [action.verb for action in plan]
     words = [("create", "create"), ("update", "update"), ("delete", "delete"), ("keep", "note")]
     counted = [f"{verbs.count(verb)} to {word}" for verb, word in words if verb in verbs]
@@ -127,14 +142,34 @@ def summary(plan: Plan) -> str:
 def show_outcome(
     console: Console, outcome: Outcome, facts: Facts, forgotten: Mapping[str, Exception]
 ) -> None:
-    """Print what was done and what is left."""
+    """Print what was done, and host by host what is left."""
     console.print(f"{plural(len(outcome.done), 'change')} done", highlight=False)
     for name, error in sorted(forgotten.items()):
         console.print(f"forgotten {name}, which left the spec: {error}", highlight=False)
-    show_out(console, outcome.out)
-    if len(outcome.left):
-        console.print(Text(f"left: {summary(outcome.left)}", "bold yellow"))
-        show_plan(console, outcome.left, facts, {})
+
+    def below(place: str) -> None:
+        """Say what is left on a place that is out, as far as it was seen."""
+        rest = [action for action in outcome.undone if action.place == place]
+        if rest:
+            which = f"{place}: " if len(outcome.out) > FEW else ""
+            head = f"{which}left there when it was last seen: {summary(rest)}"
+            _show_left(console, head, rest, facts)
+
+    show_out(console, outcome.out, below)
+    left: dict[str, list[Action]] = {}
+    for action in outcome.left:
+        left.setdefault(action.place, []).append(action)
+    for place, rest in sorted(left.items()):
+        _show_left(console, f"left on {place}: {summary(rest)}", rest, facts)
+    if outcome.out or left:
+        well = len(facts.keys() - outcome.out.keys() - left.keys())
+        console.print(f"nothing is left on {plural(well, 'other place')}")
+
+
+def _show_left(console: Console, head: str, rest: Sequence[Action], facts: Facts) -> None:
+    indented(console, Text(head, "bold yellow"), 0 if head.startswith("left on") else 4)
+    for action in rest:
+        _show_action(console, action, mark_of(facts, action), 0)
 
 
 def show_status(console: Console, spec: Spec, facts: Facts) -> None:

@@ -14,7 +14,7 @@ from onearm.cloud_facts import CloudFacts
 from onearm.desire import desire
 from onearm.diff import Plan, diff
 from onearm.drain import connections_cut, draining
-from onearm.each import each
+from onearm.each import Watch, each
 from onearm.errors import Busy, PlaceError, Unreachable
 from onearm.facts import Facts, HostFacts
 from onearm.finding import Finding, by_severity
@@ -65,6 +65,7 @@ class Session:
     forgotten: dict[str, PlaceError] = field(default_factory=dict)
     neutron: CloudPlace | None = None
     cloud: CloudFacts | None = None
+    watch: Watch = field(default_factory=Watch)
 
     def __enter__(self) -> Self:
         """Return it; nothing is reached yet."""
@@ -101,7 +102,7 @@ class Session:
             self.out[NEUTRON] = Unreachable(f"{NEUTRON}: left aside by --limit")
             return
         self.neutron = _neutron(self.spec)
-        seen, lost = each({NEUTRON: self.neutron.look})
+        seen, lost = each({NEUTRON: self.neutron.look}, watch=self.watch, what="looking at")
         for error in lost.values():
             if not isinstance(error, Unreachable):
                 raise error
@@ -120,9 +121,9 @@ class Session:
 
     def _visit(self, names: Iterable[str], *, lock: bool) -> dict[str, PlaceError]:
         fresh = {n: self.place(n) for n in names}
-        lost = _locked(fresh, self._directors()) if lock else {}
+        lost = _locked(fresh, self._directors(), self.watch) if lock else {}
         jobs = {n: partial(p.look, self._question(n)) for n, p in fresh.items() if n not in lost}
-        seen, failed = each(jobs)
+        seen, failed = each(jobs, watch=self.watch, what="looking at")
         self.facts |= seen
         return lost | failed
 
@@ -206,7 +207,7 @@ class Session:
     def plan(self, *, adopt: bool = False) -> Plan:
         """Observe and diff; a host that fails now is out."""
         desired = self.desired()
-        observed, lost = observe(desired, self._all_places(), self.out)
+        observed, lost = observe(desired, self._all_places(), self.out, self.watch)
         self.out |= lost
         for name in lost:
             self.facts.pop(name, None)
@@ -235,6 +236,7 @@ class Session:
             out=dict(self.out),
             progress=progress,
             stop=stop,
+            watch=self.watch,
         ).converge()
         if not outcome.out and not outcome.interrupted and not len(outcome.left):
             self._remember(self._names())
@@ -294,12 +296,14 @@ def _handed(plan: Plan) -> list[str]:
     return sorted({a.place for a in plan if isinstance(a.after, SpecFile)})
 
 
-def _locked(places: Mapping[str, RemotePlace], first: set[str]) -> dict[str, PlaceError]:
+def _locked(
+    places: Mapping[str, RemotePlace], first: set[str], watch: Watch
+) -> dict[str, PlaceError]:
     """Start all nodes at once, then lock `first` before the rest; return the places that are lost.
 
     Two runs that each held a host the other waits for would both give up: the director decides.
     """
-    _, lost = each({name: place.open for name, place in places.items()})
+    _, lost = each({n: place.open for n, place in places.items()}, watch=watch, what="reaching")
     for turn in (first, places.keys() - first):
         jobs = {n: p.lock for n, p in places.items() if n in turn and n not in lost}
         _, failed = each(jobs)

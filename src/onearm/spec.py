@@ -238,6 +238,7 @@ class Spec:
     openstack: Cloud | None = None
     resync_s: float = 10.0  # how often a daemon compares everything with the kernel, come what may
     timeouts: tuple[tuple[str, int], ...] = ()  # of idle connections, by name, in seconds
+    boot: str = "auto"  # how real servers hold their VIPs after a reboot
     isolate: bool = False  # whether a real server that answers for a VIP in ARP gets weight 0
     text: str = field(default="", compare=False)
 

@@ -22,6 +22,7 @@ from onearm.model import (
 from onearm.spec import End, Forwarding, Host, Spec, VirtualService
 
 Left = Mapping[Key, tuple[End, ...]]  # the endpoints of groups that drain, by the service's key
+NOTHING_LEFT: Left = {}
 TUNNEL_LINKS = {"ipip": "ipip-vip", "gue": "ipip-vip", "gre": "gre-vip"}
 LANES = 4
 # A full packet no longer fits once it is wrapped. With 0 the director cuts it into fragments, two
@@ -59,7 +60,9 @@ def way_of(destination: Destination | CheckMark) -> Forwarding:
     return Forwarding(destination.forwarding, destination.tunnel, destination.tunnel_port)
 
 
-def holds(spec: Spec, kept: Iterable[Destination], left: Left) -> dict[str, set[Hold]]:
+def holds(
+    spec: Spec, kept: Iterable[Destination], left: Left = NOTHING_LEFT
+) -> dict[str, set[Hold]]:
     """List what each real server holds, by the spec and for destinations that still drain.
 
     One behind masq holds no VIP: packets come for its own address. `left` are the endpoints of

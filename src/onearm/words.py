@@ -13,6 +13,8 @@ from onearm.model import (
     Action,
     AnnouncedVip,
     ArpSilence,
+    BootFile,
+    BootVip,
     CheckMark,
     Destination,
     GuePort,
@@ -30,6 +32,7 @@ from onearm.model import (
 from onearm.model import endpoint as with_port
 from onearm.words_cloud import CLOUD_NAMES, cloud_reason
 
+TEXTS = (SpecFile, BootFile, BootVip)
 SIGNS = {"create": "+", "update": "~", "delete": "-", "keep": "="}
 
 
@@ -72,25 +75,47 @@ def _kept(resource: Resource) -> str:
 
 def changed(before: Resource, after: Resource) -> str:
     """List the fields that differ, from what to what."""
-    if isinstance(before, SpecFile) and isinstance(after, SpecFile):
+    if isinstance(before, TEXTS) and isinstance(after, TEXTS) and before.text != after.text:
         return _lines_changed(before.text, after.text)
     pairs = [
-        f"{field} {_shown(getattr(before, field))} -> {_shown(getattr(after, field))}"
+        f"{field} {_shown(getattr(before, field), field)} -> {_shown(getattr(after, field), field)}"
         for field, spec in type(after).__dataclass_fields__.items()
         if spec.compare and getattr(before, field) != getattr(after, field)
     ]
     return ", ".join(pairs)
 
 
+def file_lines(action: Action) -> list[str]:
+    """List the lines of a boot file that come and go, `+` or `-` before each."""
+    if not isinstance(action.resource, (BootFile, BootVip)):
+        return []
+    texts = [one.text if isinstance(one, TEXTS) else '""' for one in (action.before, action.after)]
+    return [line for line in _diff(*texts) if line[0] in "+-"]
+
+
+def _diff(before: str, after: str) -> list[str]:
+    """Compare two texts by lines; each is quoted on one."""
+    return list(difflib.unified_diff(_lines(before), _lines(after), n=0, lineterm=""))[2:]
+
+
+def _lines(quoted: str) -> list[str]:
+    """Split a text that may be a host's: one that is not quoted as ours are stays as it is."""
+    try:
+        return str(json.loads(quoted)).splitlines()
+    except ValueError:
+        return [quoted]
+
+
 def _lines_changed(before: str, after: str) -> str:
-    """Count the lines of a text that come and go; each text is quoted on one line."""
-    old, new = json.loads(before).splitlines(), json.loads(after).splitlines()
-    lines = list(difflib.unified_diff(old, new, n=0, lineterm=""))[2:]
+    """Count the lines of a text that come and go."""
+    lines = _diff(before, after)
     count = {sign: sum(line.startswith(sign) for line in lines) for sign in "+-"}
     return f"{count['+']} lines new, {count['-']} lines gone"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, field: str) -> str:
+    if field == "mode":
+        return f"{value:04o}"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
@@ -171,6 +196,8 @@ _NAMES: dict[type, Callable[[Any], str]] = {
     MarkRule: _mark_rule,
     CheckMark: lambda r: f"check mark {r.mark:#x} of {r.host or r.server}",
     SpecFile: lambda r: f"spec {r.path} of the daemon",
+    BootFile: lambda r: f"file {r.path}",
+    BootVip: lambda r: f"file {r.path}",
     Destination: lambda r: f"destination {r.host or r.server} of {endpoint(r)}",
     AnnouncedVip: lambda r: f"VIP {r.vip}/{r.prefix_length} on {r.link}, announced",
     **CLOUD_NAMES,
@@ -192,6 +219,14 @@ def _sysctl_reason(action: Action, sysctl: Sysctl) -> str:
     return said if action.verb in ("create", "update") else ""
 
 
+def _boot_reason(action: Action, one: BootFile) -> str:
+    if action.verb != "create":
+        return ""
+    if one.path.startswith("/etc/sysctl.d/"):
+        return "silent after a reboot before it holds the VIP, on links that appear later, too"
+    return ""
+
+
 def _drain_reason(_action: Action, destination: Destination) -> str:
     drains = destination.draining_since and not destination.weight
     return "drains: no new connections, the present ones may end" if drains else ""
@@ -205,6 +240,8 @@ _REASONS: dict[type, Callable[[Action, Any], str]] = {
     Timeout: _at("create", "an idle connection is forgotten after it; for every service here"),
     Sysctl: _sysctl_reason,
     Destination: _drain_reason,
+    BootFile: _boot_reason,
+    BootVip: _at("create", "holds the VIP after a reboot, before anybody reaches it"),
     SpecFile: lambda *_: "the daemon there carries it out, and answers when it stands",
     CheckMark: _at("create", "checks reach it as clients do, with the VIP as destination"),
     TunnelLink: _at("create", "takes out of the tunnel what the director sends"),

@@ -82,10 +82,14 @@ class Lab:
         """Start `onearm WORDS` and return the process."""
         return subprocess.Popen(
             [sys.executable, "-I", "-m", "onearm", *map(str, words)],
-            stdin=subprocess.DEVNULL,
             text=True,
             env=self.environment(),
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+            **{
+                "stdin": subprocess.DEVNULL,
+                "stdout": subprocess.PIPE,
+                "stderr": subprocess.PIPE,
+                **options,
+            },
         )
 
     def environment(self):

@@ -52,7 +52,7 @@ class LocalPlace:
         fresh = time.monotonic() < self._fresh_until
         table = self._table if fresh else None
         self._table, self._fresh_until = (), 0.0
-        return HostPlace(self.name, table=table).observe(wanted.values())
+        return HostPlace(self.name, table=table, files=False).observe(wanted.values())
 
     def apply(
         self, batch: tuple[Action, ...], done: Callable[[Action], None]

@@ -14,12 +14,14 @@ from onearm.kernel.faults import translate
 from onearm.kernel.ipvs import Table
 from onearm.ledger import Ledger
 from onearm.model import Action, AnnouncedVip, Key, Resource, Seen, state, state_key
-from onearm.places import director, real_server
+from onearm.places import boot_files, director, real_server
 
 ROLES: dict[type, Any] = {
     **dict.fromkeys(director.KINDS, director),
     **dict.fromkeys(real_server.KINDS, real_server),
+    **dict.fromkeys(boot_files.KINDS, boot_files),
 }
+MODULES = (director, real_server, boot_files)
 
 
 class HostPlace:
@@ -33,15 +35,17 @@ class HostPlace:
         adopt: bool = False,
         unwritten: Optional[Callable[[str], None]] = None,
         table: Optional[Table] = None,
+        files: bool = True,
     ) -> None:
         """Read the ledger: it says what is ours here. With `adopt`, what is kept is marked too.
 
         With `unwritten`, which is told why, a ledger that cannot be written keeps nothing from
         being set anew that is marked already: weights must follow health on a full disk. `table`
-        is the IPVS table as it was read a moment ago, for what is observed now.
+        is the IPVS table as it was read a moment ago, for what is observed now. Without `files`
+        those of the boot are nobody's business here: a daemon's unit may not write them.
         """
         self._name, self._adopt, self._unwritten, self._table = name, adopt, unwritten, table
-        self._ledger = ledger or Ledger()
+        self._ledger, self._files = ledger or Ledger(), files
 
     def observe(self, wanted: Iterable[Resource]) -> dict[Key, Seen]:
         """Show what stands under the wanted keys, and what carries our mark.
@@ -53,7 +57,7 @@ class HostPlace:
         wishes = dict(asked)
         marks = self._ledger.marks
         for key, mark in marks.items():
-            if self._name in mark.names:
+            if self._name in mark.names and self._minds(mark.resource):
                 asked.setdefault(key, mark.resource)
         standing = self._read(list(asked.values()))
         found: dict[Key, Seen] = {}
@@ -64,6 +68,9 @@ class HostPlace:
             if resource is not None:
                 found[key] = self._seen(key, resource)
         return found
+
+    def _minds(self, resource: Resource) -> bool:
+        return self._files or not isinstance(resource, boot_files.KINDS)
 
     def _seen(self, key: Key, resource: Resource) -> Seen:
         mark = self._ledger.marks.get(key)
@@ -80,7 +87,7 @@ class HostPlace:
 
     def _read(self, asked: Sequence[Resource]) -> dict[Key, Resource]:
         found: dict[Key, Resource] = {}
-        for role in (director, real_server):
+        for role in MODULES:
             mine = [r for r in asked if isinstance(r, tuple(role.KINDS))]
             if self._table is not None and role is director:
                 found.update(director.read(mine, self._table))
@@ -149,7 +156,7 @@ class HostPlace:
 
     def _change(self, batch: Sequence[Action]) -> Iterable[tuple[Action, Optional[PlaceError]]]:
         marked = {key: mark.was for key, mark in self._ledger.marks.items()}
-        for role in (director, real_server):
+        for role in MODULES:
             kinds = tuple(role.KINDS)
             mine = [a for a in batch if isinstance(a.resource, kinds)]
             if mine:

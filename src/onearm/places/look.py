@@ -24,7 +24,7 @@ from onearm.kernel.ipvs import Ipvs, IpvsDestination, IpvsService, Table, bits_t
 from onearm.kernel.links import Links
 from onearm.ledger import Ledger
 from onearm.model import Address, MarkRule, Service
-from onearm.places import check_marks, director, mark_rules, tunnel_link
+from onearm.places import boot_manager, check_marks, director, mark_rules, tunnel_link
 from onearm.places.director import NUMBERS, persistence
 from onearm.places.methods import METHODS, tunnel_name
 
@@ -105,6 +105,8 @@ def _look(question: Question, table: Callable[[], Table]) -> HostFacts:
             marks=tuple(ledger.marks.values()),
             known_hosts=ledger.hosts,
             lacks=lacks,
+            boot=boot_manager.manager(seen),
+            network_files=boot_manager.network_files(seen),
         )
 
 

@@ -34,10 +34,12 @@ TOP = (
     "openstack",
     "resync",
     "isolate",
+    "boot",
     "timeouts",
 )
 RESYNC_S = Spec.resync_s
 KEYWORDS = ("ssh", "local", "lab")
+BOOT = ("auto", "networkd", "networkmanager", "ifupdown", "unit", "off")
 EVERYBODY = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 
@@ -92,6 +94,7 @@ def _spec(notes: Complaints, root: yaml.Node, top: Fields, text: str) -> Spec:
             top, "isolate", lambda n: fields.boolean(n, "isolate"), default=False
         )
         or False,
+        boot=notes.optional(top, "boot", lambda n: _boot(n, notes), BOOT[0]) or BOOT[0],
         timeouts=read_timeouts(notes, top),
         openstack=read_cloud(notes, top.get("openstack"), hosts),
         text=text,
@@ -104,6 +107,13 @@ def _resync(node: yaml.Node) -> float:
     if not seconds:
         raise Wrong(f"resync {shown(node)}: {right}")
     return seconds
+
+
+def _boot(node: yaml.Node, notes: Complaints) -> str:
+    """Read the word; YAML 1.1 takes a bare `off` for a truth value."""
+    if isinstance(node, yaml.ScalarNode) and str(node.value).lower() == "off":
+        return "off"
+    return fields.one_of(node, "boot", BOOT, notes)
 
 
 def _clients(notes: Complaints, node: yaml.Node | None) -> tuple[Network, ...]:
