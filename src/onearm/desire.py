@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from onearm import groups
 from onearm.boot import files
 from onearm.boot.files import Files, Share
 from onearm.cloud import wanted
 from onearm.cloud_facts import CloudFacts
 from onearm.drain import draining, service_resource
 from onearm.facts import DaemonFact, Facts, HostFacts
+from onearm.groups import Marks, allocate, ends_of, known, left_rules
 from onearm.model import (
     IPV4,
     NEUTRON,
@@ -25,6 +27,7 @@ from onearm.model import (
     Drain,
     HeldVip,
     Key,
+    MarkRule,
     Resource,
     Service,
     SpecFile,
@@ -86,8 +89,10 @@ def desire(
     a director with a daemon is one file: the daemon answers for the rest.
     """
     leftovers = draining(spec, facts, now)
-    kept = [pair for pairs in leftovers.values() for pair in pairs]
-    held = holds(spec, [destination for _, destination in kept])
+    kept = [destination for pairs in leftovers.values() for _, destination in pairs]
+    rules = {p: left_rules(spec, facts[p], [d for _, d in left]) for p, left in leftovers.items()}
+    left = {key: ends_of(some) for found in rules.values() for key, some in found.items()}
+    held = holds(spec, kept, left)
     world: dict[str, dict[Key, Resource]] = {place: {} for place in facts}
     for place, some in held.items():
         if place in facts:
@@ -98,13 +103,16 @@ def desire(
             world[place] = state(_spec_file(spec, place, host.daemon))
         elif _is_director(spec, place) or place in leftovers:
             seen = watch or _by_hand(spec, host, now)
-            pairs = _pairs(spec, place, seen) + leftovers.get(place, [])
-            services = _services(spec, place, seen, pairs)
-            world[place] |= state(_director(spec, host, services, [d for _, d in pairs]))
+            marks = allocate(spec, host) if _is_director(spec, place) else {}
+            pairs = _pairs(spec, place, seen, marks) + leftovers.get(place, [])
+            services = _services(spec, place, seen, pairs, marks)
+            set_by = [r for some in rules.get(place, {}).values() for r in some]
+            set_by += groups.rules(spec, marks) if marks else ()
+            world[place] |= state(_director(spec, host, services, [d for _, d in pairs], set_by))
             world[place] |= state(_probes(spec, host, seen))
             world[place] |= state(_kept(spec, host, world[place]) if watch is None else ())
     if cloud is not None:
-        world[NEUTRON] = state(wanted(spec, cloud, [destination for _, destination in kept]))
+        world[NEUTRON] = state(wanted(spec, cloud, kept, left))
     return world
 
 
@@ -124,35 +132,37 @@ def _by_hand(spec: Spec, host: HostFacts, now: datetime) -> Watch:
     return Watch(decide(Rotation(), scene), drains)
 
 
-def _services(spec: Spec, place: str, watch: Watch, pairs: Pairs) -> list[Service]:
+def _services(spec: Spec, place: str, watch: Watch, pairs: Pairs, marks: Marks) -> list[Service]:
     """List the services of the spec, with or without destinations, and those that still drain."""
     found = {service.key: service for service, _ in pairs}
     if _is_director(spec, place):
         for service in spec.services:
             drains = tuple(watch.drains[h] for h in service.hosts if h in watch.drains)
-            made = replace(service_resource(service), drains=drains)
+            made = replace(service_resource(service, known(service, marks)), drains=drains)
             found[made.key] = made
     return list(found.values())
 
 
-def _pairs(spec: Spec, place: str, watch: Watch) -> Pairs:
+def _pairs(spec: Spec, place: str, watch: Watch, marks: Marks) -> Pairs:
     if not _is_director(spec, place):
         return []
     servers = {version: servers_of(spec, version) for version in spec.versions}
     found = []
     for service in spec.services:
         near = servers[service.vip.version]
-        made = service_resource(service)
-        decision = watch.rotation.decisions[made.key]
+        made = service_resource(service, known(service, marks))
+        decision = watch.rotation.decisions[service.key]
         members = {member.host: member for member in service.members}
         for host, verdict in decision.verdicts.items():
             if verdict.weight is not None:
                 member = replace(members.get(host, Member(host)), weight=verdict.weight)
-                found.append((made, _destination(service, member, near[host])))
+                found.append((made, _destination(service, member, near[host], made.mark)))
     return found
 
 
-def _destination(service: VirtualService, member: Member, server: Address) -> Destination:
+def _destination(
+    service: VirtualService, member: Member, server: Address, mark: int
+) -> Destination:
     way, port = member.forwarding or service.forwarding, member.port or service.port
     return Destination(
         protocol=service.protocol,
@@ -167,6 +177,7 @@ def _destination(service: VirtualService, member: Member, server: Address) -> De
         tunnel=way.tunnel,
         tunnel_port=way.port,
         own_port=port if port != service.port else 0,
+        mark=mark,
     )
 
 
@@ -236,7 +247,11 @@ def _own(spec: Spec, place: str) -> Host | None:
 
 
 def _director(
-    spec: Spec, host: HostFacts, services: list[Service], destinations: list[Destination]
+    spec: Spec,
+    host: HostFacts,
+    services: list[Service],
+    destinations: list[Destination],
+    rules: list[MarkRule],
 ) -> Iterator[Resource]:
     if not services:
         return
@@ -247,8 +262,9 @@ def _director(
     yield from masq_sysctls(link, destinations)
     yield from services
     yield from sorted(destinations, key=lambda destination: int(destination.server))
+    yield from rules
     if link:
-        vips = dict.fromkeys(service.vip for service in services)
+        vips = dict.fromkeys([*(s.vip for s in services), *(rule.vip for rule in rules)])
         yield from (AnnouncedVip(vip, link, vip.max_prefixlen) for vip in vips)
 
 
@@ -265,13 +281,10 @@ def unshared(spec: Spec, host: HostFacts) -> bool:
     """
     if spec.shared_director or _marked_sysctls(spec, host):
         return False
-    known = {m.resource.key for m in host.marks if isinstance(m.resource, Service)}
-    known |= {(s.protocol, s.vip, s.port) for s in spec.services}
-    probes = {m.resource.mark for m in host.marks if isinstance(m.resource, CheckMark)}
-    return any(
-        s.fwmark not in probes if s.fwmark else (s.protocol, s.vip, s.port) not in known
-        for s in host.services
-    )
+    ours = [m.resource for m in host.marks if isinstance(m.resource, (Service, CheckMark))]
+    named = {r.key for r in ours} | {service.key for service in spec.services}
+    marks = {r.mark for r in ours} | {rule.mark for rule in host.mark_rules}
+    return any(s.fwmark not in marks if s.fwmark else s.key not in named for s in host.services)
 
 
 def _marked_sysctls(spec: Spec, host: HostFacts) -> bool:

@@ -99,8 +99,8 @@ def decide(before: Rotation, scene: Scene) -> Rotation:
     servers = {version: servers_of(scene.spec, version) for version in scene.spec.versions}
     table = _table(scene.host)
     for service in scene.spec.services:
-        key = (service.protocol, service.vip, service.port)
-        standing = Standing(servers[service.vip.version], table.get(key, ()))
+        key = service.key
+        standing = Standing(servers[service.vip.version], table.get(service.identity, ()))
         one = _Deciding(before, scene, service, standing)
         decision = decisions[key] = one.decision()
         ramps |= one.ramps
@@ -109,11 +109,7 @@ def decide(before: Rotation, scene: Scene) -> Rotation:
 
 
 def _table(host: HostFacts) -> dict[Key, tuple[DestinationFact, ...]]:
-    return {
-        (service.protocol, service.vip, service.port): service.destinations
-        for service in host.services
-        if not service.fwmark
-    }
+    return {service.identity: service.destinations for service in host.services}
 
 
 @dataclass(frozen=True)

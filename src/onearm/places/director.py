@@ -30,6 +30,7 @@ from onearm.model import (
     CheckMark,
     Destination,
     Key,
+    MarkRule,
     Resource,
     Service,
     Sysctl,
@@ -38,17 +39,19 @@ from onearm.model import (
     state,
     state_key,
 )
-from onearm.places import address, check_marks, timeouts
+from onearm.places import address, check_marks, mark_rules, timeouts
 from onearm.places.bodies import Wish, bodies
+from onearm.places.check_marks import VERSIONS
 from onearm.places.methods import FORWARDING, METHODS, TUNNELS, tunnel_name
 
-KINDS = (Sysctl, Timeout, Service, CheckMark, Destination, AnnouncedVip)
+KINDS = (Sysctl, Timeout, Service, CheckMark, Destination, MarkRule, AnnouncedVip)
 PROTOCOLS = {
     "tcp": socket.IPPROTO_TCP,
     "udp": socket.IPPROTO_UDP,
     "sctp": socket.IPPROTO_SCTP,
 }
 NUMBERS = {number: name for name, number in PROTOCOLS.items()}
+PLAIN = 3  # parts of the key of a service that is no group
 GONE = (errno.ENOENT, errno.ESRCH)
 Was = Mapping[Key, Optional[dict[str, str]]]
 Verdict = tuple[Action, Optional[PlaceError]]
@@ -56,13 +59,18 @@ Verdict = tuple[Action, Optional[PlaceError]]
 
 def read(wanted: Sequence[Resource], standing: Optional[Table] = None) -> dict[Key, Resource]:
     """Show what stands under the keys of `wanted`; `standing` is the table as just read."""
-    services = {r.key[:3] for r in wanted if isinstance(r, (Service, Destination))}
+    services = {
+        r.key if isinstance(r, Service) else r.service_key
+        for r in wanted
+        if isinstance(r, (Service, Destination))
+    }
     found: list[Resource] = []
     if services:
         found = _table(services, table() if standing is None else standing)
     found += address.read(r for r in wanted if isinstance(r, AnnouncedVip))
     found += timeouts.read(r for r in wanted if isinstance(r, Timeout))
     found += check_marks.read(r for r in wanted if isinstance(r, CheckMark))
+    found += mark_rules.read(r for r in wanted if isinstance(r, MarkRule))
     for resource in wanted:
         if isinstance(resource, Sysctl):
             value = sysctl.read(resource.name)
@@ -82,23 +90,30 @@ def table() -> Table:
 
 def _table(services: set[Key], standing: Table) -> list[Resource]:
     found: list[Resource] = []
+    groups = {(key[3], key[1].version): key for key in services if len(key) > PLAIN}
     for one, behind in standing:
-        service = service_resource(one)
+        group = groups.get((one.fwmark, VERSIONS[one.family])) if one.fwmark else None
+        service = service_resource(one, group)
         if service is not None and service.key in services:
             found.append(service)
             found += _destinations(service, behind)
     return found
 
 
-def service_resource(standing: IpvsService) -> Optional[Service]:
-    """Turn the kernel's service into ours; None for one by firewall mark or of another protocol."""
-    protocol = NUMBERS.get(standing.protocol)
-    if standing.fwmark or standing.address is None or protocol is None:
+def service_resource(standing: IpvsService, group: Optional[Key] = None) -> Optional[Service]:
+    """Turn the kernel's service into ours; None for one of another protocol, or by a firewall mark.
+
+    `group` is the key of the group of ours that has its mark.
+    """
+    named = group or (NUMBERS.get(standing.protocol), standing.address, standing.port)
+    protocol, vip, port = named[:PLAIN]
+    if protocol is None or vip is None or (standing.fwmark and not group):
         return None
     return Service(
         protocol=protocol,
-        vip=standing.address,
-        port=standing.port,
+        vip=vip,
+        port=port,
+        mark=standing.fwmark,
         scheduler=standing.scheduler,
         flags=tuple(sorted(bits_to_flags(standing.scheduler, standing.flags))),
         **persistence(standing),
@@ -143,7 +158,8 @@ def _destinations(service: Service, standing: Iterable[IpvsDestination]) -> Iter
             lower=found.lower,
             tunnel=tunnel_name(found),
             tunnel_port=found.tunnel_port,
-            own_port=found.port if found.port != service.port else 0,
+            own_port=found.port if found.port not in (service.port, 0) else 0,
+            mark=service.mark,
         )
 
 
@@ -166,6 +182,7 @@ def apply(batch: Sequence[Action], marked: Was) -> Iterator[Verdict]:
         (ours if kind is Destination or kind is Service else others).append(action)
     yield from _change_table(ours)
     yield from check_marks.apply(a for a in others if isinstance(a.resource, CheckMark))
+    yield from mark_rules.apply(a for a in others if isinstance(a.resource, MarkRule))
     for action in others:
         if isinstance(action.resource, (Sysctl, Timeout, AnnouncedVip)):
             yield action, _one(action, marked.get(state_key(action.resource)))
@@ -275,6 +292,8 @@ def _family(address_: Address) -> int:
 
 
 def _ipvs_key(resource: Destination) -> IpvsService:
+    if resource.mark:
+        return IpvsService(_family(resource.vip), fwmark=resource.mark)
     return IpvsService(
         _family(resource.vip), PROTOCOLS[resource.protocol], resource.vip, resource.port
     )
@@ -282,11 +301,13 @@ def _ipvs_key(resource: Destination) -> IpvsService:
 
 def _ipvs_service(service: Service) -> IpvsService:
     bits = flags_to_bits(service.scheduler, service.flags)
+    marked = bool(service.mark)
     return IpvsService(
         family=_family(service.vip),
-        protocol=PROTOCOLS[service.protocol],
-        address=service.vip,
-        port=service.port,
+        protocol=0 if marked else PROTOCOLS[service.protocol],
+        address=None if marked else service.vip,
+        port=0 if marked else service.port,
+        fwmark=service.mark,
         scheduler=service.scheduler,
         flags=bits | (PERSISTENT if service.persistence_s else 0),
         timeout_s=service.persistence_s,
@@ -303,7 +324,7 @@ def _mask(service: Service) -> Optional[int]:
 def _ipvs_destination(destination: Destination) -> IpvsDestination:
     return IpvsDestination(
         address=destination.server,
-        port=destination.server_port,
+        port=0 if destination.mark else destination.server_port,
         forwarding=FORWARDING[destination.forwarding],
         weight=destination.weight,
         upper=destination.upper,
