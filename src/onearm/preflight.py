@@ -323,6 +323,8 @@ def _forwards(spec: Spec, facts: Facts) -> Iterator[Finding]:
         and any(service.way(host).method != "masq" for host in service.hosts)
         for service in spec.services
     )
+    routes = preflight_ways.by_method(spec, "masq")  # their replies are forwarded
+    closed = "" if routes else "sysctl -w net.ipv4.ip_forward=0; or "
     for director, seen in _directors(spec, facts):
         if through and seen.sysctls.get("net/ipv4/ip_forward") == "1":
             yield Finding(
@@ -332,7 +334,7 @@ def _forwards(spec: Spec, facts: Facts) -> Iterator[Finding]:
                 "ip_forward is 1, and checks through the VIP set accept_local on its NIC: replies"
                 " that a real server wrongly sends to the director are then forwarded, so that"
                 " everything seems to work and every reply crosses the director",
-                "sysctl -w net.ipv4.ip_forward=0; or `through: host` in the spec's checks",
+                f"{closed}`through: host` in the spec's checks",
             )
 
 

@@ -24,7 +24,7 @@ from onearm.doctor.rank import diagnose
 from onearm.facts import DestinationFact, ServiceFact
 from onearm.finding import ERROR, NOTE
 from onearm.preflight import preflight
-from onearm.spec import Check, Member, Policy
+from onearm.spec import Check, Forwarding, Member, Policy
 from onearm.vitals import BackFact, Vitals
 
 BOTH = (DOWN, replace(DOWN, host="r2", reason="no answer within 1 s"))
@@ -168,14 +168,24 @@ def test_a_director_that_forwards_hides_what_checks_should_show():
     spec = replace(worlds.SPEC, services=(replace(worlds.SERVICE, check=Check()),))
     host = replace(spec, services=(replace(worlds.SERVICE, check=Check(through="host")),))
 
-    def found(known, **sysctls):
+    def warnings(known, **sysctls):
         director = replace(healthy().facts["d"], sysctls=sysctls)
         seen = preflight(known, {**healthy().facts, "d": director})
-        return [f.id for f in seen if f.id == "director.forwards"]
+        return [f for f in seen if f.id == "director.forwards"]
+
+    def found(known, **sysctls):
+        return [f.id for f in warnings(known, **sysctls)]
 
     assert found(spec, **FORWARDING) == ["director.forwards"]
     assert found(spec, **{"net/ipv4/ip_forward": "0"}) == []
     assert found(host, **FORWARDING) == []
+    behind = Member("r2", forwarding=Forwarding("masq"))
+    mixed = replace(spec.services[0], members=(Member("r1"), behind))
+    (alone,), (beside,) = (
+        warnings(replace(spec, services=(some,)), **FORWARDING) for some in (*spec.services, mixed)
+    )
+    assert "ip_forward=0" in alone.cure
+    assert "ip_forward=0" not in beside.cure, "replies from behind masq are forwarded"
     observed = with_facts("d", sysctls=healthy().facts["d"].sysctls | FORWARDING)
     warned = tuple(f for f in preflight(spec, observed.facts) if f.id == "director.forwards")
     (one,) = diagnose(replace(observed, preflight=warned)).named
