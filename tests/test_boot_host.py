@@ -20,15 +20,16 @@ OURS, OTHERS = "net:[1]", "net:[2]"
 class Root:
     """A host's files and processes below a folder."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, pids=boot_manager.FIRST_PIDS):
         self.folder = folder
-        self.process("self", "python3")
+        self.process("self", "python3", pids=pids)
 
-    def process(self, pid, name, namespace=OURS):
+    def process(self, pid, name, namespace=OURS, pids=boot_manager.FIRST_PIDS):
         home = self.folder / "proc" / str(pid)
         (home / "ns").mkdir(parents=True)
         (home / "comm").write_text(f"{name}\n")
         (home / "ns/net").symlink_to(namespace)
+        (home / "ns/pid").symlink_to(pids)
 
     def file(self, path, text=""):
         found = self.folder / path.lstrip("/")
@@ -104,6 +105,21 @@ def test_ifupdown_counts_where_it_would_read_our_file(root, source, found):
 def test_another_init_is_unknown(root):
     root.process(1, "init")
     assert root.manager == "unknown"
+
+
+def test_a_container_without_systemd_is_booted_by_nobody(tmp_path):
+    """A host of the lab is one: its first process is whatever began it."""
+    root = Root(tmp_path, pids="pid:[4026532300]")
+    root.process(1, "python3")
+    root.file("/run/systemd/system/x")
+    assert root.manager == "", "its machine's folder"
+
+
+def test_a_container_with_systemd_boots(tmp_path):
+    root = Root(tmp_path, pids="pid:[4026532300]")
+    root.process(1, "systemd")
+    root.file("/run/systemd/system/x")
+    assert root.manager == "unit"
 
 
 def test_this_machine_says_something():

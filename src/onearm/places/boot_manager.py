@@ -14,6 +14,7 @@ IFSTATE = "/run/network/ifstate"
 INTERFACES = "/etc/network/interfaces"
 OURS = "/etc/network/interfaces.d/onearm-x"  # any file of ours there
 SYSTEMD = "/run/systemd/system"
+FIRST_PIDS = f"pid:[{0xEFFFFFFC}]"  # of the machine itself, PROC_PID_INIT_INO in linux/proc_ns.h
 
 
 def manager(links: Iterable[LinkFact], root: str = "") -> str:
@@ -30,7 +31,9 @@ def manager(links: Iterable[LinkFact], root: str = "") -> str:
         return "ifupdown"
     if not _same_namespace("1", root):
         return ""
-    return "unit" if Path(root + SYSTEMD).is_dir() else "unknown"
+    if _comm("1", root) == "systemd" and Path(root + SYSTEMD).is_dir():
+        return "unit"
+    return "unknown" if _namespace("self", root, "pid") == FIRST_PIDS else ""
 
 
 def network_files(links: Iterable[LinkFact], root: str = "") -> dict[str, str]:
@@ -80,9 +83,9 @@ def _same_namespace(pid: str, root: str) -> bool:
     return _namespace(pid, root) == _namespace("self", root) != ""
 
 
-def _namespace(pid: str, root: str) -> str:
+def _namespace(pid: str, root: str, kind: str = "net") -> str:
     try:
-        return str(Path(f"{root}/proc/{pid}/ns/net").readlink())
+        return str(Path(f"{root}/proc/{pid}/ns/{kind}").readlink())
     except OSError:  # it ended meanwhile, or nobody may look at it
         return ""
 
