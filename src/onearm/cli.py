@@ -327,7 +327,8 @@ def trace(
 @click.option(
     "--director",
     metavar="NAME=ADDRESS",
-    help="The director's name and own address; default: this host's name, and a place to fill in.",
+    help="The director's name and own address, or NAME=IPV4,IPV6; default: this host's name, and a"
+    " place to fill in.",
 )
 @click.option(
     "--names",

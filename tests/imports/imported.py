@@ -2,7 +2,6 @@
 
 import re
 from contextlib import contextmanager
-from ipaddress import IPv4Address
 from pathlib import Path
 
 from onearm.imports import (
@@ -30,7 +29,7 @@ TABLES = {
     "ldirectord": ldirectord_table.SPLIT,
     "ipvsadm": ipvsadm_table.SPLIT,
 }
-DIRECTOR = IPv4Address("203.0.113.3")
+DIRECTORS = ("lb-1=203.0.113.3", "lb-1=203.0.113.3,2001:db8:203::3")  # of one family, of both
 ROWS = [(tool, row) for tool, rows in TABLES.items() for row in rows]
 
 
@@ -45,7 +44,16 @@ def text_of(case):
 def options(case, **more):
     hosts = case / "hosts"
     given = hosts if hosts.exists() else None
-    return command.Options(director=f"lb-1={DIRECTOR}", names=given, **more)
+    return command.Options(director=director_of(case), names=given, **more)
+
+
+def director_of(case):
+    """Give the director's addresses: IPv6 too where the file speaks it."""
+    return DIRECTORS["2001:db8" in text_of(case)]
+
+
+def own_of(case):
+    return command.director_of(director_of(case)).addresses
 
 
 def found_in(case, text=None):
@@ -54,7 +62,7 @@ def found_in(case, text=None):
     known = names.addresses(hosts.read_text()) if hosts.exists() else {}
     path = case / FILES[tool_of(case)]
     source = command.Source(path, text_of(case) if text is None else text, "lb-1", known)
-    return settle(command.PARSERS[tool_of(case)](source), DIRECTOR)
+    return settle(command.PARSERS[tool_of(case)](source), own_of(case))
 
 
 def tree_of(case):
@@ -65,7 +73,7 @@ def tree_of(case):
 
 
 def of_tree(tree):
-    return settle(keepalived.of_tree(tree), DIRECTOR)
+    return settle(keepalived.of_tree(tree), command.director_of(DIRECTORS[1]).addresses)
 
 
 def walk(tree, block="file", path=()):
@@ -87,10 +95,20 @@ def without(tree, path):
 def served(found):
     """Give what a spec says, comments aside."""
     kept = [one for one in found.services if isinstance(one, Service)]
-    return [
-        (s.vip, s.port, s.protocol, s.keys, s.servers, s.sorry, s.check and s.check.keys)
+    services = [
+        (
+            s.vip,
+            s.port,
+            s.protocol,
+            s.keys,
+            s.servers,
+            s.sorry,
+            s.sorry_way,
+            s.check and s.check.keys,
+        )
         for s in kept
     ]
+    return [*services, found.timeouts]
 
 
 def comments(text):

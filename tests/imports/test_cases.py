@@ -11,15 +11,21 @@ from onearm.imports.command import import_command
 from onearm.imports.found import Lost, Service, notes_of
 
 WHOLE = {  # these are carried as they are; of all others the command says what is missing
+    "ipvsadm-forwarding",
+    "ipvsadm-ipv6",
     "ipvsadm-many",
     "ipvsadm-reference",
     "keepalived-dns",
+    "keepalived-forwarding",
     "keepalived-https",
+    "keepalived-ipv6",
     "keepalived-ping",
+    "keepalived-sctp",
     "keepalived-sorry",
     "keepalived-tcp",
     "keepalived-templates",
     "keepalived-web",
+    "ldirectord-forwarding",
     "ldirectord-https",
     "ldirectord-web",
 }
@@ -51,10 +57,17 @@ def test_the_spec_is_one_and_has_every_service_that_was_kept(case, capsys):
         (s.protocol, s.vip, s.port) for s in kept
     ]
     for service, found in zip(loaded.services, kept, strict=True):
-        where = {host.name: host.address for host in loaded.real_servers}
+        version = service.vip.version
+        where = {host.name: host.own(version) for host in loaded.real_servers}
         assert [(where[m.host], m.weight) for m in service.members] == [
             (server.address, server.weight) for server in found.servers
         ]
+        ways = [(service.way(m.host), m.port) for m in service.members]
+        assert ways == [(server.way, server.port) for server in found.servers]
+        sorry = service.policy.sorry
+        assert (sorry and (where[sorry], service.way(sorry))) == (
+            found.sorry and (found.sorry, found.sorry_way)
+        )
         assert bool(service.check) == bool(found.check)
 
 

@@ -29,6 +29,7 @@ GET = f"{CHECK} nb_get_retry virtualhost http_protocol enable_sni sni_name fast_
 # and what keepalived.conf(5) names beyond them.
 KEEPALIVED = {
     "file": "virtual_server virtual_server_group",
+    "global_defs": "lvs_timeouts",  # of its keywords the one about the table
     "virtual_server": """ip_family retry delay_before_retry warmup connect_timeout delay_loop
         inhibit_on_failure lb_algo lvs_sched hashed ops flag-1 flag-2 flag-3 sh-port sh-fallback
         mh-port mh-fallback lb_kind lvs_method persistence_engine persistence_timeout
@@ -66,11 +67,12 @@ LDIRECTORD = {
         database secret load scheduler persistent schedflags netmask protocol ops service httpmethod
         virtualhost monitorfile servicename comment""",
 }
-# From ipvsadm(8), the options of -A and -a; the long ones are names of the short ones.
+# From ipvsadm(8), the options of -A and -a, and --set; the long ones are names of the short ones.
 IPVSADM = {
-    "-A": "-t -u -f -s -p -M -b -o -6 --pe",
-    "-a": """-t -u -f -r -g -i -m -w -x -y --tun-type --tun-port --tun-nocsum --tun-csum
-        --tun-remcsum""",
+    "file": "--set",
+    "-A": "-t -u --sctp-service -f -s -p -M -b -o -6 --pe",
+    "-a": """-t -u --sctp-service -f -r -g -i -m -w -x -y --tun-type --tun-port --tun-nocsum
+        --tun-csum --tun-remcsum""",
 }
 KEYWORDS = {"keepalived": KEEPALIVED, "ldirectord": LDIRECTORD, "ipvsadm": IPVSADM}
 FLAGS = "sh-port sh-fallback mh-port mh-fallback flag-1 flag-2 flag-3"  # the values of -b
@@ -143,6 +145,8 @@ def pieces(case, line):
         return
     words = [ALIASES.get(word, word) for word in shlex.split(line, comments=True)]
     words = words[1:] if words and "ipvsadm" in words[0] else words
+    if words[:1] == ["--set"]:
+        yield "file", "--set", ""
     for at, word in enumerate(words[1:], 1):
         if word.startswith("-"):
             ends = at + 1 + (at + 1 < len(words) and not words[at + 1].startswith("-"))
@@ -186,6 +190,7 @@ def test_what_is_carried_changes_the_spec(losses):
     changed |= {("ipvsadm", word) for word in FLAGS.split()}
     carried = {(tool, row.word) for tool, row in ROWS if row.read and row.blocks != "file"}
     default = {("keepalived", "flag-3"), ("keepalived", "hashed"), ("ipvsadm", "-g")}
+    default |= {("ipvsadm", "--tun-nocsum")}
     assert carried - changed - default == set()
 
 
@@ -205,6 +210,7 @@ ANYWAY = {
     # the tool's own default
     *("weight 1", "lb_algo wlc", "lvs_sched wlc", "retry 1", "inhibit_on_failure off"),
     *("sorry_server_lvs_method DR", "-s", "-g", "-w", "scheduler", "checktype", "service"),
+    *("protocol", "--tun-nocsum", "--tun-port", "--tun-type", "connect_port 8081"),
     # something nearer says otherwise
     *("virtualhost www.example.org", "virtualhost app.example.org", "lb_kind NAT"),
     # said once, where several servers have the same

@@ -11,6 +11,8 @@ from runs import wait_for
 from onearm.imports.found import notes_of
 from onearm.lab import client
 from onearm.lab.topology import SECOND_DIRECTOR
+from onearm.model import IPV4
+from onearm.spec_load.kinds import TIMEOUTS
 
 pytestmark = pytest.mark.lab
 START = {
@@ -34,7 +36,10 @@ rm -rf /run/case
 """
 # No check's packet leaves: so none is refused at once, and the table is whole for a while. (With
 # `alpha` it would be empty until checks have succeeded, which is left out therefore.)
-UNASKED = "iptables-legacy -{} OUTPUT -d 203.0.113.0/24 -j DROP"
+UNASKED = """
+iptables-legacy -{0} OUTPUT -d 203.0.113.0/24 -j DROP
+ip6tables-legacy -{0} OUTPUT -d 2001:db8:203::/64 -j DROP
+"""
 RULES = """\
 -A -t 203.0.113.2:80 -s wrr
 -a -t 203.0.113.2:80 -r 203.0.113.4:80 -g -w 3
@@ -76,6 +81,36 @@ virtual_server 203.0.113.2 53 {
         }
     }
 }
+virtual_server 2001:db8:203::2 80 {
+    delay_loop 1
+    lb_algo rr
+    lb_kind DR
+    protocol TCP
+    persistence_timeout 300
+    persistence_granularity 64
+    inhibit_on_failure
+    real_server 2001:db8:203::4 80 {
+        TCP_CHECK {
+        }
+    }
+}
+"""
+BEHIND_NAT = """
+virtual_server 203.0.113.2 8080 {
+    delay_loop 1
+    lb_algo rr
+    lb_kind NAT
+    protocol TCP
+    real_server 203.0.113.4 80 {
+        TCP_CHECK {
+        }
+    }
+    real_server 203.0.113.5 443 {
+        weight 2
+        TCP_CHECK {
+        }
+    }
+}
 """
 LDIRECTORD = """
 checkinterval=1
@@ -98,6 +133,12 @@ virtual=203.0.113.2:53
 \treal=203.0.113.5:53 gate 2
 \tchecktype=on
 \tscheduler=rr
+virtual=203.0.113.2:5353
+\treal=203.0.113.4:5353 gate
+\treal=203.0.113.5:5353 ipip 3
+\tchecktype=on
+\tscheduler=rr
+\tprotocol=udp
 """
 
 
@@ -123,7 +164,7 @@ def imported(lab, tool, text, code=0):
     path.write_text(text)
     spec.unlink(missing_ok=True)
     names = lab.folder / "hosts"
-    words = ("--director", "server-1=203.0.113.3", "--names", names, "-o", spec)
+    words = ("--director", "server-1=203.0.113.3,2001:db8:203::3", "--names", names, "-o", spec)
     lab.onearm("import", tool, path, *words, code=code)
     spec.write_text(f"{spec.read_text()}reach: lab\n")
     return spec
@@ -177,6 +218,22 @@ def test_a_table_becomes_a_spec_that_has_nothing_to_do_there(lab):
     ("tool", "text", "code"), [("keepalived", KEEPALIVED, 5), ("ldirectord", LDIRECTORD, 0)]
 )
 def test_applied_to_an_empty_director_it_gives_the_table_that_the_tool_gives(lab, tool, text, code):
+    compared(lab, tool, text, code)
+
+
+def test_nat_is_applied_as_the_tool_has_it_where_the_director_is_the_gateway(lab):
+    replace = "ip route replace default via 203.0.113.{}"
+    try:
+        for host in ("server-2", "server-3"):
+            lab.sh(host, replace.format(3))
+        compared(lab, "keepalived", BEHIND_NAT, 0)
+    finally:
+        for host in ("server-2", "server-3"):
+            lab.sh(host, replace.format(1))
+
+
+def compared(lab, tool, text, code):
+    """Import and apply a file on one director, and let its own tool fill another one's table."""
     spec = imported(lab, tool, text, code)
     put(lab, {FILES[tool]: text.encode()})
     lab.sh(SECOND_DIRECTOR, START[tool])
@@ -205,17 +262,38 @@ WHOLE = [
 ]
 
 
+OPTIONS = {"tcp": "-t", "udp": "-u", "sctp": "--sctp-service"}
+METHODS = {"direct": "-g", "masq": "-m", "tunnel": "-i"}
+
+
 def saved(found):
     """Write what a spec's services are in the kernel, as ipvsadm saves it."""
     for one in found.services:
         keys = dict(one.keys)
-        name = f"{'-u' if one.protocol == 'udp' else '-t'} {one.vip}:{one.port}"
+        name = f"{OPTIONS[one.protocol]} {end(one.vip, one.port)}"
         named = [flag for flag in keys.get("flags", ()) if flag != "ops"]
         flags = f" -b {','.join(named)}" if named else ""
         flags += " -o" if "ops" in keys.get("flags", ()) else ""
+        stay = dict(keys.get("persistence", ()))
+        flags += f" -p {stay['timeout'].removesuffix('s')}" if stay else ""
+        flags += f" -M {stay['netmask']}" if "netmask" in stay else ""
         yield f"-A {name} -s {keys['scheduler']}{flags}"
         for server in one.servers:
-            yield f"-a {name} -r {server.address}:{one.port} -g -w {server.weight}"
+            to = end(server.address, server.port or one.port)
+            how = f"{METHODS[server.way.method]} -w {server.weight}{tunnel(server.way)}"
+            yield f"-a {name} -r {to} {how}"
+
+
+def end(address, port):
+    return f"{address}:{port}" if address.version == IPV4 else f"[{address}]:{port}"
+
+
+def tunnel(way):
+    """Write what ipvsadm says of a tunnel: that it has no checksum, where it could have one."""
+    if not way.tunnel:
+        return ""
+    port = f" --tun-port {way.port}" if way.port else ""
+    return f" --tun-type {way.tunnel}{port}" + (" --tun-nocsum" if way.tunnel != "ipip" else "")
 
 
 @pytest.mark.parametrize("case", WHOLE, ids=lambda case: case.name)
@@ -229,10 +307,14 @@ def test_keepalived_itself_fills_the_table_as_the_import_has_it(lab, case):
             lambda: table(lab, SECOND_DIRECTOR) == expected,
             lambda: f"{table(lab, SECOND_DIRECTOR)} is not {expected}\n{log(lab)}",
         )
+        if seconds := dict(found_in(case).timeouts):
+            kept = lab.on(SECOND_DIRECTOR, "ipvsadm", "-ln", "--timeout")
+            assert kept.split(": ")[1].split() == [str(seconds[key]) for key in TIMEOUTS]
     finally:
         lab.sh(SECOND_DIRECTOR, UNASKED.format("D") + END)
 
 
 def test_there_are_cases_that_are_carried_whole():
     assert len(WHOLE) >= 6
-    assert "keepalived-templates" in {case.name for case in WHOLE}
+    names = {case.name for case in WHOLE}
+    assert {f"keepalived-{n}" for n in ("templates", "forwarding", "ipv6", "sctp")} <= names

@@ -7,7 +7,6 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 from pathlib import Path
 
 from onearm.errors import Differs, UsageError
@@ -37,7 +36,7 @@ class Source:
     path: Path
     text: str
     identity: str = ""
-    addresses: dict[str, IPv4Address] = field(default_factory=dict)
+    addresses: names.Addresses = field(default_factory=dict)
 
 
 def _keepalived(source: Source) -> Found:
@@ -59,7 +58,7 @@ def import_command(tool: str, path: Path, options: Options) -> int:
     hosts = files.read(options.names) if options.names else ""
     identity = options.identity or director.name.partition(".")[0]
     source = Source(path, files.read(path), identity, names.addresses(hosts))
-    found = settle(PARSERS[tool](source), director.address)
+    found = settle(PARSERS[tool](source), director.addresses)
     if not found.services:
         raise UsageError(f"{path}: {tool} has no virtual service there: name its own file")
     known = names.named(hosts_of(found.services), names.hosts(hosts), director.name)
@@ -75,12 +74,16 @@ def director_of(given: str | None) -> write.Director:
         return write.Director(name or "director")
     name, equals, text = given.partition("=")
     try:
-        address = values.address(text) if equals else None
+        own = tuple(values.address(word) for word in text.split(",")) if equals else ()
     except Cannot as reason:
         raise UsageError(f"--director {shown(given)}: {reason}") from None
-    if not NAME.fullmatch(name) or not equals:
-        raise UsageError(f"--director {shown(given)}: write it like server-1=203.0.113.3")
-    return write.Director(name, address)
+    families = [address.version for address in own]
+    if not NAME.fullmatch(name) or not equals or len(set(families)) < len(families):
+        raise UsageError(
+            f"--director {shown(given)}: write it like server-1=203.0.113.3, or with an address of"
+            " each family like server-1=203.0.113.3,2001:db8:203::3"
+        )
+    return write.Director(name, own)
 
 
 def _written(text: str, output: Path | None) -> None:
@@ -98,7 +101,7 @@ def _written(text: str, output: Path | None) -> None:
 def told(found: Found, path: Path, output: Path | None, director: write.Director) -> None:
     """Say what is left to do; what changes who is served is the command's failure."""
     where = str(output) if output else "the spec"
-    if director.address is None:
+    if not all(director.needed(found.services).values()):
         sentence = f"{where}: write the director's own address where {write.FILL_IN} stands"
         sys.stderr.write(f"{sentence} (--director NAME=ADDRESS does)\n")
     missing = [note for note in notes_of(found) if note.differs]

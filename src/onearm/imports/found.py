@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+
+from onearm.model import Address
+from onearm.spec import DIRECT, Forwarding
 
 Value = str | int | bytes | float | tuple["Value", ...]
 Keys = tuple[tuple[str, Value], ...]
+MARKED = (
+    "its mark is set by rules outside of this file: write what they match as a group, with `vips`"
+    " and `ports`"
+)
 LONGEST_SHOWN = 200  # characters of a foreign line that a comment repeats
 
 
@@ -38,12 +44,14 @@ class Note:
 
 @dataclass(frozen=True)
 class Server:
-    """A real server behind a service."""
+    """A real server behind a service; `port` is its own one behind NAT, 0 the service's."""
 
-    address: IPv4Address
+    address: Address
     weight: int = 1
     upper: int = 0
     lower: int = 0
+    way: Forwarding = DIRECT
+    port: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,16 +64,17 @@ class Check:
 
 @dataclass(frozen=True)
 class Service:
-    """A virtual service that direct routing can have. `body` is how it stood in the file."""
+    """A virtual service that a spec can have. `body` is how it stood in the file."""
 
     at: str
     what: str
-    vip: IPv4Address
+    vip: Address
     port: int
     protocol: str
     keys: Keys = ()
     servers: tuple[Server, ...] = ()
-    sorry: IPv4Address | None = None
+    sorry: Address | None = None
+    sorry_way: Forwarding = DIRECT
     check: Check | None = None
     notes: tuple[Note, ...] = ()
     body: tuple[str, ...] = ()
@@ -89,11 +98,12 @@ class Lost:
 
 @dataclass(frozen=True)
 class Found:
-    """A whole file. `hosts` are names by address, as far as a hosts file or the file knows them."""
+    """A whole file. `timeouts` are of idle connections, in seconds, as far as it says them."""
 
     tool: str
     services: tuple[Service | Lost, ...]
     notes: tuple[Note, ...] = ()
+    timeouts: tuple[tuple[str, int], ...] = ()
 
 
 def shown(text: str) -> str:

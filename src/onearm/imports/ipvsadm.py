@@ -5,22 +5,32 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 
-from onearm.imports import values, whole
-from onearm.imports.found import Cannot, Found, Lost, Note, Server, Service, Value, must, shown
-from onearm.imports.ipvsadm_table import ALIASES, BARE, KNOWN, TABLE
+from onearm.imports import forwarding, values, whole
+from onearm.imports.found import (
+    MARKED,
+    Cannot,
+    Found,
+    Lost,
+    Note,
+    Server,
+    Service,
+    Value,
+    must,
+    shown,
+)
+from onearm.imports.ipvsadm_table import ALIASES, BARE, KNOWN, PROTOCOLS, SET, TABLE, timeouts
 from onearm.imports.table import Gathered, Statement, gather
+from onearm.spec import DIRECT, Forwarding
 from onearm.spec_load.fields import HIGHEST_PORT
 
 MOST_LINES = 100_000
-NOT_DIRECT = {"masq": "it is reached by NAT (-m)", "tunnel": "it is reached by a tunnel (-i)"}
-ONLY_DIRECT = "import writes direct routing only"
-PORTS = "direct routing hands packets on with the VIP's port: this server has to listen on {}"
+NO_TUNNEL = "it is not reached by a tunnel"
 TWICE = "this service stands above already"
 NO_SERVICE = "it belongs to no service above it"
 OTHER = "a spec has a place for services (-A) and destinations (-a) only"
 TOO_MANY = f"the file goes on: more than {MOST_LINES} lines"
 
-Key = tuple[str, str]  # -t, -u or -f, and what stands behind it
+Key = tuple[str, str]  # -t, -u, --sctp-service or -f, and what stands behind it
 Command = tuple[Statement, list[Statement]]  # the line, and its options
 
 
@@ -28,14 +38,30 @@ def parse(text: str) -> Found:
     """Read the commands, in their order."""
     services: dict[Key, tuple[Command, list[Command]]] = {}
     notes: list[Note] = []
+    timed: dict[str, int] = {}
     lines = text.split("\n")
     for number, line in enumerate(lines[:MOST_LINES], 1):
         if line.strip() and not line.lstrip().startswith("#"):
-            _line(Statement(f"line {number}", "", rest=line.strip()), services, notes)
+            one = Statement(f"line {number}", "", rest=line.strip())
+            if not _timed(one, timed, notes):
+                _line(one, services, notes)
     if len(lines) > MOST_LINES:
         notes.append(Note(f"line {MOST_LINES}", "...", TOO_MANY, differs=True))
     made = (_service(key, *each) for key, each in services.items())
-    return Found("ipvsadm", tuple(made), tuple(notes))
+    return Found("ipvsadm", tuple(made), tuple(notes), tuple(timed.items()))
+
+
+def _timed(line: Statement, timed: dict[str, int], notes: list[Note]) -> bool:
+    """Read `--set TCP TCPFIN UDP`; say whether it was one."""
+    words = line.rest.split()
+    words = words[1:] if words and words[0].rpartition("/")[2] == "ipvsadm" else words
+    if words[:1] != [SET]:
+        return False
+    try:
+        timed |= timeouts(words[1:])
+    except Cannot as reason:
+        notes.append(Note(line.at, shown(line.rest), str(reason), differs=True))
+    return True
 
 
 def _line(
@@ -43,7 +69,7 @@ def _line(
 ) -> None:
     try:
         command, options = options_of(line)
-        key = next((o.word, o.words[0]) for o in options if o.word in {"-t", "-u", "-f"})
+        key = next((o.word, o.words[0]) for o in options if o.word in {*PROTOCOLS, "-f"})
     except (Cannot, ValueError, StopIteration, IndexError):
         notes.append(Note(line.at, shown(line.rest), OTHER, differs=True))
         return
@@ -78,7 +104,7 @@ def _service(key: Key, head: Command, behind: list[Command]) -> Service | Lost:
     found = gather(TABLE, "-A", _spread(options))
     body = tuple(shown(each.rest) for each, _ in (head, *behind))
     try:
-        must(key[0] != "-f", "a spec has no services by firewall mark")
+        must(key[0] != "-f", MARKED)
         address, port = endpoint(key[1])
         must(port > 0, "it has no port, which a spec's services have")
         vip = values.address(address)
@@ -93,10 +119,10 @@ def _service(key: Key, head: Command, behind: list[Command]) -> Service | Lost:
         except Cannot as reason:
             found.notes.append(Note(each.at, shown(each.rest), str(reason), differs=True))
     keys: dict[str, Value] = {"scheduler": found.values.get("scheduler", "wlc")}
-    protocol = "udp" if key[0] == "-u" else "tcp"
+    protocol = PROTOCOLS[key[0]]
     if flags := whole.flags(found, protocol):
         keys["flags"] = flags
-    if stay := whole.persistence(found, protocol):
+    if stay := whole.persistence(found, protocol, vip):
         keys["persistence"] = stay
     service = Service(line.at, body[0], vip, port, protocol, tuple(keys.items()), tuple(servers))
     return replace(service, notes=tuple(found.notes), body=body)
@@ -119,8 +145,18 @@ def endpoint(text: str) -> tuple[str, int]:
 
 def _server(found: Gathered, service_port: int) -> Server:
     address, port = endpoint(str(found.values.get("real_servers", "")))
-    method = str(found.values.get("forwarding", "direct"))
-    must(method == "direct", f"{NOT_DIRECT.get(method)}: {ONLY_DIRECT}")
-    must(port in {0, service_port}, PORTS.format(service_port))
+    way = _way(found)
+    own = forwarding.own_port(way, port, service_port)
     weight = int(str(found.values.get("weight", 1)))
-    return Server(values.address(address), weight, *whole.bounds(found))
+    return Server(values.address(address), weight, *whole.bounds(found), way, own)
+
+
+def _way(found: Gathered) -> Forwarding:
+    """Give the way to a real server; what is said of a tunnel that is none is noted."""
+    method = str(found.values.get("forwarding", "direct"))
+    if method != "tunnel":
+        for key in ("type", "port", "checksum"):
+            if f"forwarding.{key}" in found.values:
+                found.drop(f"forwarding.{key}", NO_TUNNEL, differs=False)
+    tunnel, port = (found.values.get(f"forwarding.{key}", 0) for key in ("type", "port"))
+    return forwarding.way((method, tunnel or "", port)) or DIRECT

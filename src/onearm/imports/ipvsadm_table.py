@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from onearm.imports import values
-from onearm.imports.found import Value
+from collections.abc import Sequence
+
+from onearm.imports import forwarding, values
+from onearm.imports.found import MARKED, Value, must
 from onearm.imports.table import Row, Statement, table
+from onearm.spec_load.kinds import LONGEST_S, TIMEOUTS
 
 ALIASES = {
     "--add-service": "-A",
@@ -27,16 +30,29 @@ ALIASES = {
     "--l-threshold": "-y",
 }
 BARE = ("-g", "-i", "-m", "-o", "-6", "--ops", "--tun-nocsum", "--tun-csum", "--tun-remcsum")
-METHODS = {"-g": "direct", "-i": "tunnel", "-m": "masq"}
+PROTOCOLS = {"-t": "tcp", "-u": "udp", "--sctp-service": "sctp"}
+SET = "--set"
+
+
+def timeouts(words: Sequence[str]) -> dict[str, int]:
+    """Read the three times behind --set; 0 is none."""
+    must(len(words) == len(TIMEOUTS), "three times belong behind it")
+    found = zip(TIMEOUTS, (values.number(word, 0, LONGEST_S) for word in words), strict=True)
+    return {name: seconds for name, seconds in found if seconds}
 
 
 def method(statement: Statement) -> Value:
-    return METHODS[statement.word]
+    return forwarding.METHODS[statement.word]
+
+
+def plain(statement: Statement) -> Value:
+    return statement.word
 
 
 ROWS = (
-    Row("-A -a", "-t -u", "vip, port", read=values.first),
-    Row("-A -a", "-f", why="a spec has no services by firewall mark", differs=True),
+    Row("file", "--set", "timeouts", "0 leaves the kernel's own", read=values.first),
+    Row("-A -a", "-t -u --sctp-service", "vip, port", read=values.first),
+    Row("-A -a", "-f", why=MARKED, differs=True),
     Row("-A", "-s", "scheduler", read=values.scheduler),
     Row("-A", "sh-port sh-fallback mh-port mh-fallback", "flags[]", read=values.scheduler_flag),
     Row("-A", "flag-1 flag-2 flag-3", "flags[]", read=values.scheduler_flag),
@@ -44,14 +60,16 @@ ROWS = (
     Row("-A", "-M", "persistence.netmask", read=values.netmask),
     Row("-A", "--pe", "persistence.engine", read=values.engine),
     Row("-A", "-o", "flags[]", "udp only", read=values.one_packet),
-    Row("-A", "-6", why="IPv6 is not carried", differs=True),
-    Row("-a", "-r", "real_servers", "with the VIP's port", read=values.first),
-    Row("-a", "-g -i -m", "forwarding", "-g only", read=method),
+    Row("-A", "-6", why="it is for services by firewall mark", differs=True),
+    Row("-a", "-r", "real_servers", "a port of its own behind -m", read=values.first),
+    Row("-a", "-g -i -m", "forwarding", read=method),
     Row("-a", "-w", "weight", read=values.weight),
     Row("-a", "-x", "upper", read=values.bound),
     Row("-a", "-y", "lower", read=values.bound),
-    Row("-a", "--tun-type --tun-port", why="import writes direct routing only"),
-    Row("-a", "--tun-nocsum --tun-csum --tun-remcsum", why="import writes direct routing only"),
+    Row("-a", "--tun-type", "forwarding.type", read=forwarding.tunnel_type),
+    Row("-a", "--tun-port", "forwarding.port", "of gue", read=values.one_port),
+    Row("-a", "--tun-nocsum", "forwarding.checksum", "a spec's tunnels are so", read=plain),
+    Row("-a", "--tun-csum --tun-remcsum", why=forwarding.NO_CHECKSUM, differs=True),
 )
 SPLIT = tuple(row._replace(word=word) for row in ROWS for word in row.word.split())
 TABLE = table(SPLIT)

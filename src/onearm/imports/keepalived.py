@@ -4,28 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, summarize_address_range
 
-from onearm.imports import values, whole
-from onearm.imports.found import Cannot, Check, Found, Lost, Note, Server, Service, Value, must
+from onearm.imports import forwarding, values, whole
+from onearm.imports.found import (
+    MARKED,
+    Cannot,
+    Check,
+    Found,
+    Lost,
+    Note,
+    Server,
+    Service,
+    Value,
+    must,
+)
 from onearm.imports.keepalived_blocks import blocks, written
 from onearm.imports.keepalived_checks import Asked, check
 from onearm.imports.keepalived_table import CHECKERS, OTHER, TABLE, TOP
 from onearm.imports.keepalived_text import Expander, File, Include
 from onearm.imports.table import Gathered, Statement, gather
+from onearm.model import Address
+from onearm.spec import Forwarding
 
 MOST_SERVICES = 4096
 MOST_STATEMENTS = 200_000  # of one virtual_server, once for each address of its group
 MOST_NAMED = 20
-NOT_DIRECT = "{} is not carried: import writes direct routing only"
+GLOBAL = "global_defs"
 DEFAULT = "no lb_kind stands here, which is NAT to keepalived"
 UDP_BY_DEFAULT = "no protocol stands here, which is UDP to keepalived"
-PORTS = "direct routing hands packets on with the VIP's port: this server has to listen on {}"
+PORTS = "a sorry server has the VIP's port: this one has to listen on {}"
 NO_SORRY = "no sorry server is carried here"
 MIXED = "some of this service's servers have it and some not: a spec has one on_failure for all"
 TOO_MANY = "its group has too many addresses for so many lines: the rest of them is missing"
 
-PROTOCOLS = "a spec has TCP and UDP only"
+PROTOCOLS = "a spec has TCP, UDP and SCTP only"
 
 Groups = Mapping[str, Statement]
 
@@ -46,9 +58,20 @@ def of_tree(tree: Sequence[Statement], notes: tuple[Note, ...] = ()) -> Found:
         if one.word == "virtual_server":
             services += _services(one, groups, MOST_SERVICES - len(services))
             used |= set(one.words[1:2]) if one.words[:1] == ("group",) else set()
-    others = [one for one in tree if one.word != "virtual_server"]
-    rest = [one for one in others if not _is_group(one) or one.words[0] not in used]
-    return Found("keepalived", tuple(services), (*notes, *map(_other, rest)))
+    defs = [one for block in tree if block.word == GLOBAL for one in block.body or ()]
+    timed = gather(TABLE, GLOBAL, [one for one in defs if (GLOBAL, one.word) in TABLE])
+    others = [_untimed(one) for one in tree if one.word != "virtual_server"]
+    rest = [one for one in others if one and (not _is_group(one) or one.words[0] not in used)]
+    told = (*notes, *map(_other, rest), *timed.notes)
+    return Found("keepalived", tuple(services), told, values.pairs(timed.values.get("timeouts")))
+
+
+def _untimed(one: Statement) -> Statement | None:
+    """Leave out of a block what is carried; nothing where that was all."""
+    if one.word != GLOBAL or not one.body:
+        return one
+    body = tuple(inner for inner in one.body if (GLOBAL, inner.word) not in TABLE)
+    return one._replace(body=body) if body else None
 
 
 def _is_group(one: Statement) -> bool:
@@ -94,7 +117,7 @@ def _addresses(one: Statement, groups: Groups) -> Iterator[tuple[str, str, str]]
     """Give place, address and port of each service of a virtual server."""
     kind, *rest = one.words or ("",)
     if kind == "fwmark":
-        raise Cannot("a spec has no services by firewall mark")
+        raise Cannot(MARKED)
     if kind != "group":
         yield one.at, kind, rest[0] if rest else "0"
         return
@@ -103,29 +126,34 @@ def _addresses(one: Statement, groups: Groups) -> Iterator[tuple[str, str, str]]
         raise Cannot("there is no such virtual_server_group")
     for entry in group.body:
         if entry.word == "fwmark":
-            raise Cannot(f"{entry.at}: {entry.shown}: a spec has no services by firewall mark")
+            raise Cannot(f"{entry.at}: {entry.shown}: {MARKED}")
         port = entry.words[0] if entry.words else "0"
         for address in _range(entry.word):
             yield entry.at, address, port
 
 
 def _range(text: str) -> Iterator[str]:
-    """Give the addresses of 10.0.0.1-9, 10.0.0.1-10.0.1.9 or 10.0.0.8/29."""
+    """Give the addresses of 10.0.0.1-9, 10.0.0.1-10.0.1.9, 10.0.0.8/29 or 2001:db8::1-f."""
     begin, dash, end = text.partition("-")
     base, slash, length = text.partition("/")
-    if ":" in text or not (dash or slash):
+    if not (dash or slash):
         yield text
         return
     first = values.address(begin if dash else base)
     if slash:
-        span = 1 << (32 - values.number(length, 0, 32))
-        last = int(first) + span - 1
+        last = int(first) + (1 << (first.max_prefixlen - _length(length, first))) - 1
     else:
-        last = int(values.address(end if "." in end else f"{begin.rpartition('.')[0]}.{end}"))
-    if not int(first) <= last < 1 << 32 or last - int(first) >= MOST_SERVICES:
+        mark = ":" if ":" in begin else "."
+        whole_end = end if mark in end else f"{begin.rpartition(mark)[0]}{mark}{end}"
+        last = int(values.address(whole_end))
+    kind = type(first)
+    if not int(first) <= last < 1 << first.max_prefixlen or last - int(first) >= MOST_SERVICES:
         raise Cannot(f"{text} is no range, or one of more than {MOST_SERVICES} addresses")
-    for network in summarize_address_range(first, IPv4Address(last)):
-        yield from map(str, network)
+    yield from (str(kind(number)) for number in range(int(first), last + 1))
+
+
+def _length(text: str, first: Address) -> int:
+    return values.number(text, 0, first.max_prefixlen)
 
 
 def _service(
@@ -136,7 +164,7 @@ def _service(
     what = one.head if at == one.at else f"{one.head}: {' '.join(where)}"
     try:
         vip, port = values.address(where[0]), _port(where[1])
-        must(protocol in {"tcp", "udp"}, f"protocol {protocol.upper()}: {PROTOCOLS}")
+        must(protocol in {"tcp", "udp", "sctp"}, f"protocol {protocol.upper()}: {PROTOCOLS}")
         if "protocol" not in found.values:
             found.notes.insert(0, Note(one.at, one.word, UDP_BY_DEFAULT))
         service = Service(at, what, vip, port, protocol, body=body)
@@ -152,52 +180,52 @@ def _port(text: str) -> int:
 
 
 def _filled(service: Service, one: Statement, found: Gathered) -> Service | Lost:
-    """Add servers, policy and check; without any server that is reached directly it is lost."""
+    """Add servers, policy and check."""
     statements = [s for s in one.body or () if s.word == "real_server" and s.body is not None]
     asked = Asked(service.port, service.protocol, _below(found.values))
     servers, checks, inhibits = [], [], []
-    methods = set()
+    way = _way(one, found)
     for statement in statements:
         inner = gather(TABLE, "real_server", statement.body or ())
-        methods.add(method := str(_first("forwarding", inner, found) or "masq"))
+        to = forwarding.with_note(inner, "forwarding") or way
         try:
-            server = _server(statement, inner, found, service.port)
-            must(method == "direct", NOT_DIRECT.format(_named(method)))
+            server = _server(statement, inner, found, service.port, to)
         except Cannot as reason:
             found.notes.append(Note(statement.at, statement.shown, str(reason), differs=True))
             continue
         servers.append(server)
-        checks.append((server, statement.at, _check(statement, inner, asked)))
+        there = replace(asked, port=server.port or service.port)
+        checks.append((server, statement.at, _check(statement, inner, there)))
         inhibits.append((statement, bool(_first("on_failure", inner, found))))
         found.notes += inner.notes
-    if statements and not servers and methods != {"direct"}:
-        why = NOT_DIRECT.format(_named(*sorted(methods - {"direct"})))
-        return service.lost(why if "forwarding" in found.values else f"{DEFAULT}: {why}")
     chosen, differing = whole.one_check(checks)
-    keys = _keys(found, inhibits, servers, service.protocol)
-    sorry = _sorry(found, service.port)
-    notes = (*found.notes, *differing)
-    return replace(
-        service, keys=keys, servers=tuple(servers), sorry=sorry, check=chosen, notes=notes
-    )
+    keys = _keys(found, inhibits, servers, service)
+    service = replace(service, keys=keys, servers=tuple(servers), check=chosen)
+    service = _with_sorry(service, found, way)
+    return replace(service, notes=(*found.notes, *differing))
 
 
-def _named(*methods: str) -> str:
-    words = {"masq": "NAT", "tunnel": "TUN", "direct": "DR"}
-    return " and ".join(words[method] for method in methods)
+def _way(one: Statement, found: Gathered) -> Forwarding:
+    """Give the way to real servers that say none of their own."""
+    if way := forwarding.with_note(found, "forwarding"):
+        return way
+    found.notes.insert(0, Note(one.at, one.word, DEFAULT))
+    return Forwarding("masq")
 
 
 def _first(key: str, *levels: Gathered) -> Value | None:
     return next((level.values[key] for level in levels if key in level.values), None)
 
 
-def _server(statement: Statement, inner: Gathered, outer: Gathered, port: int) -> Server:
+def _server(
+    statement: Statement, inner: Gathered, outer: Gathered, port: int, way: Forwarding
+) -> Server:
     address = values.address(values.first(statement))
-    own = statement.words[1] if len(statement.words) > 1 else "0"
-    if own.strip("0") and values.port(own) != port:
-        raise Cannot(PORTS.format(port))
+    text = statement.words[1] if len(statement.words) > 1 else ""
+    own = forwarding.own_port(way, values.port(text) if text.strip("0") else 0, port)
     weight = _first("weight", inner, outer)
-    return Server(address, 1 if weight is None else int(str(weight)), *whole.bounds(inner))
+    many = 1 if weight is None else int(str(weight))
+    return Server(address, many, *whole.bounds(inner), way, own)
 
 
 def _below(found: Mapping[str, Value]) -> dict[str, Value]:
@@ -227,12 +255,12 @@ def _keys(
     found: Gathered,
     inhibits: list[tuple[Statement, bool]],
     servers: list[Server],
-    protocol: str,
+    service: Service,
 ) -> tuple[tuple[str, Value], ...]:
     keys: dict[str, Value] = {"scheduler": found.values.get("scheduler", "wlc")}
-    if flags := whole.flags(found, protocol):
+    if flags := whole.flags(found, service.protocol):
         keys["flags"] = flags
-    if stay := whole.persistence(found, protocol):
+    if stay := whole.persistence(found, service.protocol, service.vip):
         keys["persistence"] = stay
     if inhibits and all(inhibit for _, inhibit in inhibits):
         keys["on_failure"] = "weight 0"
@@ -246,18 +274,15 @@ def _keys(
     return tuple(keys.items())
 
 
-def _sorry(found: Gathered, port: int) -> IPv4Address | None:
+def _with_sorry(service: Service, found: Gathered, way: Forwarding) -> Service:
     given = found.values.get("sorry_server")
     if not isinstance(given, tuple):
         if "sorry.forwarding" in found.values:
             found.drop("sorry.forwarding", NO_SORRY, differs=False)
-        return None
+        return service
     address, own = given
-    method = str(_first("sorry.forwarding", found) or _first("forwarding", found) or "masq")
-    if method != "direct":
-        found.drop("sorry_server", NOT_DIRECT.format(_named(method)))
-    elif own and own != port:
-        found.drop("sorry_server", PORTS.format(port))
-    else:
-        return IPv4Address(str(address))
-    return None
+    if own and own != service.port:
+        found.drop("sorry_server", PORTS.format(service.port))
+        return service
+    way = forwarding.with_note(found, "sorry.forwarding") or way
+    return replace(service, sorry=values.address(str(address)), sorry_way=way)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from onearm.imports import forwarding, values
 from onearm.imports import keepalived_values as special
-from onearm.imports import values
 from onearm.imports.table import Row, table
 
 VS, RS = "virtual_server", "real_server"
@@ -34,29 +34,30 @@ LENGTH = "how long a reply is does not count"
 
 ROWS = (
     # What the service is
-    Row("file", VS, "vip, port", "an IPv4 address with a port", read=special.block),
+    Row("file", VS, "vip, port", "an address with a port", read=special.block),
     Row("file", "virtual_server_group", "vip, port", "a service each", read=special.block),
     Row(VS, "lb_algo lvs_sched", "scheduler", read=values.scheduler),
     Row(VS, "sh-port sh-fallback mh-port mh-fallback", "flags[]", read=values.scheduler_flag),
     Row(VS, "flag-1 flag-2 flag-3 hashed", "flags[]", read=special.numbered_flag),
-    Row(VS, "lb_kind", "forwarding", "DR only", read=values.forwarding),
-    Row(f"{VS} {RS}", "lvs_method", "forwarding", "DR only", read=values.forwarding),
-    Row(VS, "protocol", "protocol", "TCP and UDP", read=values.protocol),
+    Row(VS, "lb_kind", "forwarding", "NAT, DR and TUN", read=forwarding.method),
+    Row(f"{VS} {RS}", "lvs_method", "forwarding", "NAT, DR and TUN", read=forwarding.method),
+    Row(VS, "protocol", "protocol", "TCP, UDP and SCTP", read=values.protocol),
     Row(VS, "persistence_timeout", "persistence", read=values.persistence),
     Row(VS, "persistence_granularity", "persistence.netmask", read=values.netmask),
     Row(VS, "persistence_engine", "persistence.engine", read=values.engine),
     Row(VS, "ops", "flags[]", "udp only", read=values.one_packet),
-    Row(VS, "ip_family", why="IPv6 is not carried, and a spec has no fwmark services"),
+    Row(VS, "ip_family", why="it is for services by firewall mark"),
     Row(f"{VS} {RS}", "weight", "weight", read=values.weight),
-    Row(VS, RS, "real_servers", "with the VIP's port", read=special.block),
+    Row(VS, RS, "real_servers, port", "a port of its own behind NAT", read=special.block),
     Row(RS, "uthreshold", "upper", read=values.bound),
     Row(RS, "lthreshold", "lower", read=values.bound),
+    Row("global_defs", "lvs_timeouts", "timeouts", read=special.timeouts),
     # What becomes of failures
     Row(f"{VS} {RS}", "inhibit_on_failure", "on_failure", "of all its servers", read=values.flag),
     Row(VS, "quorum", "quorum", "where all weights are equal", read=values.counted(1, 10**9)),
     Row(VS, "hysteresis", why="a spec's quorum is met or not: `rise` and `fall` damp flapping"),
     Row(VS, "sorry_server", "sorry_server", "with the VIP's port", read=special.sorry),
-    Row(VS, "sorry_server_lvs_method", "sorry.forwarding", "DR only", read=values.forwarding),
+    Row(VS, "sorry_server_lvs_method", "sorry.forwarding", read=forwarding.method),
     Row(VS, "sorry_server_inhibit", why=SORRY, differs=True),
     Row(f"{EVERYWHERE}", "alpha", why=SAFE_START),
     Row(VS, "omega", why="onearm runs no script on its end, and leaves the table as it is"),

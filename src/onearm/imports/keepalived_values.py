@@ -9,6 +9,7 @@ from onearm.imports.found import Cannot, Value
 from onearm.imports.keepalived_blocks import script_words
 from onearm.imports.table import Statement
 from onearm.spec_load.fields import HIGHEST_PORT
+from onearm.spec_load.kinds import LONGEST_S
 from onearm.spec_load.probes import (
     HIGHEST_CODE,
     LONGEST_FILE,
@@ -20,6 +21,7 @@ from onearm.spec_load.probes import (
 
 CODE = re.compile(r"([0-9]{3})(?:-([0-9]{3}))?", re.ASCII)
 OPTIONS = {"caseless": "i", "dotall": "s", "multiline": "m", "utf": "", "never_utf": "", "ucp": ""}
+TIMEOUTS = {"tcp": "tcp", "tcpfin": "tcp_fin", "udp": "udp"}  # and the spec's names
 HEX = re.compile(r"[0-9A-Fa-fXx ]*", re.ASCII)
 
 
@@ -35,6 +37,16 @@ def sorry(statement: Statement) -> Value:
     address = values.host_address(statement)
     given = statement.words[1] if len(statement.words) > 1 else "0"
     return address, values.number(given, 0, HIGHEST_PORT)
+
+
+def timeouts(statement: Statement) -> Value:
+    """Read `tcp 7200 tcpfin 120 udp 300`, or a part of it."""
+    names, spans = statement.words[::2], statement.words[1::2]
+    if not names or len(names) != len(spans) or any(name not in TIMEOUTS for name in names):
+        raise Cannot("tcp, tcpfin and udp belong here, each with its seconds")
+    return tuple(
+        (TIMEOUTS[n], values.number(s, 1, LONGEST_S)) for n, s in zip(names, spans, strict=True)
+    )
 
 
 def numbered_flag(statement: Statement) -> Value:

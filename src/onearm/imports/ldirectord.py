@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from ipaddress import IPv4Address
 
+from onearm.imports import forwarding, values, whole
 from onearm.imports import ldirectord_values as special
-from onearm.imports import values, whole
 from onearm.imports.found import (
+    MARKED,
     Cannot,
     Check,
     Found,
@@ -22,8 +22,11 @@ from onearm.imports.found import (
     shown,
 )
 from onearm.imports.ldirectord_checks import Told, check
-from onearm.imports.ldirectord_table import NO_SIX, TABLE
+from onearm.imports.ldirectord_table import TABLE
+from onearm.imports.names import Addresses
 from onearm.imports.table import Gathered, Statement, gather
+from onearm.model import IPV4, IPV6, Address
+from onearm.spec import DIRECT, Forwarding
 from onearm.spec_load.fields import HIGHEST_WEIGHT
 from onearm.spec_load.kinds import MOST
 from onearm.spec_load.services import ONE_PACKET
@@ -38,16 +41,18 @@ FULL = re.compile(
     r"(?P<own>\s+\"(?![lu]:)[^\"]*\"[, ]\s*\"[^\"]*\")?(?P<limits>(?:\s+\"?[lu]:[0-9]+\"?)*)\s*"
 )
 BOUND = re.compile(r"([lu]):([0-9]{1,9})")
-NOT_DIRECT = "{} is not carried: import writes direct routing only"
-PORTS = "direct routing hands packets on with the VIP's port: this server has to listen on {}"
+PORTS = "a sorry server has the VIP's port: this one has to listen on {}"
 LIMITS = "a lower limit goes with an upper one, which is not smaller"
 OWN = "a service has one check: this server's own request is not made"
+FAMILIES = {"virtual": IPV4, "virtual6": IPV6}
+REAL = {IPV4: "real", IPV6: "real6"}
+SORRY = {IPV4: "fallback", IPV6: "fallback6"}
+NOBODY = "no virtual of its family is here"
+OTHER_FAMILY = "an IPv{} address belongs here"
 STRANGER = "no name of an address here: give a hosts file with it (--names)"
 PROTOCOLS = "a spec has tcp and udp only"
 NO_RANGE = f"no range, or one of more than {MOST_RANGE} addresses"
 OFF = "checktype off: the old daemon put no real server into the table"
-
-Addresses = Mapping[str, IPv4Address]
 
 
 def parse(text: str, addresses: Addresses) -> Found:
@@ -55,6 +60,10 @@ def parse(text: str, addresses: Addresses) -> Found:
     globals_, virtuals, notes = _split(text)
     common = gather(TABLE, "global", globals_)
     services = [_service(head, body, common, addresses) for head, body in virtuals]
+    families = {FAMILIES[head.word] for head, _ in virtuals}
+    for version, key in SORRY.items():
+        if key in common.values and version not in families:
+            common.note(common.origin[key], NOBODY)
     return Found("ldirectord", tuple(services), (*notes, *common.notes))
 
 
@@ -104,8 +113,7 @@ def _service(
     body = tuple(one.shown.replace(" ", " = ", 1) for one in lines)
     found = gather(TABLE, "virtual", lines)
     try:
-        must(head.word == "virtual", NO_SIX)
-        vip, port = _endpoint(head.rest, addresses)
+        vip, port = _endpoint(head.rest, addresses, FAMILIES[head.word])
         protocol = str(found.values.get("protocol", "udp" if port == 53 else "tcp"))  # noqa: PLR2004
         must(protocol in {"tcp", "udp"}, f"protocol {shown(protocol)}: {PROTOCOLS}")
         must(found.values.get("type") != "off", OFF)
@@ -115,22 +123,24 @@ def _service(
     return _filled(service, lines, found, common, addresses)
 
 
-def _endpoint(text: str, addresses: Addresses) -> tuple[IPv4Address, int]:
+def _endpoint(text: str, addresses: Addresses, version: int) -> tuple[Address, int]:
     host, colon, port = text.rpartition(":")
     if not colon and text.isdigit():
-        raise Cannot("a spec has no services by firewall mark")
+        raise Cannot(MARKED)
     if not colon or not special.port(port.strip()):
         raise Cannot("it has no port, which a spec's services have")
-    return _address(host.strip(), addresses), special.port(port.strip())
+    return _address(host.strip(), addresses, version), special.port(port.strip())
 
 
-def _address(word: str, addresses: Addresses) -> IPv4Address:
-    """Read an address, or a name that is known."""
+def _address(word: str, addresses: Addresses, version: int) -> Address:
+    """Read an address of a family, or a name that has one there."""
     if re.fullmatch(r"[0-9.]+", word) or ":" in word:
-        return values.address(word)
-    if word not in addresses:
+        found = values.address(word)
+        must(found.version == version, OTHER_FAMILY.format(version))
+        return found
+    if (word, version) not in addresses:
         raise Cannot(f"{shown(word)} is {STRANGER}")
-    return values.address(str(addresses[word]))
+    return values.address(str(addresses[word, version]))
 
 
 def _filled(
@@ -143,13 +153,16 @@ def _filled(
     """Add servers, policy and check."""
     servers: list[Server] = []
     checks: list[tuple[Server, str, Check | None]] = []
-    told = Told(service.at, service.port, service.protocol, found, common)
-    made = check(told)
+    made: dict[int, Check | None] = {}  # by the port that is asked
     for one in lines:
-        if one.word == "real":
-            for server in _servers(one, service.port, found, addresses):
+        if one.word in REAL.values():
+            for server in _servers(one, service, found, addresses):
                 servers.append(server)
-                checks.append((server, one.at, made))
+                port = server.port or service.port
+                if port not in made:
+                    told = Told(service.at, service.port, port, service.protocol, found, common)
+                    made[port] = check(told)
+                checks.append((server, one.at, made[port]))
     chosen, differing = whole.one_check(checks)
     keys: list[tuple[str, Value]] = [("scheduler", str(found.values.get("scheduler", "wrr")))]
     flags = found.values.get("flags", ())
@@ -160,23 +173,27 @@ def _filled(
             found.origin["flags[]"] = found.origin[key]
     if named := whole.flags(found, service.protocol):
         keys.append(("flags", named))
-    if stay := whole.persistence(found, service.protocol):
+    if stay := whole.persistence(found, service.protocol, service.vip):
         keys.append(("persistence", stay))
     if found.values.get("on_failure", common.values.get("on_failure", 0)):
         keys.append(("on_failure", "weight 0"))
-    sorry = _sorry(service, found, common, addresses)
-    notes = (*found.notes, *differing)
-    return replace(
-        service, keys=tuple(keys), servers=tuple(servers), sorry=sorry, check=chosen, notes=notes
-    )
+    service = replace(service, keys=tuple(keys), servers=tuple(servers), check=chosen)
+    service = _with_sorry(service, found, common, addresses)
+    return replace(service, notes=tuple(dict.fromkeys((*found.notes, *differing))))
 
 
-def _servers(one: Statement, port: int, found: Gathered, addresses: Addresses) -> list[Server]:
+def _servers(
+    one: Statement, service: Service, found: Gathered, addresses: Addresses
+) -> list[Server]:
     """Read a real server, or a range of them."""
+    version = service.vip.version
     try:
-        match = _full(one.rest, port)
-        first = _address(match["first"], addresses)
-        last = _address(match["last"], addresses) if match["last"] else first
+        must(one.word == REAL[version], f"{REAL[version]} belongs here, as the VIP is")
+        match = _full(one.rest)
+        way = _way(match)
+        own = forwarding.own_port(way, special.port(match["port"] or "0"), service.port)
+        first = _address(match["first"], addresses, version)
+        last = _address(match["last"], addresses, version) if match["last"] else first
         must(int(first) <= int(last) < int(first) + MOST_RANGE, NO_RANGE)
         weight = values.number(match["weight"] or "1", 0, HIGHEST_WEIGHT)
     except Cannot as reason:
@@ -189,32 +206,44 @@ def _servers(one: Statement, port: int, found: Gathered, addresses: Addresses) -
     if lower > upper:
         found.note(one, LIMITS, differs=True)
         lower = 0
-    every = (IPv4Address(number) for number in range(int(first), int(last) + 1))
-    return [Server(values.address(str(address)), weight, upper, lower) for address in every]
+    every = (type(first)(number) for number in range(int(first), int(last) + 1))
+    return [
+        Server(values.address(str(address)), weight, upper, lower, way, own) for address in every
+    ]
 
 
-def _full(text: str, port: int) -> re.Match[str]:
+def _full(text: str) -> re.Match[str]:
     """Read host, port and method of a real server or fallback."""
     match = FULL.fullmatch(text)
     if match is None:
         raise Cannot("no real server as the tool writes them")
-    method = match["method"] or "gate"
-    if method != "gate":
-        raise Cannot(NOT_DIRECT.format(method))
-    if special.port(match["port"] or "0") not in {0, port}:
-        raise Cannot(PORTS.format(port))
     return match
 
 
-def _sorry(
+def _way(match: re.Match[str]) -> Forwarding:
+    """Give the way to a real server or fallback; the tool's tunnels are of one type."""
+    return forwarding.way((forwarding.METHODS[match["method"] or "gate"], "", 0)) or DIRECT
+
+
+def _with_sorry(
     service: Service, found: Gathered, common: Gathered, addresses: Addresses
-) -> IPv4Address | None:
-    level = found if "sorry_server" in found.values else common
-    if "sorry_server" not in level.values:
-        return None
-    origin = level.origin["sorry_server"]
+) -> Service:
+    for version, key in SORRY.items():
+        if key in found.values and version != service.vip.version:
+            found.note(
+                found.origin[key], f"{SORRY[service.vip.version]} belongs here", differs=True
+            )
+    key = SORRY[service.vip.version]
+    level = found if key in found.values else common
+    if key not in level.values:
+        return service
+    origin = level.origin[key]
     try:
-        return _address(_full(origin.rest, service.port)["first"], addresses)
+        match = _full(origin.rest)
+        port = special.port(match["port"] or "0")
+        must(port in {0, service.port}, PORTS.format(service.port))
+        sorry = _address(match["first"], addresses, service.vip.version)
     except Cannot as reason:
         found.note(origin, str(reason), differs=True)
-        return None
+        return service
+    return replace(service, sorry=sorry, sorry_way=_way(match))

@@ -22,35 +22,36 @@ OVER_UDP = "DNS is asked over UDP, also where the service is TCP"
 PERL = "it is run as a program: let it begin with #!/usr/bin/perl and be executable"
 ASKED = "nothing is asked with it here"
 ADDRESS = "a spec wants one whole address here, and the answer to any other is no failure"
-ARGUMENTS = ' "$ONEARM_VIP" {port} "$ONEARM_ADDRESS" {port}'
+ARGUMENTS = ' "$ONEARM_VIP" {port} "$ONEARM_ADDRESS" {own}'
 
 
 @dataclass(frozen=True)
 class Told:
-    """A virtual service, its lines and the global ones."""
+    """A virtual service, the port of a real server of it, its lines and the global ones."""
 
     at: str
     port: int
+    own: int
     protocol: str
-    own: Gathered
+    lines: Gathered
     common: Gathered
 
     def value(self, key: str) -> Value | None:
         """Give what the service says, or else the file."""
-        return self.own.values.get(key, self.common.values.get(key))
+        return self.lines.values.get(key, self.common.values.get(key))
 
     def note(self, key: str, why: str, *, differs: bool = True) -> None:
         """Say of a line that it is not carried."""
-        level = self.own if key in self.own.origin else self.common
+        level = self.lines if key in self.lines.origin else self.common
         one = level.origin.get(key, Statement(self.at, "check"))
-        self.own.note(one, why, differs=differs)
+        self.lines.note(one, why, differs=differs)
 
 
 def check(told: Told) -> Check | None:
     """Make the check of a virtual service; None where nothing is asked."""
     kind, extra = _kind(told)
     for key in ("request", "receive"):
-        if key in told.own.values and key not in extra.get("used", ()):  # type: ignore[operator]
+        if key in told.lines.values and key not in extra.get("used", ()):  # type: ignore[operator]
             told.note(key, ASKED, differs=False)
     extra.pop("used", None)
     if kind is None:
@@ -60,7 +61,7 @@ def check(told: Told) -> Check | None:
         given = told.value(f"check.{key}")
         made |= {} if given is None else {key: given}
     doubt = lambda why, differs: told.note("check.interval", why, differs=differs)  # noqa: E731
-    keys = whole.check_keys(kind, made | extra, (told.port, told.protocol), doubt)
+    keys = whole.check_keys(kind, made | extra, (told.own, told.protocol), doubt)
     return Check(keys)
 
 
@@ -75,7 +76,7 @@ def _timeout(told: Told, kind: str) -> float:
 
 
 def _kind(told: Told) -> tuple[str | None, dict[str, Value]]:
-    kind = str(told.own.values.get("type", "negotiate"))
+    kind = str(told.lines.values.get("type", "negotiate"))
     if kind == "combined":
         told.note("type", SOMETIMES, differs=False)
     if kind in {"negotiate", "combined"}:
@@ -90,17 +91,17 @@ def _kind(told: Told) -> tuple[str | None, dict[str, Value]]:
 
 
 def _external(told: Told, kind: str) -> tuple[str | None, dict[str, Value]]:
-    command = told.own.values.get("check.argv")
+    command = told.lines.values.get("check.argv")
     if command is None:
         return None, {}
     if kind == "external-perl":
         told.note("check.argv", PERL, differs=False)
-    line = "exec " + shlex.quote(str(command)) + ARGUMENTS.format(port=told.port)
+    line = "exec " + shlex.quote(str(command)) + ARGUMENTS.format(port=told.port, own=told.own)
     return "script", {"argv": ("/bin/sh", "-c", line)}
 
 
 def _negotiate(told: Told) -> tuple[str | None, dict[str, Value]]:
-    service = str(told.own.values.get("service") or special.SERVICES.get(told.port, "none"))
+    service = str(told.lines.values.get("service") or special.SERVICES.get(told.port, "none"))
     if service in {"http", "https"}:
         return service, _web(told)
     if service == "dns":
@@ -116,18 +117,18 @@ def _negotiate(told: Told) -> tuple[str | None, dict[str, Value]]:
 
 def _web(told: Told) -> dict[str, Value]:
     made: dict[str, Value] = {"codes": CODES, "used": ("request", "receive")}
-    request = str(told.own.values.get("request", "/"))
+    request = str(told.lines.values.get("request", "/"))
     try:
         made["path"] = values.path(request if request.startswith("/") else f"/{request}")
     except Cannot as reason:
         told.note("request", str(reason))
     for key in ("method", "host"):
-        if f"check.{key}" in told.own.values:
-            made[key] = told.own.values[f"check.{key}"]
-    if "receive" in told.own.values:
+        if f"check.{key}" in told.lines.values:
+            made[key] = told.lines.values[f"check.{key}"]
+    if "receive" in told.lines.values:
         try:
             must(made.get("method") != "HEAD", "an answer to HEAD has no body")
-            made["body"] = values.searched(str(told.own.values["receive"]))
+            made["body"] = values.searched(str(told.lines.values["receive"]))
         except Cannot as reason:
             told.note("receive", str(reason))
     return made
@@ -136,8 +137,8 @@ def _web(told: Told) -> dict[str, Value]:
 def _names(told: Told) -> dict[str, Value]:
     """Ask for an address, or for the name of one."""
     made: dict[str, Value] = {"used": ("request", "receive")}
-    query = str(told.own.values.get("request", ".")).removeprefix("/") or "."
-    receive = str(told.own.values.get("receive", ""))
+    query = str(told.lines.values.get("request", ".")).removeprefix("/") or "."
+    receive = str(told.lines.values.get("receive", ""))
     try:
         made["query"] = f"{IPv4Address(query).reverse_pointer}"
         made["record"] = "PTR"
@@ -152,7 +153,7 @@ def _names(told: Told) -> dict[str, Value]:
     plain = receive.replace("\\.", ".")
     if receive and fits.fullmatch(plain) and _is_answer(plain, str(made["record"])):
         made["answer"] = plain
-    elif "receive" in told.own.values:
+    elif "receive" in told.lines.values:
         told.note("receive", ADDRESS)
     return made
 

@@ -12,17 +12,15 @@ BOTH = f"{G} {V}"
 MAIL = "onearm sends no mail: alerts come from its metrics"
 HOOK = "onearm runs no script when something changes: its log and metrics say it"
 DAEMON = "how the old daemon ran: a spec says nothing of it"
-NO_SIX = "IPv6 is not carried"
 LOGIN = "onearm's checks do not log in"
 
 ROWS = (
-    Row("file", "virtual", "vip, port", "an IPv4 address with a port", read=special.line),
-    Row("file", "virtual6", why=NO_SIX, differs=True),
+    Row("file", "virtual virtual6", "vip, port", "an address with a port", read=special.line),
     Row(
         V,
-        "real",
-        "real_servers, forwarding, upper, lower",
-        "gate, with the VIP's port",
+        "real real6",
+        "real_servers, forwarding, port, upper, lower",
+        "a port of its own behind masq",
         read=special.line,
     ),
     Row(V, "protocol", "protocol", "tcp and udp", read=values.protocol),
@@ -32,9 +30,13 @@ ROWS = (
     Row(V, "netmask", "persistence.netmask", read=values.netmask),
     Row(V, "ops", "ops", "becomes a flag; udp only", read=values.flag),
     Row(BOTH, "quiescent", "on_failure", read=values.flag),
-    Row(BOTH, "fallback", "sorry_server", "gate, VIP's port", read=special.line),
-    Row(BOTH, "fallback6", why=NO_SIX, differs=True),
-    Row(V, "real6", why=NO_SIX, differs=True),
+    Row(
+        BOTH,
+        "fallback fallback6",
+        "sorry_server, forwarding",
+        "with the VIP's port",
+        read=special.line,
+    ),
     Row(BOTH, "fallbackcommand", why=HOOK),
     Row(G, "callback execute", why=DAEMON),
     Row(G, "maintenancedir", why="`onearm drain HOST` takes a real server out by hand"),
@@ -64,6 +66,8 @@ ROWS = (
 SPLIT = tuple(row._replace(word=word) for row in ROWS for word in row.word.split())
 # Values that one keyword has under a name of its own, where several become one key of the spec.
 OWN = {
+    "fallback": "fallback",
+    "fallback6": "fallback6",
     "checktype": "type",
     "service": "service",
     "checktimeout": "checktimeout",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from ipaddress import IPv4Network, IPv6Address, ip_address
 
 from onearm import pattern
-from onearm.imports.found import Cannot, must, shown
+from onearm.imports.found import Cannot, Value, must, shown
 from onearm.imports.table import Reader, Statement
+from onearm.model import Address
 from onearm.spec_load.checks import LONGEST_S as LONGEST_INTERVAL_S
 from onearm.spec_load.checks import LONGEST_TIMEOUT_S, MOST_TIMES, SHORTEST_S
 from onearm.spec_load.fields import HIGHEST_PORT, HIGHEST_WEIGHT, unusable
@@ -18,8 +19,6 @@ from onearm.spec_load.services import ONE_PACKET, SCHEDULERS
 
 NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
-METHODS = {"DR": "direct", "NAT": "masq", "TUN": "tunnel"}
-METHODS |= {"gate": "direct", "masq": "masq", "ipip": "tunnel"}
 TRUE = ("on", "true", "yes", "")
 FALSE = ("off", "false", "no")
 
@@ -91,14 +90,15 @@ def flag(statement: Statement) -> int:
     raise Cannot("neither on nor off")
 
 
-def address(text: str) -> IPv4Address:
-    """Read the address of a host or a VIP."""
-    if ":" in text or text.startswith("["):
-        raise Cannot("IPv6 is not carried")
+def address(text: str) -> Address:
+    """Read the address of a host or a VIP; of IPv6 also in brackets."""
+    plain = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
-        found = IPv4Address(text)
-    except AddressValueError:
+        found = ip_address(plain)
+    except ValueError:
         raise Cannot(f"{shown(text)} is no address") from None
+    if isinstance(found, IPv6Address) and found.scope_id:
+        raise Cannot("an address of a spec is not bound to a link")
     for bad, why in unusable(found):
         if bad:
             raise Cannot(f"{text} is {why}, and no host's own")
@@ -122,10 +122,10 @@ def persistence(statement: Statement) -> int:
 
 
 def netmask(statement: Statement) -> int:
-    """Read a mask, or the length of a prefix."""
+    """Read a mask, or the length of a prefix; the VIP's family bounds it later."""
     text = first(statement)
     masks = {str(IPv4Network((0, length)).netmask): length for length in range(1, 33)}
-    return masks[text] if text in masks else number(text, 1, 32)
+    return masks[text] if text in masks else number(text, 1, 128)
 
 
 def engine(statement: Statement) -> str:
@@ -143,14 +143,6 @@ def one_packet(_: Statement) -> str:
 
 def scheduler_flag(statement: Statement) -> str:
     return statement.word
-
-
-def forwarding(statement: Statement) -> str:
-    """Read the forwarding method; what is not direct routing is sorted out later."""
-    found = METHODS.get(first(statement))
-    if found is None:
-        raise Cannot("no forwarding method")
-    return found
 
 
 def protocol(statement: Statement) -> str:
@@ -179,3 +171,9 @@ def searched(text: str, encoding: str = "utf-8") -> str:
     except pattern.Flaw as flaw:
         raise Cannot(f"a spec's patterns have no such thing ({flaw})") from None
     return text
+
+
+def pairs(value: Value | None) -> tuple[tuple[str, int], ...]:
+    """Give names with whole numbers, as a reader of several left them."""
+    given = value if isinstance(value, tuple) else ()
+    return tuple((str(one[0]), int(str(one[1]))) for one in given if isinstance(one, tuple))

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from onearm.imports.found import Check, Keys, Note, Server, Value, shown
 from onearm.imports.table import Gathered
+from onearm.model import Address
 from onearm.spec_load.checks import COMMON, KINDS, LONGEST_TIMEOUT_S, UDP
 from onearm.spec_load.services import ONE_PACKET, SCHEDULERS
 
@@ -36,11 +37,13 @@ def flags(found: Gathered, protocol: str) -> tuple[str, ...]:
     return tuple(sorted({name for name in names if name in known}))
 
 
-def persistence(found: Gathered, protocol: str) -> tuple[tuple[str, Value], ...]:
+def persistence(found: Gathered, protocol: str, vip: Address) -> tuple[tuple[str, Value], ...]:
     """Give how long clients stay, as the pairs of the spec's map; empty when they do not."""
     seconds = found.values.get("persistence")
     if "persistence.engine" in found.values and protocol != "udp":
         found.drop("persistence.engine", "an engine reads datagrams, and this is no service of udp")
+    if int(str(found.values.get("persistence.netmask", 0))) > vip.max_prefixlen:
+        found.drop("persistence.netmask", f"an address of IPv{vip.version} is not so long")
     pairs: list[tuple[str, Value]] = [("timeout", f"{seconds!s}s")]
     for key in ("netmask", "engine"):
         if f"persistence.{key}" not in found.values:
@@ -77,9 +80,10 @@ def check_keys(kind: str, values: dict[str, Value], service: tuple[int, str], do
         doubt(f"{ENDS_FIRST}: the timeout is {least:g} s", False)  # noqa: FBT003
     if kind == "icmp":
         made.pop("port", None)
-    elif kind != "script" and ("udp" if kind in UDP else "tcp") != protocol:
+    sends = protocol if kind == "script" else "udp" if kind in UDP else "tcp"
+    if kind != "icmp" and sends != protocol:
         made.setdefault("port", port)
-    if made.get("port") == port and (kind == "script" or (kind in UDP) == (protocol == "udp")):
+    if made.get("port") == port and sends == protocol:
         made.pop("port")
     known = dict.fromkeys((*ORDER, *KINDS[kind]))
     return tuple((key, made[key]) for key in known if key in made and key in (*COMMON, *known))
