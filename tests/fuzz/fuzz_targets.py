@@ -256,7 +256,7 @@ def _imported(tool: str, data: bytes) -> None:
     with contextlib.suppress(UsageError):
         text = data.decode(errors="replace")
         found = PARSERS[tool](Source(Path("/nowhere/file"), text, "lb-1"))
-        found = settle.settle(found, values.address("203.0.113.3"))
+        found = settle.settle(found, [values.address("203.0.113.3")])
         known = names.named(settle.hosts_of(found.services), {}, "lb-1")
         write.text(found, "file", write.Director("lb-1"), known)
 
