@@ -14,6 +14,7 @@ from pathlib import Path
 SHARED = Path("/mnt/shared")
 UNIT = "onearm-director@web"
 PATIENCE_S = 60
+STEADY = 10  # times in a row that it is so
 KINDS = ("Cap", "NoNewPrivs", "Seccomp:")
 # Where a daemon that was taken over could write, and whether the unit lets it.
 PLACES = (
@@ -96,10 +97,16 @@ def reload_():
         fresh.write_text(text)
         fresh.replace(spec)
         run("systemctl", "reload", UNIT)
-        bad = text != good
-        until(lambda bad=bad: ("not taken" in show("StatusText")) == bad)
+        # Its file's change alone makes a round: the signal's may begin when that one has told.
+        until(lambda bad=text != good: all(as_told(bad) for _ in range(STEADY)))
         said.append([show("ActiveState"), show("StatusText")])
     return said
+
+
+def as_told(bad):
+    """Say whether no reload goes on, and the state of the file is told."""
+    time.sleep(0.2)
+    return show("ActiveState") == "active" and ("not taken" in show("StatusText")) == bad
 
 
 def restarted(count):
