@@ -102,7 +102,8 @@ LAYERS = (
     Layer("rotation", "model facts spec ways drain health snapshot", **PURE),
     Layer(
         "desire",
-        "model facts cloud_facts cloud spec ways groups silence drain rotation boot boot.files",
+        "model facts cloud_facts cloud spec ways groups silence drain rotation"
+        " boot boot.files boot.share",
         **PURE,
     ),
     Layer("foresight", "model facts spec ways desire diff health rotation snapshot", **PURE),
