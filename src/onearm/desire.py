@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import NamedTuple
 
+from onearm.again import Again
 from onearm.boot import files
 from onearm.boot.files import Files, Share
 from onearm.cloud import wanted
@@ -34,7 +36,7 @@ from onearm.model import (
     World,
     state,
 )
-from onearm.rotation import Rotation, Scene, decide, drains_in
+from onearm.rotation import Decision, Rotation, Scene, decide, drains_in
 from onearm.silence import silences
 from onearm.spec import (
     Forwarding,
@@ -87,7 +89,8 @@ def desire(
     """
     leftovers = draining(spec, facts, now)
     kept = [pair for pairs in leftovers.values() for pair in pairs]
-    held = holds(spec, [destination for _, destination in kept])
+    looked = any(place in own for place in facts for own in spec.servers.values())
+    held = holds(spec, [destination for _, destination in kept]) if looked or kept else {}
     world: dict[str, dict[Key, Resource]] = {place: {} for place in facts}
     for place, some in held.items():
         if place in facts:
@@ -98,9 +101,7 @@ def desire(
             world[place] = state(_spec_file(spec, place, host.daemon))
         elif _is_director(spec, place) or place in leftovers:
             seen = watch or _by_hand(spec, host, now)
-            pairs = _pairs(spec, place, seen) + leftovers.get(place, [])
-            services = _services(spec, place, seen, pairs)
-            world[place] |= state(_director(spec, host, services, [d for _, d in pairs]))
+            world[place] |= _director(spec, place, host, seen, leftovers.get(place, []))
             world[place] |= state(_probes(spec, host, seen))
             world[place] |= state(_kept(spec, host, world[place]) if watch is None else ())
     if cloud is not None:
@@ -124,42 +125,54 @@ def _by_hand(spec: Spec, host: HostFacts, now: datetime) -> Watch:
     return Watch(decide(Rotation(), scene), drains)
 
 
-def _services(spec: Spec, place: str, watch: Watch, pairs: Pairs) -> list[Service]:
-    """List the services of the spec, with or without destinations, and those that still drain."""
-    found = {service.key: service for service, _ in pairs}
-    if _is_director(spec, place):
-        for service in spec.services:
-            drains = tuple(watch.drains[h] for h in service.hosts if h in watch.drains)
-            made = replace(service_resource(service), drains=drains)
-            found[made.key] = made
-    return list(found.values())
+class Part(NamedTuple):
+    """What a director should hold for one service of the spec; `ways`: of it what is not direct."""
+
+    service: Service
+    behind: dict[Key, Resource]
+    ways: list[Destination]
 
 
-def _pairs(spec: Spec, place: str, watch: Watch) -> Pairs:
+def _parts(spec: Spec, place: str, watch: Watch) -> list[Part]:
+    """List the services of the spec, with or without destinations."""
     if not _is_director(spec, place):
         return []
-    servers = {version: servers_of(spec, version) for version in spec.versions}
+    decisions = watch.rotation.decisions
     found = []
     for service in spec.services:
-        near = servers[service.vip.version]
-        made = service_resource(service)
-        decision = watch.rotation.decisions[made.key]
-        members = {member.host: member for member in service.members}
-        for host, verdict in decision.verdicts.items():
-            if verdict.weight is not None:
-                member = replace(members.get(host, Member(host)), weight=verdict.weight)
-                found.append((made, _destination(service, member, near[host])))
+        key = (service.protocol, service.vip, service.port)
+        part = _part(key, service, decisions[key], servers_of(spec, service.vip.version))
+        drained = service.hosts if watch.drains else ()
+        drains = tuple([watch.drains[h] for h in drained if h in watch.drains])
+        noted = replace(part.service, drains=drains) if drains else part.service
+        found.append(part._replace(service=noted))
     return found
 
 
-def _destination(service: VirtualService, member: Member, server: Address) -> Destination:
+def _one_part(service: VirtualService, decision: Decision, near: Mapping[str, Address]) -> Part:
+    members = {member.host: member for member in service.members}
+    behind = [
+        _destination(service, members.get(host, Member(host)), verdict.weight, near[host])
+        for host, verdict in decision.verdicts.items()
+        if verdict.weight is not None
+    ]
+    ways = [destination for destination in behind if destination.forwarding != "direct"]
+    return Part(service_resource(service), state(behind), ways)
+
+
+_part = Again(_one_part)
+
+
+def _destination(
+    service: VirtualService, member: Member, weight: int, server: Address
+) -> Destination:
     way, port = member.forwarding or service.forwarding, member.port or service.port
     return Destination(
         protocol=service.protocol,
         vip=service.vip,
         port=service.port,
         server=server,
-        weight=member.weight,
+        weight=weight,
         upper=member.upper,
         lower=member.lower,
         host=member.host,
@@ -236,20 +249,28 @@ def _own(spec: Spec, place: str) -> Host | None:
 
 
 def _director(
-    spec: Spec, host: HostFacts, services: list[Service], destinations: list[Destination]
-) -> Iterator[Resource]:
+    spec: Spec, place: str, host: HostFacts, watch: Watch, leftovers: Pairs
+) -> dict[Key, Resource]:
+    """Give all that a director should hold, what still drains included."""
+    parts = _parts(spec, place, watch)
+    services = {s.key: s for s in [*(s for s, _ in leftovers), *(part.service for part in parts)]}
     if not services:
-        return
+        return {}
     link = director_link(spec, host)
+    ways = [d for part in parts for d in part.ways] + [d for _, d in leftovers]
+    found: dict[Key, Resource] = {}
     if not unshared(spec, host):
-        yield from _sysctls(host, destinations)
-        yield from (Timeout(name, seconds) for name, seconds in spec.timeouts)
-    yield from masq_sysctls(link, destinations)
-    yield from services
-    yield from sorted(destinations, key=lambda destination: int(destination.server))
+        found |= state(_sysctls(host, ways))
+        found |= state(Timeout(name, seconds) for name, seconds in spec.timeouts)
+    found |= state(masq_sysctls(link, ways))
+    found |= state(services.values())
+    for part in parts:
+        found.update(part.behind)
+    found |= state(destination for _, destination in leftovers)
     if link:
-        vips = dict.fromkeys(service.vip for service in services)
-        yield from (AnnouncedVip(vip, link, vip.max_prefixlen) for vip in vips)
+        vips = dict.fromkeys(service.vip for service in services.values())
+        found |= state(AnnouncedVip(vip, link, vip.max_prefixlen) for vip in vips)
+    return found
 
 
 def _sysctls(host: HostFacts, destinations: list[Destination]) -> Iterator[Sysctl]:
@@ -265,9 +286,9 @@ def unshared(spec: Spec, host: HostFacts) -> bool:
     """
     if spec.shared_director or _marked_sysctls(spec, host):
         return False
-    known = {m.resource.key for m in host.marks if isinstance(m.resource, Service)}
+    known = {r.key for r in host.marked(Service)}
     known |= {(s.protocol, s.vip, s.port) for s in spec.services}
-    probes = {m.resource.mark for m in host.marks if isinstance(m.resource, CheckMark)}
+    probes = {r.mark for r in host.marked(CheckMark)}
     return any(
         s.fwmark not in probes if s.fwmark else (s.protocol, s.vip, s.port) not in known
         for s in host.services
@@ -275,16 +296,17 @@ def unshared(spec: Spec, host: HostFacts) -> bool:
 
 
 def _marked_sysctls(spec: Spec, host: HostFacts) -> bool:
-    return any(isinstance(m.resource, Sysctl) and spec.name in m.names for m in host.marks)
+    return any(spec.name in m.names for m in host.marks_of(Sysctl))
 
 
 def director_link(spec: Spec, host: HostFacts) -> str:
     """Name the link by which the director reaches the real servers; empty when there is no one."""
-    paths = [host.path(own) for server in spec.real_servers for own in server.addresses]
-    links = [path.link for path in paths if path and path.link]
+    near = {path.address: path.link for path in reversed(host.paths)}
+    servers = spec.real_servers if near else ()
+    links = [link for s in servers for own in s.addresses if (link := near.get(own))]
     return max(sorted(set(links)), key=links.count) if links else _marked_link(spec, host)
 
 
 def _marked_link(spec: Spec, host: HostFacts) -> str:
-    marks = [m.resource for m in host.marks if spec.name in m.names]
+    marks = [m.resource for m in host.marks_of(AnnouncedVip) if spec.name in m.names]
     return next((r.link for r in marks if isinstance(r, AnnouncedVip)), "")

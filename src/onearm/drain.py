@@ -46,7 +46,7 @@ def draining(
     wanted = wanted_keys(spec) if patient else set()
     for place in patient:
         host = facts[place]
-        for mark in _ours(host, spec.name):
+        for mark in _ours(host, spec.name, Destination):
             if isinstance(mark.resource, Destination) and mark.resource.key not in wanted:
                 kept = _keep(spec, host, mark.resource, now)
                 if kept:
@@ -56,14 +56,14 @@ def draining(
 
 def _patient(spec: Spec, host: HostFacts) -> bool:
     """Say whether any service, of the spec or of a mark, lets its connections end."""
-    marked = (mark.resource for mark in _ours(host, spec.name))
+    marked = (mark.resource for mark in _ours(host, spec.name, Service))
     return any(service.drain_s > 0 for service in spec.services) or any(
         isinstance(resource, Service) and resource.drain_s > 0 for resource in marked
     )
 
 
-def _ours(host: HostFacts, name: str) -> Iterator[Mark]:
-    return (mark for mark in host.marks if name in mark.names)
+def _ours(host: HostFacts, name: str, kind: type) -> Iterator[Mark]:
+    return (mark for mark in host.marks_of(kind) if name in mark.names)
 
 
 def _keep(
@@ -93,7 +93,7 @@ def _service_of(spec: Spec, host: HostFacts, gone: Destination) -> Service | Non
     for service in spec.services:
         if (service.protocol, service.vip, service.port) == gone.service_key:
             return service_resource(service)
-    marks = (mark.resource for mark in _ours(host, spec.name))
+    marks = (mark.resource for mark in _ours(host, spec.name, Service))
     return next((r for r in marks if isinstance(r, Service) and r.key == gone.service_key), None)
 
 

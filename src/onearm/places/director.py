@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import Any, Optional
 
+from onearm.again import Again
 from onearm.errors import PlaceError
 from onearm.kernel import packets, sysctl
 from onearm.kernel.faults import translate
@@ -18,6 +19,7 @@ from onearm.kernel.ipvs import (
     Ipvs,
     IpvsDestination,
     IpvsService,
+    Row,
     Table,
     bits_to_flags,
     flags_to_bits,
@@ -34,6 +36,7 @@ from onearm.model import (
     Service,
     Sysctl,
     Timeout,
+    by_kind,
     endpoint,
     state,
     state_key,
@@ -55,20 +58,22 @@ Verdict = tuple[Action, Optional[PlaceError]]
 
 
 def read(wanted: Sequence[Resource], standing: Optional[Table] = None) -> dict[Key, Resource]:
-    """Show what stands under the keys of `wanted`; `standing` is the table as just read."""
-    services = {r.key[:3] for r in wanted if isinstance(r, (Service, Destination))}
-    found: list[Resource] = []
-    if services:
-        found = _table(services, table() if standing is None else standing)
-    found += address.read(r for r in wanted if isinstance(r, AnnouncedVip))
-    found += timeouts.read(r for r in wanted if isinstance(r, Timeout))
-    found += check_marks.read(r for r in wanted if isinstance(r, CheckMark))
-    for resource in wanted:
-        if isinstance(resource, Sysctl):
-            value = sysctl.read(resource.name)
-            found += [] if value is None else [Sysctl(resource.name, value)]
-    asked = state(wanted)
-    return {key: resource for key, resource in state(found).items() if key in asked}
+    """Show what stands under the keys of `wanted`, and all of the IPVS table if any of it is asked.
+
+    `standing` is the table as just read.
+    """
+    asked = by_kind(wanted)
+    found: dict[Key, Resource] = {}
+    if Service in asked or Destination in asked:
+        found = _standing(table() if standing is None else standing)
+    others: list[Resource] = []
+    others += address.read(asked.get(AnnouncedVip, ()))
+    others += timeouts.read(asked.get(Timeout, ()))
+    others += check_marks.read(asked.get(CheckMark, ()))
+    for resource in asked.get(Sysctl, ()):
+        value = sysctl.read(resource.name)
+        others += [] if value is None else [Sysctl(resource.name, value)]
+    return found | state(others)
 
 
 def table() -> Table:
@@ -80,14 +85,20 @@ def table() -> Table:
         raise translate(error, "reading the IPVS table") from error
 
 
-def _table(services: set[Key], standing: Table) -> list[Resource]:
-    found: list[Resource] = []
-    for one, behind in standing:
-        service = service_resource(one)
-        if service is not None and service.key in services:
-            found.append(service)
-            found += _destinations(service, behind)
+def _standing(rows: Table) -> dict[Key, Resource]:
+    """Turn the table into resources; of a row that is the very same as last time, the same ones."""
+    found: dict[Key, Resource] = {}
+    for row in rows:
+        found.update(_made(row[0], row))
     return found
+
+
+def _resources(row: Row) -> dict[Key, Resource]:
+    service = service_resource(row[0])
+    return {} if service is None else state([service, *_destinations(service, row[1])])
+
+
+_made = Again(_resources)
 
 
 def service_resource(standing: IpvsService) -> Optional[Service]:
@@ -138,7 +149,7 @@ def _destinations(service: Service, standing: Iterable[IpvsDestination]) -> Iter
             port=service.port,
             server=found.address,
             weight=found.weight,
-            forwarding=METHODS.get(found.forwarding, str(found.forwarding)),
+            forwarding=METHODS.get(found.forwarding) or str(found.forwarding),
             upper=found.upper,
             lower=found.lower,
             tunnel=tunnel_name(found),

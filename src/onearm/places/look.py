@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Optional
 
+from onearm.again import Again
 from onearm.facts import (
     ClaimFact,
     DestinationFact,
@@ -19,10 +20,10 @@ from onearm.facts import (
 from onearm.kernel import arp, fou, ipvs_trial, packets, sysctl
 from onearm.kernel.arp_drops import output_drops
 from onearm.kernel.faults import translate
-from onearm.kernel.ipvs import Ipvs, IpvsDestination, IpvsService, Table, bits_to_flags
+from onearm.kernel.ipvs import Ipvs, IpvsDestination, Row, Table, bits_to_flags
 from onearm.kernel.links import Links
 from onearm.ledger import Ledger
-from onearm.model import Address, Service
+from onearm.model import Address, Mark, Service
 from onearm.places import boot_manager, director, tunnel_link
 from onearm.places.director import NUMBERS, persistence
 from onearm.places.methods import METHODS, tunnel_name
@@ -93,7 +94,7 @@ def _look(question: Question, table: Callable[[], Table]) -> HostFacts:
             services=services(table()) if _has_table(question, lacks, served=served) else (),
             claims=tuple(_claims(links, question)),
             arp_drops=tuple(output_drops(question.drops)) if question.drops else (),
-            marks=tuple(ledger.marks.values()),
+            marks=_marks("", ledger.marks),
             known_hosts=ledger.hosts,
             lacks=lacks,
             boot=boot_manager.manager(seen),
@@ -144,18 +145,12 @@ def sysctls(
 
 def services(table: Optional[Table] = None) -> tuple[ServiceFact, ...]:
     """Show the whole IPVS table with its figures, foreign services included."""
-    known: dict[int, DestinationFact] = {}
     standing = director.table() if table is None else table
-    return tuple(_service(service, behind, known) for service, behind in standing)
+    return tuple([_shown(row[0], row) for row in standing])
 
 
-def _service(
-    found: IpvsService, destinations: Sequence[IpvsDestination], known: dict[int, DestinationFact]
-) -> ServiceFact:
-    """Show a service; idle destinations are one value for many services, and so are their facts."""
-    for one in destinations:
-        if id(one) not in known:
-            known[id(one)] = _destination(one)
+def _service(row: Row) -> ServiceFact:
+    found, destinations = row
     return ServiceFact(
         protocol=NUMBERS.get(found.protocol, str(found.protocol)),
         vip=found.address,
@@ -164,7 +159,7 @@ def _service(
         scheduler=found.scheduler,
         flags=tuple(bits_to_flags(found.scheduler, found.flags)),
         counters=found.counters,
-        destinations=tuple([known[id(one)] for one in destinations]),
+        destinations=tuple(map(_destination, destinations)),
         **persistence(found),
     )
 
@@ -181,6 +176,10 @@ def _destination(found: IpvsDestination) -> DestinationFact:
         counters=found.counters,
         tunnel=tunnel_words(tunnel_name(found), found.tunnel_port),
     )
+
+
+_shown = Again(_service)
+_marks: Again[tuple[Mark, ...]] = Again(lambda marks: tuple(marks.values()))
 
 
 def _claims(links: Links, question: Question) -> Iterable[ClaimFact]:
