@@ -122,7 +122,7 @@ class FakeHost:
             service.protocol,
             service.vip,
             service.port,
-            0,
+            service.mark,
             service.scheduler,
             destinations=tuple(
                 DestinationFact(

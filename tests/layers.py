@@ -37,6 +37,7 @@ LAYERS = (
     Layer("lean", "", **NODE, **PURE),
     Layer("again", "", **NODE, **PURE),
     Layer("model", "lean", **NODE, **PURE),
+    Layer("mark_words", "model", **NODE, **PURE),
     Layer("errors", "", **NODE, **PURE),
     Layer("addresses", "", **NODE, **PURE),
     Layer("collector", "", **NODE),
@@ -54,7 +55,10 @@ LAYERS = (
     Layer("wire", "addresses model facts errors", **NODE),
     Layer("ledger", "again model errors wire", **NODE),
     Layer(
-        "kernel.*", "addresses lean errors model facts entries vitals kernel.*", **NODE, kernel=True
+        "kernel.*",
+        "addresses lean errors model facts entries vitals mark_words kernel.*",
+        **NODE,
+        kernel=True,
     ),
     Layer("places.neutron*", "errors model facts cloud_facts spec places.neutron*"),
     Layer("bundle", "errors"),
@@ -95,13 +99,15 @@ LAYERS = (
     Layer("checks.*", "pattern model spec checks.*"),
     Layer("silence", "model facts spec", **PURE),
     Layer("ways", "model facts spec", **PURE),
-    Layer("drain", "model facts spec ways", **PURE),
+    Layer("groups", "model facts spec", **PURE),
+    Layer("drain", "model facts spec ways groups", **PURE),
     Layer("snapshot", "model facts", **PURE),
     Layer("health", "snapshot", **PURE),
     Layer("rotation", "lean model facts spec ways drain health snapshot", **PURE),
     Layer(
         "desire",
-        "again model facts cloud_facts cloud spec ways silence drain rotation boot boot.files",
+        "again model facts cloud_facts cloud spec ways groups silence drain rotation boot"
+        " boot.files",
         **PURE,
     ),
     Layer("foresight", "model facts spec ways desire diff health rotation snapshot", **PURE),
@@ -111,7 +117,7 @@ LAYERS = (
         "model facts cloud_facts cloud_checks finding spec ways silence desire preflight_ways",
         **PURE,
     ),
-    Layer("commands*", "model cloud_facts commands_cloud", **PURE),
+    Layer("commands*", "model cloud_facts commands_cloud mark_words", **PURE),
     Layer("boot.command", "desire errors facts model spec ways boot.*"),
     Layer("boot*", "commands model boot.*", **PURE),
     Layer("diff", "model errors", **PURE),
@@ -133,10 +139,11 @@ LAYERS = (
     Layer("case", "facts spec resting schedule evidence flows"),
     Layer("verdicts", "", **PURE),
     Layer("verify_ways", "case flows verdicts"),
+    Layer("verify_groups", "case flows model schedule verdicts"),
     Layer(
         "verify",
         "model facts spec case desire preflight resting schedule evidence flows verify_ways"
-        " verdicts",
+        " verify_groups verdicts",
     ),
     Layer(
         "probe",
@@ -165,7 +172,8 @@ LAYERS = (
     ),
     Layer(
         "doctor*",
-        "model facts spec case finding silence desire preflight resting snapshot evidence flows"
+        "model facts spec case finding silence desire groups preflight resting snapshot evidence"
+        " flows traffic"
         " commands tally verdicts verify vitals ways words doctor.*",
         **PURE,
     ),

@@ -19,6 +19,7 @@ from onearm.facts import (
 from onearm.finding import Finding
 from onearm.kernel.frames import Frame
 from onearm.model import (
+    GROUP_MARKS,
     NEUTRON,
     Action,
     CheckMark,
@@ -26,7 +27,7 @@ from onearm.model import (
     Mark,
     Service,
 )
-from onearm.spec import Check, Forwarding, Member
+from onearm.spec import Check, End, Forwarding, Member
 from onearm.traffic import Attempt
 from onearm.verdicts import FAIL
 from onearm.verify import Property
@@ -99,6 +100,17 @@ def with_service(**changed):
     """Change the director's table as it was read."""
     (table,) = healthy().facts["d"].services
     return with_facts("d", services=(replace(table, **changed),))
+
+
+def grouped():
+    """Let the service be a group that the kernel knows by a mark, which no rule gives to packets.
+
+    Nothing is sent: what connections would show stands in the table's row.
+    """
+    service = replace(worlds.SERVICE, ends=(End(VIP, 80, 90),))
+    o = with_service(fwmark=GROUP_MARKS[0])
+    spec = replace(o.spec, services=(service,))
+    return replace(o, spec=spec, evidence=None, properties=())
 
 
 def checking(o, **how):

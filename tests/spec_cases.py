@@ -149,6 +149,58 @@ REFUSED = [  # text, line, fragments
     (in_service("scheduler: sh, flags: {a: b}"), 7, "flag is a map"),
     (in_service("flags: ops"), 7, "suits udp alone, not tcp: leave it out"),
     (service("{vip: 1.2.3.4, port: 5/udp, flags: [ops, ops]}"), 7, "one stands twice"),
+    # groups
+    (service("{vip: 1.2.3.4, vips: [1.2.3.5], port: 80/tcp}"), 7, "vip and vips: write one"),
+    (service("{vip: 1.2.3.4, port: 80/tcp, ports: [81/tcp]}"), 7, "port and ports: write one"),
+    (service("{vips: 1.2.3.4, port: 80/tcp}"), 7, "vips is '1.2.3.4': write a list like"),
+    (service("{vips: [], port: 80/tcp}"), 7, "vips is empty: write a list like"),
+    (service("{vip: 1.2.3.4, ports: []}"), 7, "ports is empty: write a list like [80/tcp]"),
+    (service("{vip: 1.2.3.4, ports: [80]}"), 7, "port 80 lacks its protocol"),
+    (service("{vip: 1.2.3.4, ports: [80/tcp, 53/udp]}"), 7, "ports are of tcp and udp"),
+    (service("{vip: 1.2.3.4, ports: [80/tcp, 80/tcp]}"), 7, "1.2.3.4 80/tcp stands twice"),
+    (service("{vips: [1.2.3.4, 1.2.3.4], port: 80/tcp}"), 7, "1.2.3.4 80/tcp stands twice"),
+    (service("{vips: [1.2.3.4, 203.0.113.4], port: 80/tcp}"), 7, "own address of 'server-2'"),
+    (service("{vip: 1.2.3.4, port: 90-80/tcp}"), 7, "the first port of a range is the lesser one"),
+    (service("{vip: 1.2.3.4, port: 80-65536/tcp}"), 7, "1 to 65535"),
+    (service("{vip: 1.2.3.4, port: 0-80/tcp}"), 7, "1 to 65535"),
+    (service("{vip: 1.2.3.4, port: 80-/tcp}"), 7, "write it like 80/tcp"),
+    (
+        servers("{a: {address: 1.2.3.5, address6: '2001:db8::5'}}")
+        .replace("{d: 203.0.113.3}", "{d: {address: 1.2.3.4, address6: '2001:db8::4'}}")
+        .replace("vip: 203.0.113.2", "vips: ['2001:db8::2', 1.2.3.6]"),
+        4,
+        "vips are of IPv4 and IPv6",
+    ),
+    (
+        service(f"{{vip: 1.2.3.4, ports: [{', '.join(f'{n}/tcp' for n in range(1, 66))}]}}"),
+        7,
+        "a group of 65 endpoints: 64 are the most",
+    ),
+    (
+        HOSTS + "services:\n  - {vip: 1.2.3.4, port: 80-90/tcp}\n  - {vip: 1.2.3.4, port: 85/tcp}",
+        8,
+        "service 1.2.3.4 85/tcp stands twice, first at line 7",
+    ),
+    (
+        HOSTS + "services:\n  - {vip: 1.2.3.4, port: 85/tcp}\n  - {vip: 1.2.3.4, port: 80-90/tcp}",
+        8,
+        "service 1.2.3.4 80-90/tcp stands twice, first at line 7",
+    ),
+    (
+        HOSTS
+        + "services:\n  - {vip: 1.2.3.4, port: 90-99/tcp}\n"
+        + "  - {vips: [1.2.3.5, 1.2.3.4], ports: [70/tcp, 80-90/tcp]}",
+        8,
+        "service 1.2.3.4 80-90/tcp stands twice, first at line 7",
+    ),
+    (
+        service(
+            "{vip: 1.2.3.4, ports: [80/tcp, 81/tcp], forwarding: masq,"
+            " real_servers: {server-2: {port: 8080}}}"
+        ),
+        7,
+        "port 8080: packets of a group keep their port",
+    ),
     # persistence
     (in_service("persistence: 300"), 7, "persistence 300 has no unit: write 300s"),
     (in_service("persistence: 0s"), 7, "persistence '0s'", "leave persistence out"),

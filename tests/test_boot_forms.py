@@ -143,3 +143,12 @@ def test_only_files_go_into_a_folder(tmp_path):
     (tmp_path / "etc").write_text("")
     with pytest.raises(UsageError, match="choose another folder"):
         render_command(REFERENCE, host="server-2", form="systemd", links=(), output=tmp_path)
+
+
+def test_a_director_of_a_group_marks_its_packets_and_has_all_its_vips():
+    loaded = spec.load(EXAMPLES / "groups.yaml")
+    text = handed(loaded, "server-1").script
+    assert "ipvsadm -A -f 1869021185 -s rr -p 300" in text
+    assert text.count("iptables -t mangle -C PREROUTING") == 5
+    marks = text.index("iptables -t mangle -A PREROUTING")
+    assert text.index("ipvsadm -a -f") < marks < text.index('hold 203.0.113.9/32 "$link"')

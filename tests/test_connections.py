@@ -11,7 +11,7 @@ from onearm.connections import Asked
 from onearm.entries import Served, Wanted
 from onearm.errors import Unreachable, UsageError
 from onearm.places.remote import RemotePlace
-from onearm.spec import load
+from onearm.spec import load, parse
 from onearm.vitals import ConnectionsFact
 from onearm.wire import encode
 from pages import ROOT
@@ -170,3 +170,23 @@ def test_options_become_a_question(asked, wanted, services):
 def test_what_cannot_be_asked_is_refused(asked, said):
     with pytest.raises(UsageError, match=said.replace("[", r"\[")):
         connections.question(load(SPEC), asked)
+
+
+GROUP = (
+    SPEC.read_text()
+    .replace("vip: 203.0.113.2", "vips: [203.0.113.2, 203.0.113.9]")
+    .replace("port: 80/tcp", "ports: [80/tcp, 8000-8010/tcp]")
+)
+
+
+def test_each_end_of_a_group_is_asked_for():
+    nine = ip_address("203.0.113.9")
+    ends = (WEB, Served("tcp", VIP, 8000, 8010), Served("tcp", nine, 80))
+    _, services = connections.question(parse(GROUP, "x"), Asked())
+    assert services == (*ends, Served("tcp", nine, 8000, 8010))
+    one = Served("tcp", nine, 8005)
+    assert connections.question(parse(GROUP, "x"), Asked(service="203.0.113.9:8005/tcp"))[1] == (
+        one,
+    )
+    with pytest.raises(UsageError, match=r"the spec has .*203.0.113.2:8000-8010/tcp"):
+        connections.question(parse(GROUP, "x"), Asked(service="203.0.113.9:8011/tcp"))

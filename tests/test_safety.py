@@ -17,6 +17,7 @@ from onearm import diff as diff_module
 from onearm import reconcile
 from onearm.desire import desire
 from onearm.model import (
+    GROUP_MARKS,
     NEUTRON,
     AddressPair,
     AnnouncedVip,
@@ -26,11 +27,12 @@ from onearm.model import (
     Destination,
     GuePort,
     HeldVip,
+    MarkRule,
     Service,
     TunnelLink,
 )
 from onearm.reconcile import Run
-from onearm.spec import Cloud, Forwarding, Host, Member, Spec, VirtualService
+from onearm.spec import Cloud, End, Forwarding, Host, Member, Spec, VirtualService
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "60"))  # many more: EXAMPLES=5000 make test
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -65,23 +67,34 @@ def settled(draw, masq, spec):
 
 
 @st.composite
+def endpoints(draw):
+    """Share some endpoints out to services: most have one, and one or two may be groups."""
+    found = draw(st.sets(st.tuples(st.sampled_from(VIPS), st.sampled_from(PORTS)), max_size=4))
+    shared: dict = {}
+    for vip, (protocol, port) in sorted(found):
+        group = draw(st.sampled_from(["alone", "one", "two"])) if protocol == "tcp" else "alone"
+        key = (protocol, group, (vip, port) if group == "alone" else ())
+        shared.setdefault(key, []).append(End(ip_address(vip), port, port))
+    return [(protocol, tuple(ends)) for (protocol, _, _), ends in shared.items()]
+
+
+@st.composite
 def specs(draw):
     director = draw(st.sampled_from(sorted(DIRECTORS)))
     masq = draw(st.sets(st.sampled_from(sorted(SERVERS)), max_size=1))
     arp = {name: draw(st.sampled_from(["sysctl", "nft"])) for name in SERVERS}
     services = []
-    for vip, (protocol, port) in draw(
-        st.sets(st.tuples(st.sampled_from(VIPS), st.sampled_from(PORTS)), max_size=4)
-    ):
+    for protocol, ends in draw(endpoints()):
         services.append(
             VirtualService(
-                ip_address(vip),
-                port,
+                ends[0].vip,
+                ends[0].port,
                 protocol,
                 draw(st.sampled_from(["rr", "sh"])),
                 (),
                 draw(MEMBERS),
                 draw(st.sampled_from([0, 300])),
+                ends=ends if len(ends) > 1 else (),
             )
         )
     return settled(
@@ -158,13 +171,14 @@ class Fleet:
 
         def fed(spec):
             return {
-                (s.protocol, s.vip, s.port)
+                (s.protocol, end.vip, end.port)
                 for s in spec.services
+                for end in s.endpoints
                 if any(m.weight for m in s.members)
             }
 
         def there(spec):
-            return {(s.protocol, s.vip, s.port) for s in spec.services}
+            return {(s.protocol, e.vip, e.port) for s in spec.services for e in s.endpoints}
 
         self.continued = fed(old) & fed(new) if same else set()
         self.both = there(old) & there(new)
@@ -222,10 +236,19 @@ class Fleet:
             fed = {t.service_key for t in things if isinstance(t, Destination) and t.weight}
             for key in self.both:
                 if key[1] == announced.vip:
-                    assert key in services, f"{host.name} announces without service {key}"
+                    served = leads_to(key, things)
+                    assert served in services, f"{host.name} announces without service {key}"
             for key in self.continued:
                 if key[1] == announced.vip:
-                    assert key in fed, f"{host.name} has no weight left behind {key}"
+                    served = leads_to(key, things)
+                    assert served in fed, f"{host.name} has no weight left behind {key}"
+
+
+def leads_to(endpoint, things):
+    """Give the key of the service that the kernel finds: by a mark, or by the packet's own end."""
+    rules = [t for t in things if isinstance(t, MarkRule) and t.key == (*endpoint, endpoint[2])]
+    groups = [t.key for t in things if isinstance(t, Service) and t.mark]
+    return next((key for r in rules for key in groups if key[3] == r.mark), endpoint)
 
 
 def silent(things, vip):
@@ -240,7 +263,17 @@ def announces(host, vip):
 
 
 def things(fleet):
-    return {name: place.things for name, place in fleet.places.items()}
+    """Give what stands everywhere; which number a group's mark has is nobody's concern."""
+    return {name: renumbered(place.things.values()) for name, place in fleet.places.items()}
+
+
+def renumbered(things):
+    groups = [t for t in things if isinstance(t, Service) and t.mark]
+    order = sorted(groups, key=lambda t: str(t.key[:3]))
+    numbers = {t.mark: GROUP_MARKS[n] for n, t in enumerate(order)}
+    return {
+        replace(t, mark=numbers[t.mark]) if getattr(t, "mark", 0) in numbers else t for t in things
+    }
 
 
 def converged(fleet, spec):
@@ -345,6 +378,7 @@ def test_weights_change_while_others_are_out(old, data, random, sick):
             s.flags,
             tuple(replace(m, weight=m.weight and data.draw(st.integers(1, 2))) for m in s.members),
             s.drain_s,
+            ends=s.ends,
         )
         for s in old.services
     )
@@ -388,6 +422,7 @@ FAULTS = {
     "a taking down in the order of building": lambda m: m.setattr(
         diff_module, "turn", lambda action: diff_module.STEP[type(action.resource)]
     ),
+    "marks before destinations": lambda m: swap(m, MarkRule, Destination),
     "weight to 0 as a building": lambda m: m.setattr(
         diff_module, "builds", lambda action: action.after is not None
     ),

@@ -1,11 +1,12 @@
 """What counts can show of a scheduler."""
 
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
 from onearm import schedule
-from onearm.spec import Member
+from onearm.spec import End, Member
 from onearm.spec_load.services import SCHEDULERS
 from worlds import SERVICE, VIP
 
@@ -52,3 +53,38 @@ def test_who_must_keep_its_server():
     assert schedule.sticks(service("sh", 1))
     assert not schedule.sticks(service("mh", 1, flags=("mh-port",)))
     assert not schedule.sticks(service("rr", 1))
+
+
+def grouped(scheduler="rr", **more):
+    ends = (End(VIP, 80, 80), End(VIP, 443, 8443))
+    return replace(service(scheduler, 1, 1), ends=ends, **more)
+
+
+def test_a_group_is_tried_at_each_end_and_of_a_range_at_both():
+    ends = [(VIP, 80), (VIP, 443), (VIP, 8443)]
+    assert list(schedule.ends(grouped())) == ends
+    assert schedule.ends(service("rr", 1, 1)) == ()
+    assert schedule.ends_for(service("rr", 1, 1), [VIP]) == ()
+    sources = schedule.sources_for(grouped(), [VIP])
+    tried = schedule.ends_for(grouped(), sources)
+    # each end has a whole turn, so that it meets both real servers
+    assert (len(tried) % 2, tried[:6]) == (0, tuple(end for end in ends for _ in range(2)))
+    assert schedule.expected(grouped(), len(sources)) is not None
+
+
+def test_a_client_that_stays_goes_to_every_end():
+    sources = [ip_address(f"198.51.100.{n}") for n in range(1, 150)]
+    stays = grouped(persistence_s=300)
+    used = schedule.sources_for(stays, sources)
+    tried = list(zip(used, schedule.ends_for(stays, used), strict=True))
+    assert len(used) == schedule.AT_MOST // 3 * 3
+    for source in set(used):
+        assert {end for who, end in tried if who == source} == set(schedule.ends(stays))
+
+
+def test_a_group_of_many_ends_is_tried_at_all_of_them():
+    many = replace(grouped(), ends=tuple(End(VIP, port, port) for port in range(1, 65)))
+    for scheduler in ("rr", "wlc", "mh", "sh"):
+        one = replace(many, scheduler=scheduler)
+        used = schedule.sources_for(one, [VIP])
+        assert set(schedule.ends_for(one, used)) == set(schedule.ends(one)), scheduler

@@ -149,6 +149,20 @@ def test_any_punctuation(text):
 ADDRESSES = st.integers(IPv4Address("1.0.0.0").__int__(), IPv4Address("100.0.0.0").__int__())
 
 
+def mapped(members):
+    """A real server behind masq with a port of its own: that no group has."""
+    return any(member.port for member in members)
+
+
+@st.composite
+def ranges(draw, key, keys):
+    """Let a service have the ports from its own on, short of the next service's; mostly not."""
+    vip, port, protocol = key
+    later = [p for v, p, proto in keys if (v, proto) == (vip, protocol) and p > port]
+    last = draw(st.just(port) | st.integers(port, min([65536, *later]) - 1))
+    return (spec.End(vip, port, last),) if last > port else ()
+
+
 @st.composite
 def specs(draw):
     name = st.from_regex(fields.NAME, fullmatch=True)
@@ -200,6 +214,7 @@ def specs(draw):
                 draw(policies_of(scheduler, weighed, real)),
                 **draw(staying(protocol)),
                 forwarding=draw(allowed_ways),
+                ends=() if mapped(weighed) else draw(ranges((vip, port, protocol), keys)),
             )
         )
     direct = all(s.way(host) == spec.DIRECT for s in made for host in s.hosts)
@@ -362,7 +377,7 @@ def written(value):
         "services": [
             {
                 "vip": str(one.vip),
-                "port": f"{one.port}/{one.protocol}",
+                "port": written_port(one),
                 "scheduler": one.scheduler,
                 "flags": list(one.flags),
                 "real_servers": {m.host: written_member(m) for m in one.members},
@@ -382,6 +397,11 @@ def written(value):
         },
         "shared_director": value.shared_director,
     }
+
+
+def written_port(one):
+    last = f"-{one.ends[0].last}" if one.ends else ""
+    return f"{one.port}{last}/{one.protocol}"
 
 
 def written_member(member):

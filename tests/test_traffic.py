@@ -145,3 +145,13 @@ def test_each_connection_of_a_run_has_a_port_of_its_own():
     low, high = traffic.port_range()
     assert len({attempt.source_port for attempt in found}) == 200
     assert all(low <= attempt.source_port <= high for attempt in found)
+
+
+def test_connections_go_to_the_ends_of_an_errand_in_turn():
+    with contextlib.ExitStack() as stack:
+        ports = [stack.enter_context(serving(lambda c: c.sendall(b"x"))) for _ in range(2)]
+        goals = tuple(traffic.Goal(HERE, port) for port in ports)
+        errand = Errand("tcp", HERE, 1, (HERE, HERE), b"?".hex(), ends=goals)
+        found = traffic.run(errand)
+    assert [(one.target, one.target_port) for one in found] == [(HERE, port) for port in ports]
+    assert {one.result for one in found} == {"answered"}

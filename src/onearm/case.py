@@ -88,9 +88,8 @@ class Case:
         return self._standing(self.evidence.before), self._standing(self.evidence.after)
 
     def _standing(self, directors: Facts) -> list[ServiceFact]:
-        key = (self.service.protocol, self.service.vip, self.service.port)
         tables = (facts.services for facts in directors.values())
-        return [s for table in tables for s in table if (s.protocol, s.vip, s.port) == key]
+        return [s for table in tables for s in table if s.identity == self.service.identity]
 
     def others(self) -> int | None:
         """Count other people's connections; None: not known.

@@ -21,8 +21,10 @@ from onearm.cloud_rules import (
     Owner,
     clients,
     director_rules,
+    endpoints_of,
     families,
     minimal,
+    of_ends,
     real_server_rules,
 )
 from onearm.model import (
@@ -30,15 +32,18 @@ from onearm.model import (
     AddressPair,
     Destination,
     GroupMembership,
+    Key,
     PortSecurity,
     Resource,
     SecurityGroup,
     VipPort,
 )
-from onearm.spec import Cloud, Host, Spec
+from onearm.spec import Cloud, End, Host, Spec
 
 OVN, OPENVSWITCH, IPTABLES = "ovn", "openvswitch", "iptables_hybrid"
 LONGEST_GROUP_NAME = 255
+Left = Mapping[Key, tuple[End, ...]]
+NOTHING_LEFT: Left = {}
 Served = Mapping[str, frozenset[Endpoint]]
 
 
@@ -71,24 +76,32 @@ def _marked_security(facts: CloudFacts, port: PortFact) -> bool:
     return any(isinstance(r, PortSecurity) and r.port_id == port.id for r in marks)
 
 
-def served(spec: Spec, draining: Iterable[Destination] = ()) -> dict[str, frozenset[Endpoint]]:
-    """List what each real server serves; one that drains goes on serving."""
+def served(
+    spec: Spec, draining: Iterable[Destination] = (), left: Left = NOTHING_LEFT
+) -> dict[str, frozenset[Endpoint]]:
+    """List what each real server serves; one that drains goes on serving.
+
+    `left` are the endpoints of groups that drain, by the service's key.
+    """
     found: dict[str, set[Endpoint]] = {}
     for service in spec.services:
         for host in service.hosts:
-            endpoint = Endpoint(service.protocol, service.vip, service.port)
-            found.setdefault(host, set()).add(endpoint)
+            found.setdefault(host, set()).update(endpoints_of(service))
     for gone in draining:
-        found.setdefault(gone.host, set()).add(Endpoint(gone.protocol, gone.vip, gone.port))
+        ends = left.get(gone.service_key) or (End(gone.vip, gone.port, gone.port),)
+        found.setdefault(gone.host, set()).update(of_ends(gone.protocol, ends))
     return {host: frozenset(endpoints) for host, endpoints in found.items()}
 
 
 def wanted(
-    spec: Spec, facts: CloudFacts, draining: Iterable[Destination] = ()
+    spec: Spec,
+    facts: CloudFacts,
+    draining: Iterable[Destination] = (),
+    left: Left = NOTHING_LEFT,
 ) -> Iterator[Resource]:
     """List what should stand in Neutron. A host whose port is not known has nothing there."""
     leaving = list(draining)
-    serving = served(spec, leaving)
+    serving = served(spec, leaving, left)
     endpoints = sorted({e for found in serving.values() for e in found})
     if not endpoints:
         return
@@ -217,10 +230,13 @@ def _stateful(spec: Spec, facts: CloudFacts, port: PortFact) -> bool:
 
 def _group_name(spec: Spec, serving: Served, host: str) -> str:
     """Name a real server's group; servers of different services have different groups."""
-    ports = {name: {(e.protocol, e.port) for e in found} for name, found in serving.items()}
+    ports = {name: {(e.protocol, *e.ports) for e in found} for name, found in serving.items()}
     if all(found == ports[host] for found in ports.values()):
         return real_server_group(spec)
-    text = "-".join(f"{protocol}{port}" for protocol, port in sorted(ports[host]))
+    text = "-".join(
+        f"{protocol}{port}" + (f"-{last}" if last > port else "")
+        for protocol, port, last in sorted(ports[host])
+    )
     name = f"{real_server_group(spec)}-{text}"
     if len(name) <= LONGEST_GROUP_NAME:
         return name

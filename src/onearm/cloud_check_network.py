@@ -37,7 +37,11 @@ def extensions(spec: Spec, _facts: Facts, cloud: CloudFacts) -> Iterator[Finding
 
 def families(spec: Spec, _facts: Facts, _cloud: CloudFacts) -> Iterator[Finding]:
     """The cloud's part has been tried with IPv4 alone."""
-    six = [str(vip) for vip in dict.fromkeys(s.vip for s in spec.services) if vip.version == IPV6]
+    six = [
+        str(vip)
+        for vip in dict.fromkeys(v for s in spec.services for v in s.vips)
+        if vip.version == IPV6
+    ]
     if six:
         yield Finding(
             "cloud.ipv6",

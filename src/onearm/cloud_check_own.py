@@ -39,18 +39,24 @@ def _all(found: Iterable[frozenset[Endpoint]]) -> frozenset[Endpoint]:
 def _not_admitted(
     spec: Spec, cloud: CloudFacts, host: str, port: PortFact, endpoint: Endpoint
 ) -> Iterator[Finding]:
-    admitted = list(_admitted(spec, cloud, port, endpoint.protocol, (endpoint.port, endpoint.port)))
+    admitted = list(_admitted(spec, cloud, port, endpoint.protocol, endpoint.ports))
+    first, last = endpoint.ports
     for client in clients(spec, endpoint.vip.version):
         if not covered(client, admitted):
             yield Finding(
                 "sg.r.client_cidr",
                 WARNING,
                 host,
-                f"no rule by prefix admits {client} to {endpoint.port}/{endpoint.protocol} on the"
-                f" port of {host}: the clients are the source there, not the director",
+                f"no rule by prefix admits {client} to"
+                f" {_shown(first, last, '-')}/{endpoint.protocol} on the port of {host}:"
+                f" the clients are the source there, not the director",
                 f"openstack security group rule create --protocol {endpoint.protocol} --dst-port"
-                f" {endpoint.port} --remote-ip {client} GROUP",
+                f" {_shown(first, last, ':')} --remote-ip {client} GROUP",
             )
+
+
+def _shown(first: int, last: int, between: str) -> str:
+    return f"{first}{between}{last}" if last > first else f"{first}"
 
 
 def _admitted(

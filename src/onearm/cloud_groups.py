@@ -145,7 +145,7 @@ def _members(spec: Spec, facts: CloudFacts, port: PortFact, group_id: str) -> It
     were not there when the group was left; a wide pair is the hole that this must not hand on.
     """
     own = {mark.resource.key for mark in facts.marks if isinstance(mark.resource, AddressPair)}
-    vips = {single(service.vip) for service in spec.services}
+    vips = {single(vip) for service in spec.services for vip in service.vips}
     _all_members_are_seen(facts, group_id)
     for member_id in facts.members.get(group_id, ()):
         member = facts.by_id(member_id)

@@ -15,7 +15,7 @@ from onearm.cloud_prefixes import (
     without_redundant,
 )
 from onearm.model import Address, GroupRule, Network
-from onearm.spec import Spec
+from onearm.spec import End, Spec, VirtualService
 
 INGRESS, EGRESS = "ingress", "egress"
 ICMP = {"IPv4": "icmp", "IPv6": "ipv6-icmp"}
@@ -30,19 +30,36 @@ Ports = tuple[int | None, int | None]
 
 
 class Endpoint(NamedTuple):
-    """What a virtual service is to a packet filter."""
+    """What a virtual service is to a packet filter; `last` is that of a range of ports."""
 
     protocol: str
     vip: Address
     port: int
+    last: int = 0
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """The first and the last port."""
+        return self.port, self.last or self.port
 
     def __lt__(self, other: tuple[Any, ...]) -> bool:
         """Order them, IPv4 first: addresses of two families have no order of their own."""
         return _order(*self) < _order(*other)
 
 
-def _order(protocol: str, vip: Address, port: int) -> tuple[str, int, int, int]:
-    return protocol, vip.version, int(vip), port
+def _order(protocol: str, vip: Address, port: int, last: int = 0) -> tuple[str, int, int, int, int]:
+    return protocol, vip.version, int(vip), port, last
+
+
+def endpoints_of(service: VirtualService) -> Iterator[Endpoint]:
+    """List the endpoints of a service."""
+    return of_ends(service.protocol, service.endpoints)
+
+
+def of_ends(protocol: str, ends: Iterable[End]) -> Iterator[Endpoint]:
+    """Turn endpoints of a spec into those of a packet filter."""
+    for end in ends:
+        yield Endpoint(protocol, end.vip, end.port, end.last if end.last != end.port else 0)
 
 
 class Owner(NamedTuple):
@@ -89,10 +106,10 @@ def families(endpoints: Iterable[Endpoint]) -> list[int]:
 def service_rules(spec: Spec, owner: Owner, endpoints: Iterable[Endpoint]) -> Iterator[GroupRule]:
     """Admit the clients: they are the source, on the director and on the real servers alike."""
     for endpoint in sorted(endpoints):
-        ports = (endpoint.port, endpoint.port)
-        why = f"clients of {endpoint.port}/{endpoint.protocol}"
+        shown = f"{endpoint.port}-{endpoint.last}" if endpoint.last else f"{endpoint.port}"
+        why = f"clients of {shown}/{endpoint.protocol}"
         for client in clients(spec, endpoint.vip.version):
-            yield rule(owner, INGRESS, client, endpoint.protocol, ports, why=why)
+            yield rule(owner, INGRESS, client, endpoint.protocol, endpoint.ports, why=why)
 
 
 def real_server_rules(
@@ -118,9 +135,9 @@ def _checked(spec: Spec, endpoints: Sequence[Endpoint]) -> list[tuple[str, Ports
     """List what checks of these endpoints may be sent to: the service's port, and the check's."""
     found: dict[tuple[str, Ports], None] = {}
     for endpoint in sorted(endpoints):
-        found[endpoint.protocol, (endpoint.port, endpoint.port)] = None
+        found[endpoint.protocol, endpoint.ports] = None
     for service in spec.services:
-        check, key = service.check, Endpoint(service.protocol, service.vip, service.port)
+        check, key = service.check, next(endpoints_of(service))
         if check is None or key not in endpoints:
             continue
         port = check.port or service.port

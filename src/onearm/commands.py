@@ -10,6 +10,7 @@ from typing import Any
 
 from onearm.cloud_facts import CloudFacts
 from onearm.commands_cloud import CLOUD_TYPED
+from onearm.mark_words import IPTABLES, iptables, written
 from onearm.model import (
     IPV6,
     Action,
@@ -23,6 +24,7 @@ from onearm.model import (
     HeldVip,
     Link,
     Mark,
+    MarkRule,
     Service,
     SpecFile,
     Sysctl,
@@ -208,6 +210,8 @@ def _announcement(vip: AnnouncedVip) -> list[Argv]:
 
 
 def _service_word(resource: Service | Destination) -> list[str]:
+    if resource.mark:
+        return ["-f", str(resource.mark), *(["-6"] if resource.vip.version == IPV6 else [])]
     word = endpoint(resource.vip, resource.port)
     return [OPTION[resource.protocol], word]
 
@@ -241,7 +245,8 @@ def _destination(action: Action, _mark: Mark | None) -> list[Argv]:
     resource = action.resource
     if not isinstance(resource, Destination) or action.before == action.after:
         return []
-    word = [*_service_word(resource), "-r", endpoint(resource.server, resource.server_port)]
+    port = 0 if resource.mark else resource.server_port
+    word = [*_service_word(resource), "-r", endpoint(resource.server, port)]
     if action.after is None:
         return [["ipvsadm", "-d", *word]]
     how = [*_way(resource), "-w", str(resource.weight)]
@@ -256,6 +261,17 @@ def _way(resource: Destination | CheckMark) -> Argv:
     if resource.tunnel not in {"", "ipip"}:
         how += ["--tun-type", resource.tunnel]
     return how + (["--tun-port", str(resource.tunnel_port)] if resource.tunnel_port else [])
+
+
+def _mark_rule(action: Action, _mark: Mark | None) -> list[Argv]:
+    """Write what iptables would be told, on whatever it is built: onearm itself prefers nft."""
+    before, after = action.before, action.after
+    typed: list[Argv] = []
+    for rule, verb in ((after, "-A"), (before, "-D")):
+        if isinstance(rule, MarkRule) and before != after:
+            words = written(rule, IPTABLES)
+            typed.append([iptables(rule.vip.version), "-t", "mangle", verb, *words])
+    return typed
 
 
 def _check_mark(action: Action, _mark: Mark | None) -> list[Argv]:
@@ -312,5 +328,6 @@ _TYPED: dict[type, Callable[[Action, Any], list[Argv]]] = {
     BootFile: _boot_file,
     BootVip: _boot_file,
     Destination: _destination,
+    MarkRule: _mark_rule,
     AnnouncedVip: _address,
 }

@@ -68,7 +68,7 @@ def connections_command(path: Path, asked: Asked, *, as_json: bool) -> int:
 
 def question(spec: Spec, asked: Asked) -> Question:
     """Say which entries are wanted; raises UsageError."""
-    services = tuple(Served(s.protocol, s.vip, s.port) for s in spec.services)
+    services = _all(spec)
     try:
         vip = ip_address(asked.vip) if asked.vip else None
         client = ip_network(asked.client, strict=False) if asked.client else None
@@ -85,6 +85,15 @@ def question(spec: Spec, asked: Asked) -> Question:
     return Wanted(every, vip, client, (asked.state or "").upper(), asked.limit), services
 
 
+def _all(spec: Spec) -> tuple[Served, ...]:
+    """List what the spec serves, each endpoint of a group."""
+    return tuple(
+        Served(s.protocol, end.vip, end.port, end.last if end.last != end.port else 0)
+        for s in spec.services
+        for end in s.endpoints
+    )
+
+
 def _service(text: str) -> Served:
     where, _, protocol = text.rpartition("/")
     vip, _, port = where.rpartition(":")
@@ -99,10 +108,12 @@ def _service(text: str) -> Served:
 
 def _known(spec: Spec, asked: Asked, option: str, word: str) -> None:
     """Refuse what the spec does not have: without that word an empty answer would say nothing."""
-    titles = {title(Served(s.protocol, s.vip, s.port)) for s in spec.services}
-    known = titles if asked.service and word == title(_service(asked.service)) else set()
-    known = known or {str(service.vip) for service in spec.services}
-    if not asked.every and word not in known:
+    every = _all(spec)
+    served = _service(asked.service) if asked.service else None
+    of_service = served is not None and word == title(served)
+    known = {title(one) if of_service else str(one.vip) for one in every}
+    met = of_service and served is not None and any(map(served.within, every))
+    if not (asked.every or met or word in known):
         has = ", ".join(sorted(known)) or "no service"
         raise UsageError(f"{option}: the spec has {has}; --all takes in what is not in the spec")
 

@@ -33,7 +33,7 @@ class Seen(NamedTuple):
 
 def title(served: Served) -> str:
     """Name a service."""
-    return f"{endpoint(served.vip, served.port)}/{served.protocol}"
+    return f"{endpoint(served.vip, served.port, served.last)}/{served.protocol}"
 
 
 class Rows:

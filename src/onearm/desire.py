@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 
+from onearm import groups
 from onearm.again import Again
 from onearm.boot import files
 from onearm.boot.files import Files, Share
@@ -15,6 +16,7 @@ from onearm.cloud import wanted
 from onearm.cloud_facts import CloudFacts
 from onearm.drain import draining, service_resource
 from onearm.facts import DaemonFact, Facts, HostFacts
+from onearm.groups import Marks, allocate, ends_of, known, left_rules
 from onearm.model import (
     IPV4,
     NEUTRON,
@@ -27,6 +29,7 @@ from onearm.model import (
     Drain,
     HeldVip,
     Key,
+    MarkRule,
     Resource,
     Service,
     SpecFile,
@@ -88,9 +91,11 @@ def desire(
     a director with a daemon is one file: the daemon answers for the rest.
     """
     leftovers = draining(spec, facts, now)
-    kept = [pair for pairs in leftovers.values() for pair in pairs]
+    kept = [destination for pairs in leftovers.values() for _, destination in pairs]
+    rules = {p: left_rules(spec, facts[p], [d for _, d in left]) for p, left in leftovers.items()}
+    left = {key: ends_of(some) for found in rules.values() for key, some in found.items()}
     looked = any(place in own for place in facts for own in spec.servers.values())
-    held = holds(spec, [destination for _, destination in kept]) if looked or kept else {}
+    held = holds(spec, kept, left) if looked or kept else {}
     world: dict[str, dict[Key, Resource]] = {place: {} for place in facts}
     for place, some in held.items():
         if place in facts:
@@ -101,11 +106,15 @@ def desire(
             world[place] = state(_spec_file(spec, place, host.daemon))
         elif _is_director(spec, place) or place in leftovers:
             seen = watch or _by_hand(spec, host, now)
-            world[place] |= _director(spec, place, host, seen, leftovers.get(place, []))
+            marks = allocate(spec, host) if _is_director(spec, place) else {}
+            set_by = [r for some in rules.get(place, {}).values() for r in some]
+            set_by += groups.rules(spec, marks) if marks else ()
+            parts = _parts(spec, place, seen, marks)
+            world[place] |= _director(spec, host, parts, leftovers.get(place, []), set_by)
             world[place] |= state(_probes(spec, host, seen))
             world[place] |= state(_kept(spec, host, world[place]) if watch is None else ())
     if cloud is not None:
-        world[NEUTRON] = state(wanted(spec, cloud, [destination for _, destination in kept]))
+        world[NEUTRON] = state(wanted(spec, cloud, kept, left))
     return world
 
 
@@ -133,15 +142,15 @@ class Part(NamedTuple):
     ways: list[Destination]
 
 
-def _parts(spec: Spec, place: str, watch: Watch) -> list[Part]:
+def _parts(spec: Spec, place: str, watch: Watch, marks: Marks) -> list[Part]:
     """List the services of the spec, with or without destinations."""
     if not _is_director(spec, place):
         return []
     decisions = watch.rotation.decisions
     found = []
     for service in spec.services:
-        key = (service.protocol, service.vip, service.port)
-        part = _part(key, service, decisions[key], servers_of(spec, service.vip.version))
+        near, mark = servers_of(spec, service.vip.version), known(service, marks)
+        part = _part(service.key, service, decisions[service.key], near, mark)
         drained = service.hosts if watch.drains else ()
         drains = tuple([watch.drains[h] for h in drained if h in watch.drains])
         noted = replace(part.service, drains=drains) if drains else part.service
@@ -149,22 +158,24 @@ def _parts(spec: Spec, place: str, watch: Watch) -> list[Part]:
     return found
 
 
-def _one_part(service: VirtualService, decision: Decision, near: Mapping[str, Address]) -> Part:
+def _one_part(
+    service: VirtualService, decision: Decision, near: Mapping[str, Address], mark: int
+) -> Part:
     members = {member.host: member for member in service.members}
     behind = [
-        _destination(service, members.get(host, Member(host)), verdict.weight, near[host])
-        for host, verdict in decision.verdicts.items()
-        if verdict.weight is not None
+        _destination(service, replace(members.get(h, Member(h)), weight=v.weight), near[h], mark)
+        for h, v in decision.verdicts.items()
+        if v.weight is not None
     ]
     ways = [destination for destination in behind if destination.forwarding != "direct"]
-    return Part(service_resource(service), state(behind), ways)
+    return Part(service_resource(service, mark), state(behind), ways)
 
 
 _part = Again(_one_part)
 
 
 def _destination(
-    service: VirtualService, member: Member, weight: int, server: Address
+    service: VirtualService, member: Member, server: Address, mark: int
 ) -> Destination:
     way, port = member.forwarding or service.forwarding, member.port or service.port
     return Destination(
@@ -172,7 +183,7 @@ def _destination(
         vip=service.vip,
         port=service.port,
         server=server,
-        weight=weight,
+        weight=member.weight,
         upper=member.upper,
         lower=member.lower,
         host=member.host,
@@ -180,6 +191,7 @@ def _destination(
         tunnel=way.tunnel,
         tunnel_port=way.port,
         own_port=port if port != service.port else 0,
+        mark=mark,
     )
 
 
@@ -249,10 +261,9 @@ def _own(spec: Spec, place: str) -> Host | None:
 
 
 def _director(
-    spec: Spec, place: str, host: HostFacts, watch: Watch, leftovers: Pairs
+    spec: Spec, host: HostFacts, parts: list[Part], leftovers: Pairs, rules: list[MarkRule]
 ) -> dict[Key, Resource]:
     """Give all that a director should hold, what still drains included."""
-    parts = _parts(spec, place, watch)
     services = {s.key: s for s in [*(s for s, _ in leftovers), *(part.service for part in parts)]}
     if not services:
         return {}
@@ -267,8 +278,9 @@ def _director(
     for part in parts:
         found.update(part.behind)
     found |= state(destination for _, destination in leftovers)
+    found |= state(rules)
     if link:
-        vips = dict.fromkeys(service.vip for service in services.values())
+        vips = dict.fromkeys([*(s.vip for s in services.values()), *(rule.vip for rule in rules)])
         found |= state(AnnouncedVip(vip, link, vip.max_prefixlen) for vip in vips)
     return found
 
@@ -286,13 +298,10 @@ def unshared(spec: Spec, host: HostFacts) -> bool:
     """
     if spec.shared_director or _marked_sysctls(spec, host):
         return False
-    known = {r.key for r in host.marked(Service)}
-    known |= {(s.protocol, s.vip, s.port) for s in spec.services}
-    probes = {r.mark for r in host.marked(CheckMark)}
-    return any(
-        s.fwmark not in probes if s.fwmark else (s.protocol, s.vip, s.port) not in known
-        for s in host.services
-    )
+    ours: list[Service | CheckMark] = [*host.marked(Service), *host.marked(CheckMark)]
+    named = {r.key for r in ours} | {service.key for service in spec.services}
+    marks = {r.mark for r in ours} | {rule.mark for rule in host.mark_rules}
+    return any(s.fwmark not in marks if s.fwmark else s.key not in named for s in host.services)
 
 
 def _marked_sysctls(spec: Spec, host: HostFacts) -> bool:

@@ -135,7 +135,7 @@ def describe(resource: Resource) -> str:
 def _shown_fields(resource: Resource) -> list[tuple[str, object]]:
     hidden = {"announced", "kind", "up", "prefix_length", "upper", "lower", "forwarding"}
     hidden |= {"tunnel", "tunnel_port", "own_port", "loose"}
-    hidden |= {"persistence_mask", "engine"}
+    hidden |= {"persistence_mask", "engine", "mark"}
     return [
         (name, getattr(resource, name))
         for name, spec in type(resource).__dataclass_fields__.items()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from onearm.facts import DestinationFact, Facts, HostFacts
+from onearm.groups import Marks, allocate, known
 from onearm.model import STREAMS, Action, Destination, Key, Mark, Service
 from onearm.spec import Spec, VirtualService, servers_of
 from onearm.ways import destination_key, own_port
@@ -23,12 +24,13 @@ def live(protocol: str, fact: DestinationFact) -> int:
     return fact.active if protocol in STREAMS else fact.active + fact.inactive
 
 
-def wanted_keys(spec: Spec) -> set[Key]:
-    """List the keys of all destinations in the spec."""
+def wanted_keys(spec: Spec, marks: Marks) -> set[Key]:
+    """List the keys of all destinations in the spec; `marks` are those of its groups."""
     servers = {version: servers_of(spec, version) for version in spec.versions}
     return {
-        destination_key(service, member.host, servers[service.vip.version][member.host])
+        destination_key(service, member.host, near[member.host], known(service, marks))
         for service in spec.services
+        for near in [servers[service.vip.version]]
         for member in service.members
     }
 
@@ -43,12 +45,13 @@ def draining(
     """
     found: dict[str, list[tuple[Service, Destination]]] = {}
     patient = [place for place, host in facts.items() if _patient(spec, host)]
-    wanted = wanted_keys(spec) if patient else set()
     for place in patient:
         host = facts[place]
+        marks = allocate(spec, host)
+        wanted = wanted_keys(spec, marks)
         for mark in _ours(host, spec.name, Destination):
             if isinstance(mark.resource, Destination) and mark.resource.key not in wanted:
-                kept = _keep(spec, host, mark.resource, now)
+                kept = _keep(spec, host, mark.resource, now, marks)
                 if kept:
                     found.setdefault(place, []).append(kept)
     return found
@@ -67,9 +70,9 @@ def _ours(host: HostFacts, name: str, kind: type) -> Iterator[Mark]:
 
 
 def _keep(
-    spec: Spec, host: HostFacts, gone: Destination, now: datetime
+    spec: Spec, host: HostFacts, gone: Destination, now: datetime, of_groups: Marks
 ) -> tuple[Service, Destination] | None:
-    service = _service_of(spec, host, gone)
+    service = _service_of(spec, host, gone, of_groups)
     fact = destination_fact(host, gone)
     if service is None or fact is None or service.drain_s <= 0:
         return None
@@ -89,16 +92,16 @@ def _since(gone: Destination, now: datetime) -> datetime:
         return now
 
 
-def _service_of(spec: Spec, host: HostFacts, gone: Destination) -> Service | None:
+def _service_of(spec: Spec, host: HostFacts, gone: Destination, of_groups: Marks) -> Service | None:
     for service in spec.services:
-        if (service.protocol, service.vip, service.port) == gone.service_key:
-            return service_resource(service)
+        if service.key == gone.service_key[:3] and known(service, of_groups) == gone.mark:
+            return service_resource(service, gone.mark)
     marks = (mark.resource for mark in _ours(host, spec.name, Service))
     return next((r for r in marks if isinstance(r, Service) and r.key == gone.service_key), None)
 
 
-def service_resource(service: VirtualService) -> Service:
-    """Turn a service of the spec into the kernel's."""
+def service_resource(service: VirtualService, mark: int = 0) -> Service:
+    """Turn a service of the spec into the kernel's; a group has a `mark`."""
     return Service(
         protocol=service.protocol,
         vip=service.vip,
@@ -109,13 +112,14 @@ def service_resource(service: VirtualService) -> Service:
         persistence_s=service.persistence_s,
         persistence_mask=service.persistence_mask,
         engine=service.engine,
+        mark=mark,
     )
 
 
 def destination_fact(host: HostFacts, wanted: Destination) -> DestinationFact | None:
     """Find a destination among the kernel's figures."""
     for service in host.services:
-        if (service.protocol, service.vip, service.port) == wanted.service_key:
+        if service.key == wanted.service_key:
             for fact in service.destinations:
                 if (fact.server, fact.port) == (wanted.server, wanted.server_port):
                     return fact
@@ -135,7 +139,7 @@ def _live(host: HostFacts) -> dict[Key, int]:
     return {
         (*key, fact.server, *own_port(fact.port, service)): number
         for service in host.services
-        for key in [(service.protocol, service.vip, service.port)]
+        for key in [service.key]
         for fact in service.destinations
         if (number := live(service.protocol, fact))
     }

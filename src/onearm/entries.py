@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from string import hexdigits
 from typing import Optional
 
-from onearm.model import PROBE_PORTS, Address, Network
+from onearm.model import IPV4, PROBE_PORTS, Address, Network
 
 CONNECTION, TEMPLATE, PROBE = "connection", "template", "probe"
 KINDS = (CONNECTION, TEMPLATE, PROBE)
@@ -44,11 +44,27 @@ class Entry:
 
 @dataclass(frozen=True)
 class Served:
-    """A virtual service by what its entries carry."""
+    """A virtual service by what its entries carry; `last`: the last of several ports."""
 
     protocol: str
     vip: Address
     port: int
+    last: int = 0
+
+    def within(self, wider: Served) -> bool:
+        """Say whether one of several ports is meant."""
+        same = (self.protocol, self.vip) == (wider.protocol, wider.vip)
+        return same and wider.port <= self.port <= (wider.last or wider.port)
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A group by what stands for its VIP where an entry keeps a persistent client of it: its mark,
+    written as an address.
+    """
+
+    mark: Address
+    served: Served
 
 
 @dataclass(frozen=True)
@@ -63,6 +79,16 @@ class Wanted:
     client: Optional[Network] = None
     state: str = ""
     limit: Optional[int] = None
+
+
+MARKED = "ip"  # the protocol of what keeps a client of a group, whatever its port
+
+
+def marked_as(mark: int, version: int) -> Address:
+    """Write a mark as the kernel does in place of a VIP (ip_vs_sched_persist, ip_vs_core.c)."""
+    if version == IPV4:
+        return IPv4Address(mark)
+    return IPv6Address(mark << 96)
 
 
 def parse(line: str, own: Container[Address] = ()) -> Optional[Entry]:

@@ -10,7 +10,7 @@ from typing import Optional, TypeVar
 
 from onearm.again import Again
 from onearm.lean import lean
-from onearm.model import Action, Address, Key, Mark, Network, Resource, state_key
+from onearm.model import Action, Address, Key, Mark, MarkRule, Network, Resource, state_key
 
 T = TypeVar("T")
 
@@ -117,7 +117,10 @@ def tunnel_words(kind: str, port: int) -> str:
 @lean
 @dataclass(frozen=True)
 class ServiceFact:
-    """A virtual service as the kernel counts it, ours or not. `fwmark` 0: by address."""
+    """A virtual service as the kernel counts it, ours or not. `fwmark` 0: by address.
+
+    One by firewall mark has no VIP, unless it is a group of ours: then it has what names the group.
+    """
 
     protocol: str
     vip: Optional[Address]
@@ -130,6 +133,17 @@ class ServiceFact:
     destinations: tuple[DestinationFact, ...] = ()
     persistence_mask: Optional[int] = None
     engine: str = ""
+
+    @property
+    def key(self) -> Key:
+        """The key of the Service that this is a fact about."""
+        key = (self.protocol, self.vip, self.port)
+        return (*key, self.fwmark) if self.fwmark else key
+
+    @property
+    def identity(self) -> Key:
+        """What a service of a spec has as `identity`, which knows no number of a mark."""
+        return (self.protocol, self.vip, self.port, bool(self.fwmark))
 
 
 DESTINATIONS_AT_ONCE = 1000  # a service with more goes over the wire in several pieces
@@ -229,6 +243,7 @@ class HostFacts:
     daemon: Optional[DaemonFact] = None
     boot: str = ""
     network_files: dict[str, str] = field(default_factory=dict)
+    mark_rules: tuple[MarkRule, ...] = ()
 
     def link(self, name: str) -> Optional[LinkFact]:
         return next((link for link in self.links if link.name == name), None)

@@ -153,32 +153,42 @@ Ends = dict[tuple[str, int], str]
 
 
 def _ends(spec: Spec, service: VirtualService) -> Ends:
-    """Give the service's own end, and those of its real servers behind masq with their names."""
-    found: Ends = {(str(service.vip), service.port): ""}
+    """Give the service's own ends, and those of its real servers behind masq with their names."""
+    found = _own_ends(service)
+    ports = {port for _, port in found}
     for server in spec.real_servers:
         if server.name in service.hosts and service.way(server.name).method == "masq":
-            found[str(server.address), service.port_at(server.name)] = server.name
+            at = ports if service.ends else {service.port_at(server.name)}
+            found |= {(str(server.address), port): server.name for port in at}
     return found
+
+
+def _own_ends(service: VirtualService) -> Ends:
+    return {
+        (str(end.vip), port): ""
+        for end in service.endpoints
+        for port in range(end.port, end.last + 1)
+    }
 
 
 def _sights(
     service: VirtualService, ends: Ends, host: str, frames: Iterable[Frame]
 ) -> Iterator[Sight]:
     """Pick the frames to and from the service, and the ICMP errors that its VIP sends."""
-    vip = str(service.vip)
+    vips = set(map(str, service.vips))
     for frame in frames:
         source, target = (frame.source, frame.source_port), (frame.target, frame.target_port)
         if frame.kind == service.protocol and target in ends:
             yield Sight(host, source, back=False, frame=frame, behind=ends[target])
         elif frame.kind not in (service.protocol, "icmp"):
             continue
-        elif source in ends or _unquoted(frame, vip):
+        elif source in ends or _unquoted(frame, vips):
             yield Sight(host, target, back=True, frame=frame, behind=ends.get(source, ""))
 
 
-def _unquoted(frame: Frame, vip: str) -> bool:
+def _unquoted(frame: Frame, vips: set[str]) -> bool:
     """Tell an ICMP error whose head does not show the flow that it is about."""
-    return frame.kind == "icmp" and frame.source == vip and not frame.source_port
+    return frame.kind == "icmp" and frame.source in vips and not frame.source_port
 
 
 def _by_address(found: dict[Flow, Way], sight: Sight) -> Way | None:
@@ -281,7 +291,7 @@ def _came_by(way: Way, sight: Sight, near: set[str]) -> None:
 
 def _at_clients(found: dict[Flow, Way], trials: list[Trial], evidence: Evidence) -> None:
     for client in {trial.client for trial in trials}:
-        own = {(str(trials[0].service.vip), trials[0].service.port): ""}
+        own = _own_ends(trials[0].service)
         for sight in _sights(trials[0].service, own, client, evidence.frames.get(client, [])):
             way = found.get(sight.flow)
             if way and way.client == client and sight.back and not sight.frame.outgoing:

@@ -57,10 +57,11 @@ def scripts(spec: Spec) -> list[tuple[str, ...]]:
 def _served(spec: Spec, host: HostFacts) -> set[Slot]:
     names = names_of(spec.real_servers)
     ports = {(s.protocol, s.vip, s.port, h): s.port_at(h) for s in spec.services for h in s.hosts}
+    groups = {service.identity for service in spec.services if service.ends}
     return {
         slot
         for service in host.services
-        if service.vip is not None and not service.fwmark
+        if service.vip is not None and bool(service.fwmark) == (service.identity in groups)
         for fact in service.destinations
         if fact.server in names
         for slot in [(service.protocol, service.vip, service.port, names[fact.server])]

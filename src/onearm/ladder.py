@@ -115,20 +115,21 @@ def _kinds(service: VirtualService) -> Sequence[tuple[str, bool]]:
 
 def _path(spec: Spec, evidence: Evidence, service: VirtualService, way: Way) -> _Path:
     attempt = way.attempt
-    ends = ((str(attempt.source), attempt.source_port), (str(service.vip), service.port))
+    target = attempt.target or service.vip, attempt.target_port or service.port
+    ends = ((str(attempt.source), attempt.source_port), (str(target[0]), target[1]))
     director = spec.directors[0].name if spec.directors else ""
     server = server_of(way)
-    behind = _behind(spec, service, server)
+    behind = _behind(spec, service, server, target[1])
     return _Path(way.client, director, server, ends, _links(spec, evidence), behind)
 
 
-def _behind(spec: Spec, service: VirtualService, server: str) -> tuple[str, int] | None:
+def _behind(spec: Spec, service: VirtualService, server: str, port: int) -> tuple[str, int] | None:
     """Give the address and port that frames of a server behind masq show in place of the VIP's."""
     if service.way(server).method != "masq":
         return None
     version = service.vip.version
     own = next((h.own(version) for h in spec.real_servers if h.name == server), None)
-    return (str(own), service.port_at(server)) if own else None
+    return (str(own), port if service.ends else service.port_at(server)) if own else None
 
 
 def _links(spec: Spec, evidence: Evidence) -> dict[str, str]:

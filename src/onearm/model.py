@@ -151,6 +151,9 @@ class Service:
     the length of the prefix whose clients are one, None for one address. `drain_s` and `drains`
     are ours and live in the mark: how long a destination that is no longer wanted may keep its
     connections, and which real servers are drained by hand.
+
+    With a firewall `mark` it is a group: the kernel knows it by the mark, which its MarkRules set;
+    protocol, VIP and port are its first endpoint's, by which people know it.
     """
 
     protocol: str
@@ -163,10 +166,12 @@ class Service:
     drains: tuple[Drain, ...] = field(default=(), compare=False)
     persistence_mask: Optional[int] = None
     engine: str = ""
+    mark: int = 0
 
     @property
     def key(self) -> Key:
-        return (self.protocol, self.vip, self.port)
+        key = (self.protocol, self.vip, self.port)
+        return (*key, self.mark) if self.mark else key
 
 
 STREAMS = ("tcp", "sctp")  # protocols whose connections have a beginning and an end
@@ -262,10 +267,11 @@ class Destination:
     tunnel: str = ""
     tunnel_port: int = 0
     own_port: int = 0
+    mark: int = 0
 
     @property
     def key(self) -> Key:
-        key = (self.protocol, self.vip, self.port, self.server)
+        key = (*self.service_key, self.server)
         return (*key, self.own_port) if self.own_port else key
 
     @property
@@ -275,7 +281,30 @@ class Destination:
 
     @property
     def service_key(self) -> Key:
-        return (self.protocol, self.vip, self.port)
+        key = (self.protocol, self.vip, self.port)
+        return (*key, self.mark) if self.mark else key
+
+
+GROUP_MARKS = range(0x6F670001, 0x6F680000)  # "og": the firewall marks of groups
+
+
+@dataclass(frozen=True)
+class MarkRule:
+    """A rule of the packet filter that gives packets for one endpoint of a group its mark.
+
+    The endpoint is a VIP with a port, or with the ports from `port` to `last`. Packets that the
+    host itself makes are left alone: the rule stands where packets come in.
+    """
+
+    protocol: str
+    vip: Address
+    port: int
+    last: int
+    mark: int
+
+    @property
+    def key(self) -> Key:
+        return (self.protocol, self.vip, self.port, self.last)
 
 
 @dataclass(frozen=True)
@@ -410,6 +439,7 @@ Resource = Union[
     BootFile,
     BootVip,
     Destination,
+    MarkRule,
     AnnouncedVip,
 ]
 KINDS: dict[str, type[Resource]] = {kind.__name__: kind for kind in get_args(Resource)}
@@ -425,14 +455,19 @@ ORDER: tuple[tuple[type[Resource], ...], ...] = (
     (HeldVip,),  # ... it holds the VIP, and holds it before ...
     (Service, CheckMark, SpecFile, BootVip),
     (Destination,),  # ... packets are sent to it
+    (MarkRule,),  # a mark leads to a service that has destinations, as long as it is set
     (AnnouncedVip,),  # clients are invited when all the rest stands
 )
 STEP: dict[type[Resource], int] = {kind: n for n, kinds in enumerate(ORDER) for kind in kinds}
 
 
-def endpoint(address: object, port: int) -> str:
-    """Write an address with its port, the address in brackets where it has colons itself."""
-    return f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"
+def endpoint(address: object, port: int, last: int = 0) -> str:
+    """Write an address with its port, the address in brackets where it has colons itself.
+
+    `last`: the last port of a range.
+    """
+    ports = f"{port}-{last}" if last > port else f"{port}"
+    return f"[{address}]:{ports}" if ":" in str(address) else f"{address}:{ports}"
 
 
 State = Mapping[Key, Resource]
@@ -442,8 +477,8 @@ World = Mapping[str, State]  # state by place
 # What identifies the two kinds of which there are very many, with addresses as bytes: those know
 # their hash, while an address is asked for it anew, in Python, by every dictionary.
 _IDENTITY: dict[type, Callable[[Any], tuple[Any, ...]]] = {
-    Service: attrgetter("protocol", "vip.packed", "port"),
-    Destination: attrgetter("protocol", "vip.packed", "port", "server.packed", "own_port"),
+    Service: attrgetter("protocol", "vip.packed", "port", "mark"),
+    Destination: attrgetter("protocol", "vip.packed", "port", "server.packed", "own_port", "mark"),
 }
 
 

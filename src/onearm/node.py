@@ -221,8 +221,9 @@ class Node:
         from onearm.places import table  # every start of a node pays for what it loads
 
         wanted = wire.decode(table.Wanted, request.get("wanted", {}))
-        scan, own = table.scan(wanted, wire.decode(tuple[table.Served, ...], rows))
+        scan, own, marked = table.scan(wanted, wire.decode(tuple[table.Served, ...], rows))
         self._parts(own, "own")
+        self._parts(marked, "marked")
         with table.opened() as lines:
             told = scan.lines(lines, lambda read: self._emit({"part": {"read": read}}))
             self._parts(told, "lines")

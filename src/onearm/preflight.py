@@ -67,7 +67,7 @@ def _directors(spec: Spec, facts: Facts) -> Iterator[tuple[Host, HostFacts]]:
 
 def vips_of(spec: Spec) -> list[Address]:
     """List the VIPs of a spec, each once, in the order of the file."""
-    return list(dict.fromkeys(service.vip for service in spec.services))
+    return list(dict.fromkeys(vip for service in spec.services for vip in service.vips))
 
 
 def _features(spec: Spec, facts: Facts) -> Iterator[Finding]:

@@ -136,7 +136,7 @@ def _to(route: RouteFact) -> str:
 
 def masq_holds(spec: Spec, facts: Facts) -> Iterator[Finding]:
     """Find real servers behind masq that hold a VIP by other hands: they would answer for it."""
-    vips = dict.fromkeys(s.vip for s in spec.services if s.vip.version == IPV4)
+    vips = dict.fromkeys(v for s in spec.services for v in s.vips if v.version == IPV4)
     for server in by_method(spec, "masq"):
         seen = facts.get(server.name)
         for vip in vips if seen else ():

@@ -19,11 +19,11 @@ from onearm.places.remote import RemotePlace
 from onearm.preflight import vips_of
 from onearm.reach import lab_prefix
 from onearm.resting import held, of_service, resting, without
-from onearm.schedule import sources_for
+from onearm.schedule import ends_for, sources_for
 from onearm.session import Session
 from onearm.silence import network_of
 from onearm.spec import Host, Spec, VirtualService
-from onearm.traffic import Errand
+from onearm.traffic import Errand, Goal
 from onearm.ways import lanes
 
 T = TypeVar("T")
@@ -255,7 +255,8 @@ class Probe:
                     protocol=service.protocol,
                     vip=service.vip,
                     port=service.port,
-                    sources=self._sources(service, client),
+                    sources=sources,
+                    ends=tuple(Goal(*end) for end in ends_for(service, sources)),
                     request_hex=request.hex(),
                     timeout_s=self.timeout_s,
                     lane=lane[0],
@@ -263,7 +264,8 @@ class Probe:
                 ),
             )
             for client in self.clients
-            if client.towards(service.vip) and not client.facts.holds(service.vip)
+            if client.towards(service.vip) and not any(map(client.facts.holds, service.vips))
+            for sources in [self._sources(service, client)]
         }
         for name, attempts in self._do(jobs).items():
             self.evidence.trials.append(Trial(service, name, tuple(attempts)))

@@ -18,6 +18,7 @@ from onearm.model import (
     BootVip,
     Destination,
     Key,
+    MarkRule,
     Observed,
     Resource,
     Seen,
@@ -77,10 +78,29 @@ def _building_held(action: Action, out: Mapping[str, object], observed: Observed
         return bool({*before.text.split("\\n")} - {*resource.text.split("\\n")})
     if isinstance(resource, AnnouncedVip):
         return _stands_elsewhere(resource, action.place, observed)
+    if isinstance(resource, MarkRule):
+        return _leads_nowhere_yet(resource, before, observed[action.place])
     if isinstance(resource, Destination):
         fed = isinstance(before, Destination) and before.weight > 0 and _same_way(before, resource)
         return resource.weight > 0 and not fed and (resource.host in out or NEUTRON in out)
     return False
+
+
+def _leads_nowhere_yet(
+    rule: MarkRule, before: Resource | None, sighting: Mapping[Key, Seen]
+) -> bool:
+    """Say whether a rule would take packets from a service with weight to one that has none yet."""
+    seen = [s.resource for s in sighting.values() if isinstance(s.resource, Destination)]
+    serving = [one for one in seen if one.weight > 0]
+    if any(one.mark == rule.mark for one in serving):
+        return False
+    plain = [one for one in serving if not one.mark and _covers(rule, one)]
+    return before is not None or bool(plain)
+
+
+def _covers(rule: MarkRule, one: Destination) -> bool:
+    same = (rule.protocol, rule.vip) == (one.protocol, one.vip)
+    return same and rule.port <= one.port <= rule.last
 
 
 def _same_way(before: Destination, after: Destination) -> bool:
@@ -102,8 +122,13 @@ def _taking_down_held(action: Action, sighting: Mapping[Key, Seen], wanted: Stat
 
 
 def _vip_lingers(gone: Service, sighting: Mapping[Key, Seen], wanted: State) -> bool:
-    """Say whether the service's VIP is announced here only because its removal is held back."""
+    """Say whether the service's VIP is announced here only because its removal is held back, or a
+    rule still leads to it.
+    """
     return any(
+        isinstance(seen.resource, MarkRule) and seen.resource.mark == gone.mark
+        for seen in sighting.values()
+    ) or any(
         isinstance(seen.resource, AnnouncedVip)
         and seen.resource.vip == gone.vip
         and key not in wanted

@@ -177,7 +177,7 @@ def show_status(console: Console, spec: Spec, facts: Facts) -> None:
     for director in spec.directors:
         if director.name in facts:
             _show_services(console, spec, director.name, facts[director.name].services)
-    for vip in dict.fromkeys(service.vip for service in spec.services):
+    for vip in dict.fromkeys(vip for service in spec.services for vip in service.vips):
         holders = [
             f"{name} ({fact.link})" for name, seen in facts.items() for fact in seen.holds(vip)
         ]
@@ -188,17 +188,18 @@ def _show_services(
     console: Console, spec: Spec, director: str, services: Iterable[ServiceFact]
 ) -> None:
     names = names_of(spec.real_servers)
-    wanted = {(s.protocol, s.vip, s.port) for s in spec.services}
+    wanted = {service.identity for service in spec.services}
     table = Table(box=None, pad_edge=False, title=f"services on {director}", title_justify="left")
     for column in ("service", "server", "weight", "active", "inactive", "conns", "conn/s"):
         table.add_column(column, justify="left" if column in ("service", "server") else "right")
     for service in services:
-        ours = (service.protocol, service.vip, service.port) in wanted
+        ours = service.identity in wanted
         head = f"{endpoint(service.vip or service.fwmark, service.port)}/{service.protocol}"
         conns = str(service.counters.connections)
         rate = str(service.counters.connections_per_s)
         stay = f", persistent {service.persistence_s} s" if service.persistence_s else ""
-        note = f"{service.scheduler}{stay}{'' if ours else ', not ours'}"
+        group = f", mark {service.fwmark:#x}" if service.vip and service.fwmark else ""
+        note = f"{service.scheduler}{stay}{group}{'' if ours else ', not ours'}"
         table.add_row(Text(head, "bold"), note, "", "", "", conns, rate)
         for d in service.destinations:
             figures = (d.weight, d.active, d.inactive)

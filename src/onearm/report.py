@@ -84,7 +84,7 @@ def refuse_trap(spec: Spec, session: Session) -> None:
         facts = session.facts.get(host.name)
         if facts is None or not facts.arp_drops:
             continue
-        vips = [service.vip for service in spec.services]
+        vips = [vip for service in spec.services for vip in service.vips]
         links = [k for k in facts.links if speaks_arp(k) and in_l2(spec, host, facts, k, vips)]
         if not all(_announces_best(facts.sysctls, link.name) for link in links):
             rule = facts.arp_drops[0]

@@ -103,11 +103,11 @@ def decide(before: Rotation, scene: Scene) -> Rotation:
     servers = {version: servers_of(scene.spec, version) for version in scene.spec.versions}
     table = _table(scene.host)
     for service in scene.spec.services:
-        key = (service.protocol, service.vip, service.port)
+        key = service.key
         basis = _basis(scene, service)
         held = _decided.get(key)
         if held is None or basis is None or held.service is not service or held.basis != basis:
-            standing = Standing(servers[service.vip.version], table.get(key, ()))
+            standing = Standing(servers[service.vip.version], table.get(service.identity, ()))
             one = _Deciding(before, scene, service, standing)
             held = _decided[key] = Decided(service, basis, *one.decided())
             ramps |= one.ramps
@@ -141,17 +141,12 @@ def _basis(scene: Scene, service: VirtualService) -> tuple[Health | None, ...] |
         return None
     if scene.healths is None:
         return ()
-    key = (service.protocol, service.vip, service.port)
-    found = tuple([scene.healths.get((*key, member.host)) for member in service.members])
+    found = tuple([scene.healths.get((*service.key, member.host)) for member in service.members])
     return None if any(h is not None and h.status not in {UP, DOWN} for h in found) else found
 
 
 def _table(host: HostFacts) -> dict[Key, tuple[DestinationFact, ...]]:
-    return {
-        (service.protocol, service.vip, service.port): service.destinations
-        for service in host.services
-        if not service.fwmark
-    }
+    return {service.identity: service.destinations for service in host.services}
 
 
 @lean

@@ -11,6 +11,8 @@ from itertools import cycle, islice
 from onearm.model import Address, Network
 from onearm.spec import VirtualService
 
+End = tuple[Address, int]
+
 AT_LEAST = 8  # connections per client and service
 AT_MOST = 256
 BY_CHANCE = 16  # connections per server; of two servers one is then missed once in 2**31
@@ -42,20 +44,53 @@ def shares(service: VirtualService) -> dict[str, int]:
     return {}
 
 
+def ends(service: VirtualService) -> tuple[End, ...]:
+    """List the endpoints of a group that are tried: of a range its first and its last port.
+
+    A service of one endpoint has none to choose from.
+    """
+    found = ((end.vip, port) for end in service.ends for port in (end.port, end.last))
+    return tuple(dict.fromkeys(found))
+
+
 def sources_for(service: VirtualService, sources: Sequence[Address]) -> tuple[Address, ...]:
     """Choose the source address of each connection a client opens: whole turns of the scheduler.
 
     Where it ties an address to one server, each address is used twice in a row: a scheduler that
-    takes turns instead would give it two.
+    takes turns instead would give it two. A group is tried at each of its ends.
     """
+    several = len(ends(service))
     if sticks(service):
-        return tuple(source for source in sources for _ in range(2))[:AT_MOST]
+        times = max(2, several)
+        return tuple(source for source in sources for _ in range(times))[: _most(times)]
     if service.scheduler in HASHING:  # by port as well: so many that each server is met by chance
-        count = max(len(sources), BY_CHANCE * len(weights(service)))
+        count = max(len(sources), BY_CHANCE * len(weights(service)), several)
         return tuple(islice(cycle(sources), min(AT_MOST, count)))
-    turn = sum(shares(service).values()) or len(weights(service)) or 1
-    count = min(AT_MOST, turn * math.ceil(AT_LEAST / turn))
+    turn = _turn(service)
+    count = min(_most(turn), turn * max(math.ceil(AT_LEAST / turn), several))
     return tuple(islice(cycle(sources), count))
+
+
+def _most(turn: int) -> int:
+    """Give the most connections that are whole turns."""
+    return AT_MOST // turn * turn or AT_MOST
+
+
+def _turn(service: VirtualService) -> int:
+    return sum(shares(service).values()) or len(weights(service)) or 1
+
+
+def ends_for(service: VirtualService, sources: Sequence[Address]) -> tuple[End, ...]:
+    """Choose where each of these connections goes: nothing but for a group.
+
+    A client that is tied to a server tries each end in turn; else each end gets a whole turn of the
+    scheduler before the next does, so that it meets every real server.
+    """
+    found = ends(service)
+    if not found:
+        return ()
+    step = 1 if sticks(service) or service.scheduler in HASHING else _turn(service)
+    return tuple(found[n // step % len(found)] for n in range(len(sources)))
 
 
 def expected(service: VirtualService, total: int) -> dict[str, int] | None:

@@ -140,6 +140,7 @@ class Session:
     def _question(self, name: str) -> Question:
         vips = tuple(vips_of(self.spec))
         if name in self._directors():
+            groups = tuple(sorted({s.vip.version for s in self.spec.services if s.ends}))
             near = tuple(own for host in self.spec.real_servers for own in host.addresses)
             return Question(
                 role="director",
@@ -148,6 +149,8 @@ class Session:
                 schedulers=tuple(sorted({service.scheduler for service in self.spec.services})),
                 sctp=any(service.protocol == "sctp" for service in self.spec.services),
                 engines=tuple(sorted({s.engine for s in self.spec.services if s.engine})),
+                groups=groups,
+                marking=groups,
             )
         for host in self.spec.real_servers:
             if host.name == name:

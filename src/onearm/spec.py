@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from onearm.lean import lean
-from onearm.model import IPV4, IPV6, Address, Network
+from onearm.model import IPV4, IPV6, Address, Key, Network
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)  # of a spec or host; no option
 
@@ -116,10 +116,22 @@ class Check:
     argv: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class End:
+    """One endpoint of a group: a VIP with the ports from `port` to `last`, mostly one."""
+
+    vip: Address
+    port: int
+    last: int
+
+
 @lean
 @dataclass(frozen=True)
 class VirtualService:
     """A service of the spec; `drain_s` 0 cuts, otherwise connections may end within it.
+
+    `ends` is empty but for a group: several endpoints that share one scheduler and one persistence,
+    by a firewall mark. `vip` and `port` are then those of its first endpoint, and name the group.
 
     `check` None: its real servers are not checked and have the weights of the spec.
     `persistence_s` 0: each connection is scheduled anew; otherwise clients of one prefix (a mask's
@@ -139,6 +151,27 @@ class VirtualService:
     persistence_mask: int | None = None
     engine: str = ""
     forwarding: Forwarding = DIRECT
+    ends: tuple[End, ...] = ()
+
+    @property
+    def key(self) -> Key:
+        """What names it: no other service of the spec has the same."""
+        return (self.protocol, self.vip, self.port)
+
+    @property
+    def identity(self) -> Key:
+        """What a fact of the kernel about it has as `identity`."""
+        return (self.protocol, self.vip, self.port, bool(self.ends))
+
+    @property
+    def endpoints(self) -> tuple[End, ...]:
+        """All its endpoints: one, but for a group."""
+        return self.ends or (End(self.vip, self.port, self.port),)
+
+    @property
+    def vips(self) -> tuple[Address, ...]:
+        """Its VIPs, each once."""
+        return tuple(dict.fromkeys(end.vip for end in self.ends)) or (self.vip,)
 
     def way(self, host: str) -> Forwarding:
         """Say how packets get to one of its real servers."""

@@ -135,7 +135,7 @@ def _show_snapshot(snapshot: Snapshot) -> None:
 
 
 def _data(session: Session, daemons: dict[str, Snapshot]) -> dict[str, Any]:
-    vips = {service.vip for service in session.spec.services}
+    vips = {vip for service in session.spec.services for vip in service.vips}
     return {
         **planfile.header("status"),
         "name": session.spec.name,

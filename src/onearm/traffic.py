@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
+from typing import Optional
 
 from onearm.kernel import sysctl
 from onearm.model import Address
@@ -31,7 +32,8 @@ class Attempt:
     `result`: connected, answered (data came back), refused, timeout, unreachable, sent (UDP, no
     answer), or error. `reply`: the first bytes of the answer as text, for UDP and where a request
     was sent. `received`: the bytes of the answer in all, read to the end or to a bound;
-    `complete`: the peer ended its side in order (TCP) before the time was over.
+    `complete`: the peer ended its side in order (TCP) before the time was over. `target` and its
+    port are where it went, when the errand had several ends.
     """
 
     source: Address
@@ -41,6 +43,16 @@ class Attempt:
     reply: str = ""
     received: int = 0
     complete: bool = False
+    target: Optional[Address] = None
+    target_port: int = 0
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Where one connection goes."""
+
+    vip: Address
+    port: int
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,8 @@ class Errand:
     """What to open: `sources` are used in turn, one connection each; `request_hex` may be empty.
 
     `{client}` in the request stands for the source's address. Of every `lanes` ports the one of
-    this `lane` is taken: errands of other lanes share none with it.
+    this `lane` is taken: errands of other lanes share none with it. `ends`: where each of the
+    connections goes, when not all go to the VIP and port.
     """
 
     protocol: str
@@ -59,25 +72,29 @@ class Errand:
     timeout_s: float = 3.5
     lane: int = 0
     lanes: int = 1
+    ends: tuple[Goal, ...] = ()
 
 
 class _Connection:
     """One socket on its way through connect, request and reply."""
 
-    def __init__(self, errand: Errand, source: Address) -> None:
+    def __init__(self, errand: Errand, source: Address, end: Optional[Goal] = None) -> None:
         kind = socket.SOCK_DGRAM if errand.protocol == "udp" else socket.SOCK_STREAM
         family = socket.AF_INET if source.version == 4 else socket.AF_INET6  # noqa: PLR2004
         self.errand, self.connected, self.reply = errand, False, b""
         self.socket = socket.socket(
             family, kind | socket.SOCK_NONBLOCK, OTHERS.get(errand.protocol, 0)
         )
+        self.end = end or Goal(errand.vip, errand.port)
         self.attempt = Attempt(source, 0, "timeout")
+        if end is not None:
+            self.attempt = replace(self.attempt, target=end.vip, target_port=end.port)
 
     def open(self, ports: Iterator[int]) -> bool:
         """Start from the next of the ports; say whether there is something to wait for."""
         try:
             self._bind(ports)
-            code = self.socket.connect_ex((str(self.errand.vip), self.errand.port))
+            code = self.socket.connect_ex((str(self.end.vip), self.end.port))
         except OSError as error:
             return self._end(_result(error), error.strerror or str(error))
         self.attempt = replace(self.attempt, source_port=self.socket.getsockname()[1])
@@ -162,11 +179,13 @@ def _words(code: int) -> str:
 def run(errand: Errand) -> list[Attempt]:
     """Open one connection per source, a bounded number at once; each ends within its timeout."""
     sources = list(errand.sources)
+    ends: list[Optional[Goal]] = [*errand.ends] or [None for _ in sources]
     found: list[Attempt] = []
     lane = (errand.lane, errand.lanes)
     ports = in_turn(*port_range(), time.monotonic(), sources[0], lane) if sources else iter(())
     for start in range(0, len(sources), AT_ONCE):
-        found += _wave(errand, sources[start : start + AT_ONCE], ports)
+        some = slice(start, start + AT_ONCE)
+        found += _wave(errand, list(zip(sources[some], ends[some])), ports)
     return found
 
 
@@ -191,8 +210,10 @@ def in_turn(
     return (low + own + lanes * (n % size) for n in count(begin))
 
 
-def _wave(errand: Errand, sources: Sequence[Address], ports: Iterator[int]) -> list[Attempt]:
-    connections = [_Connection(errand, source) for source in sources]
+def _wave(
+    errand: Errand, ways: Sequence[tuple[Address, Optional[Goal]]], ports: Iterator[int]
+) -> list[Attempt]:
+    connections = [_Connection(errand, source, end) for source, end in ways]
     with selectors.DefaultSelector() as selector:
         for connection in connections:
             if connection.open(ports):

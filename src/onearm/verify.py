@@ -16,6 +16,7 @@ from onearm.preflight import vips_of
 from onearm.resting import words
 from onearm.spec import Spec, VirtualService
 from onearm.verdicts import FAIL, PASS, UNPROVED
+from onearm.verify_groups import end_of, every_endpoint, one_server
 from onearm.verify_ways import encapsulated, hosts_by, reply_through_director, ways_to
 
 TALK = {IPV4: "ARP", IPV6: "neighbour discovery"}
@@ -215,7 +216,7 @@ def _destination_fault(case: Case, host: str) -> str:
     if refused:
         return (
             f"{host} reset {len(refused)} of {len(handed)}: nothing listens there on"
-            f" {endpoint(case.service.vip, case.service.port)}"
+            f" {endpoint(*end_of(case, refused[0]))}"
         )
     return _silent(case, host, handed)
 
@@ -228,7 +229,8 @@ HELD = {
 
 def _silent(case: Case, host: str, handed: list[Way]) -> str:
     way_there = case.service.way(host)
-    holds = way_there.method == "masq" or bool(case.evidence.machines[host].holds(case.service.vip))
+    facts = case.evidence.machines[host]
+    holds = way_there.method == "masq" or all(map(facts.holds, case.service.vips))
     silent = [way for way in handed if host not in way.answered]
     closed = [way for way in silent if host in way.unreachable]
     if closed:
@@ -418,4 +420,6 @@ RULES: tuple[tuple[str, Callable[[Case], Judgement], tuple[str, ...]], ...] = (
     ("path.direct_reply", _direct_reply, (PASS,)),
     ("path.reply_through_director", reply_through_director, (FAIL,)),
     ("path.distribution", _distribution, (FAIL,)),
+    ("path.every_endpoint", every_endpoint, (FAIL,)),
+    ("path.one_server", one_server, ()),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from onearm.facts import HostFacts, ServiceFact
@@ -19,8 +19,10 @@ from onearm.model import (
     Sysctl,
     TunnelLink,
 )
-from onearm.spec import Forwarding, Host, Spec, VirtualService
+from onearm.spec import End, Forwarding, Host, Spec, VirtualService
 
+Left = Mapping[Key, tuple[End, ...]]  # the endpoints of groups that drain, by the service's key
+NOTHING_LEFT: Left = {}
 TUNNEL_LINKS = {"ipip": "ipip-vip", "gue": "ipip-vip", "gre": "gre-vip"}
 LANES = 4
 # A full packet no longer fits once it is wrapped. With 0 the director cuts it into fragments, two
@@ -42,10 +44,10 @@ class Hold:
         return TUNNEL_LINKS.get(self.way.tunnel, VIP_LINK)
 
 
-def destination_key(service: VirtualService, host: str, server: Address) -> Key:
-    """Identify the destination that a real server of a service is."""
+def destination_key(service: VirtualService, host: str, server: Address, mark: int = 0) -> Key:
+    """Identify the destination that a real server of a service is; `mark`: of a group."""
     own = own_port(service.port_at(host), service)
-    return (service.protocol, service.vip, service.port, server, *own)
+    return (*service.key, *((mark,) if mark else ()), server, *own)
 
 
 def own_port(port: int, service: VirtualService | ServiceFact) -> tuple[int, ...]:
@@ -58,18 +60,24 @@ def way_of(destination: Destination | CheckMark) -> Forwarding:
     return Forwarding(destination.forwarding, destination.tunnel, destination.tunnel_port)
 
 
-def holds(spec: Spec, kept: Iterable[Destination]) -> dict[str, set[Hold]]:
+def holds(
+    spec: Spec, kept: Iterable[Destination], left: Left = NOTHING_LEFT
+) -> dict[str, set[Hold]]:
     """List what each real server holds, by the spec and for destinations that still drain.
 
-    One behind masq holds no VIP: packets come for its own address.
+    One behind masq holds no VIP: packets come for its own address. `left` are the endpoints of
+    groups that drain.
     """
     found: dict[str, set[Hold]] = {}
     for service in spec.services:
         for host in service.hosts:
-            found.setdefault(host, set()).add(Hold(service.vip, service.way(host)))
+            some = found.setdefault(host, set())
+            some |= {Hold(vip, service.way(host)) for vip in service.vips}
     for destination in kept:
-        hold = Hold(destination.vip, way_of(destination))
-        found.setdefault(destination.host, set()).add(hold)
+        ends = left.get(destination.service_key, ())
+        vips = {destination.vip, *(end.vip for end in ends)}
+        some = found.setdefault(destination.host, set())
+        some |= {Hold(vip, way_of(destination)) for vip in vips}
     return {host: {h for h in some if h.way.method != "masq"} for host, some in found.items()}
 
 

@@ -21,6 +21,7 @@ from onearm.model import (
     HeldVip,
     Link,
     Mark,
+    MarkRule,
     Resource,
     Service,
     SpecFile,
@@ -134,6 +135,8 @@ def _values(resource: Resource) -> str:
         return f" {resource.scheduler}{flags}{_persistence(resource)}"
     if isinstance(resource, TunnelLink):
         return f" from {resource.remote or 'anybody'} to {resource.local}"
+    if isinstance(resource, MarkRule):
+        return f" = {resource.mark:#x}"
     return _taken(resource) if isinstance(resource, Destination) else ""
 
 
@@ -166,6 +169,15 @@ def endpoint(resource: Service | Destination) -> str:
     return f"{with_port(resource.vip, resource.port)}/{resource.protocol}"
 
 
+def _service(service: Service) -> str:
+    group = f" by mark {service.mark:#x}" if service.mark else ""
+    return f"virtual service {endpoint(service)}{group}"
+
+
+def _mark_rule(rule: MarkRule) -> str:
+    return f"mark of {with_port(rule.vip, rule.port, rule.last)}/{rule.protocol}"
+
+
 def _silence(silence: ArpSilence) -> str:
     about = f" about {silence.vip}" if silence.vip else ""
     part = "" if silence.deaf else " (own requests only)"
@@ -180,7 +192,8 @@ _NAMES: dict[type, Callable[[Any], str]] = {
     TunnelLink: lambda r: f"{r.kind} tunnel link {r.name}",
     ArpSilence: _silence,
     HeldVip: lambda r: f"VIP {r.vip}/{r.prefix_length} on {r.link}",
-    Service: lambda r: f"virtual service {endpoint(r)}",
+    Service: _service,
+    MarkRule: _mark_rule,
     CheckMark: lambda r: f"check mark {r.mark:#x} of {r.host or r.server}",
     SpecFile: lambda r: f"spec {r.path} of the daemon",
     BootFile: lambda r: f"file {r.path}",
@@ -232,6 +245,7 @@ _REASONS: dict[type, Callable[[Action, Any], str]] = {
     SpecFile: lambda *_: "the daemon there carries it out, and answers when it stands",
     CheckMark: _at("create", "checks reach it as clients do, with the VIP as destination"),
     TunnelLink: _at("create", "takes out of the tunnel what the director sends"),
+    MarkRule: _at("create", "packets for it belong to the group of that mark"),
     HeldVip: _at("create", "accepts packets for the VIP, in silence"),
     AnnouncedVip: _at("create", "last of all: clients come when all the rest stands"),
 }

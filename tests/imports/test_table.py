@@ -76,7 +76,7 @@ KEYWORDS = {"keepalived": KEEPALIVED, "ldirectord": LDIRECTORD, "ipvsadm": IPVSA
 FLAGS = "sh-port sh-fallback mh-port mh-fallback flag-1 flag-2 flag-3"  # the values of -b
 
 # What a spec can say and the other tool cannot: nothing of it can be carried.
-OURS = {"drain", "panic", "slow_start", "check", "check.through", "check.rise"}
+OURS = {"vips", "ports", "drain", "panic", "slow_start", "check", "check.through", "check.rise"}
 OURS |= {"check.verify", "check.ca", "check.send", "check.expect", "check.method", "check.answer"}
 NOWHERE = {
     "keepalived": OURS - {"check.send", "check.expect"},

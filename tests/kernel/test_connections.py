@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onearm.entries import CONNECTION, PROBE, TEMPLATE, Served, Wanted
+from onearm.entries import CONNECTION, PROBE, TEMPLATE, Marked, Served, Wanted, marked_as
 from onearm.kernel import connections
 from onearm.vitals import ConnectionsFact
 
@@ -182,3 +182,28 @@ def test_the_sums_are_right(entries):
     assert {f.state: f.count for f in found} == Counter(state for state, _ in entries)
     waiting = sum(f.old for f in found)
     assert waiting == sum(state == "SYN_RECV" and left <= 57 for state, left in entries)
+
+
+MARKED = """\
+TCP CB007165 9C40 CB007102 1388 CB007104 1388 ESTABLISHED   890
+TCP CB007165 9C41 CB007102 13EC CB007104 13EC ESTABLISHED   890
+TCP CB007165 9C42 CB007102 13ED CB007104 13ED ESTABLISHED   890
+IP  CB007165 0000 6F670001 0000 CB007104 0000 NONE          290
+IP  CB007165 0000 6F670002 0000 CB007104 0000 NONE          290
+"""
+
+
+def test_what_keeps_a_client_of_a_group_has_the_groups_name():
+    group = Served("tcp", VIP, 5000, 5100)
+    marked = [Marked(marked_as(0x6F670001, 4), Served("tcp", VIP, 5000))]
+    assert marked_as(0x6F670001, 6) == ip_address("6f67:1::")
+    scan = connections.Scan(Wanted(), [group], marked=marked)
+    lines = list(scan.lines(MARKED.splitlines(keepends=True)))
+    assert [line.split()[4] for line in lines] == ["1388", "13EC", "0000"]
+    kept = [(f.protocol, f.vip, f.port, f.kind) for f in scan.facts() if f.kind == TEMPLATE]
+    assert kept == [("tcp", VIP, 5000, TEMPLATE)]
+    at_vip = connections.Scan(Wanted(every=True, vip=VIP), marked=marked)
+    assert len(list(at_vip.lines(MARKED.splitlines(keepends=True)))) == 4
+    unknown = connections.Scan(Wanted(every=True))
+    assert len(list(unknown.lines(MARKED.splitlines(keepends=True)))) == 5
+    assert unknown.facts()[-1].vip == ip_address("111.103.0.2")

@@ -52,16 +52,23 @@ from onearm.kernel import capabilities
 capabilities.keep_only({{capabilities.NET_ADMIN, capabilities.NET_RAW}})
 subprocess.run(["grep", "-E", "^Cap(Inh|Prm|Eff|Amb)|^NoNew", "/proc/self/status"], check=True)
 done = subprocess.run(["ip", "link", "set", "lo", "mtu", "60000"])
-print("ip", done.returncode)
+print("ip", done.returncode, flush=True)
+with capabilities.lent():
+    subprocess.run(["grep", "-E", "^Cap(Inh|Prm|Eff|Amb)|^NoNew", "/proc/self/status"], check=True)
+subprocess.run(["grep", "-E", "^Cap(Inh|Prm|Eff|Amb)", "/proc/self/status"], check=True)
 """
 
 
-def test_a_program_of_root_has_no_right_left(lab):
+def test_a_program_of_root_has_no_right_left_but_what_is_lent(lab):
+    mask = 1 << NET_ADMIN | 1 << NET_RAW
     script = CHILD.format(src=Path(onearm.__file__).parents[1])
     said = lab.on("server-1", "python3", "-Ic", script).splitlines()
     assert said == [
         *(f"Cap{name}:\t{0:016x}" for name in ("Inh", "Prm", "Eff", "Amb")),
         *("NoNewPrivs:\t1", "ip 2"),
+        *(f"Cap{name}:\t{mask:016x}" for name in ("Inh", "Prm", "Eff", "Amb")),
+        "NoNewPrivs:\t1",
+        *(f"Cap{name}:\t{0:016x}" for name in ("Inh", "Prm", "Eff", "Amb")),
     ]
 
 

@@ -4,21 +4,18 @@ The far side holds a static entry for the VIP, as if a director had chosen the M
 The answer starts from the VIP and finds a cold neighbour cache: that is the moment to see.
 """
 
-import contextlib
-import ctypes
 import os
 import platform
 import subprocess
 import sys
-import threading
-import time
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from namespaces import Namespace
 
 import onearm
-from onearm.kernel import arp, arp_tables, packets, tools
+from onearm.kernel import arp, arp_tables, packets
 from onearm.kernel.arp_drops import output_drops
 from onearm.model import Action, ArpSilence
 from onearm.places import real_server
@@ -51,52 +48,6 @@ try: s.connect(("{VIP}", 9)); print("connected")
 except ConnectionRefusedError: print("refused")
 except OSError: print("silence")
 """
-
-
-class Namespace:
-    """A network namespace, held by a process; a thread of ours may work in it."""
-
-    def __init__(self):
-        self.holder = subprocess.Popen(["unshare", "-n", "sleep", "600"])
-        ours, theirs = (Path(f"/proc/{pid}/ns/net") for pid in ("self", self.holder.pid))
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            with contextlib.suppress(OSError):
-                if theirs.readlink() != ours.readlink():
-                    return
-            time.sleep(0.01)
-        pytest.fail("this machine makes no network namespace")
-
-    def sh(self, script):
-        argv = ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", "sh", "-ec", script]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=30)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def call(self, work):
-        """Call our own code there, in a thread that ends with it."""
-        brought = []
-
-        def body():
-            libc = ctypes.CDLL(None, use_errno=True)
-            with Path(f"/proc/{self.holder.pid}/ns/net").open("rb") as there:
-                assert libc.setns(there.fileno(), tools.CLONE_NEWNET) == 0
-            try:
-                brought.append((work(), None))
-            except BaseException as error:  # noqa: BLE001 - it is raised again in the caller
-                brought.append((None, error))
-
-        thread = threading.Thread(target=body)
-        thread.start()
-        thread.join()
-        result, error = brought[0]
-        if error:
-            raise error
-        return result
-
-    def end(self):
-        self.holder.kill()
-        self.holder.wait()
 
 
 @pytest.fixture

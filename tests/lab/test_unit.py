@@ -30,6 +30,7 @@ services:
   - {vip: 203.0.113.2, port: 53/udp, check: {kind: dns, query: www.example.org, fall: 9}}
   - {vip: 203.0.113.2, port: 514/udp, check: {kind: udp, send: ping, expect: ping, fall: 9}}
   - {vip: 203.0.113.2, port: 81/tcp, check: {kind: icmp, fall: 9}}
+  - {vip: 203.0.113.2, ports: [83/tcp, 90-99/tcp], check: {kind: icmp, fall: 9}}
   - vip: 203.0.113.2
     port: 82/tcp
     check:
@@ -38,7 +39,8 @@ services:
       interval: 5s
       timeout: 5s
 """
-SERVICES = {f"{p}/tcp" for p in (22, 80, 81, 82, 443, 8443)} | {f"{p}/udp" for p in (53, 514)}
+SERVICES = {f"{p}/tcp" for p in (22, 80, 81, 82, 83, 443, 8443)} | {f"{p}/udp" for p in (53, 514)}
+GROUPS = {"83/tcp"}  # by a mark, which a rule sets that a program makes
 UNITS = {
     "proof.target": """
         [Unit]
@@ -99,7 +101,9 @@ def test_no_thread_may_do_more_than_the_network(life):
     sets = {"CapInh": "0" * 16, "CapPrm": mask, "CapEff": mask, "CapBnd": mask, "CapAmb": "0" * 16}
     wanted = [f"{name}:\t{value}" for name, value in sets.items()]
     assert len(life["rights"]) > 3
-    for found in life["rights"].values():
+    for seen in life["rights"].values():
+        # a thread that sets a rule lends the program that does it the two that it has itself
+        found = [re.sub(rf"(?<=Cap(?:Inh|Amb):\t){mask}", "0" * 16, line) for line in seen]
         assert found == [*wanted, "NoNewPrivs:\t1", "Seccomp:\t2"]
 
 
@@ -140,7 +144,7 @@ def test_nothing_troubles_it_and_no_system_call_was_forbidden(life):
 def test_it_is_started_again_and_nothing_is_taken_down_meanwhile(life, fall):
     before, meanwhile, after = life[fall]["tables"]
     assert before == meanwhile == after
-    assert len([row for row in before if " -r " in f" {row} "]) == len(SERVICES)
+    assert len([row for row in before if " -r " in f" {row} "]) == len(SERVICES - GROUPS)
     assert life[fall]["up"] == life["up"]
 
 

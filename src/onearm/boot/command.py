@@ -88,7 +88,7 @@ def _director(spec: Spec, host: Host, links: tuple[str, ...]) -> str:
         raise UsageError(f"--for {host.name}: a director announces its VIPs on one --link")
     facts = {host.name: HostFacts(sysctls=DIRECTOR_SYSCTLS | TUNNEL_SYSCTLS)}
     world = desire(spec, facts, datetime.now(timezone.utc))
-    vips = dict.fromkeys(service.vip for service in spec.services)
+    vips = dict.fromkeys(vip for service in spec.services for vip in service.vips)
     near = spec.real_servers[0].address
     return script.director(spec.name, vips, world[host.name].values(), near, "".join(links))
 

@@ -12,6 +12,7 @@ from onearm.model import (
     Address,
     ArpSilence,
     Destination,
+    MarkRule,
     Resource,
     Service,
     Sysctl,
@@ -130,6 +131,7 @@ def director(
         "# ip_vs, its sysctls and timeouts.\nipvsadm -L -n >/dev/null\n" + "".join(_tuned(found)),
         "# Services and their real servers: added, or set where they stand.\n"
         + "".join(_table(found)),
+        *_marked(found),
         "# Last of all, for clients come when all the rest stands: the VIPs, and where they are.\n"
         + "".join(map(_announced, vips)),
     ]
@@ -153,6 +155,16 @@ def _table(resources: Sequence[Resource]) -> Iterator[str]:
             if isinstance(one, Destination) and one.service_key == service.key:
                 yield f"# {one.host} of {endpoint(one.vip, one.port)}/{one.protocol}\n"
                 yield _added_or_set(one)
+
+
+def _marked(resources: Sequence[Resource]) -> list[str]:
+    """Write the rules that mark the packets of groups, as iptables has them."""
+    lines = []
+    for rule in (r for r in resources if isinstance(r, MarkRule)):
+        (words,) = commands(Action("", None, rule))
+        look = ["-C" if word == "-A" else word for word in words]
+        lines.append(f"{shell_line(look)} 2>/dev/null ||\n    {shell_line(words)}\n")
+    return ["# The marks by which the kernel knows groups.\n" + "".join(lines)] if lines else []
 
 
 def _added_or_set(resource: Resource) -> str:

@@ -72,5 +72,5 @@ def beat(core: Core) -> Beat | None:
     link = core.facts.link(director_link(core.spec, core.facts))
     if link is None or not link.mac or not link.up:
         return None
-    asked_for = tuple(dict.fromkeys(service.vip for service in core.spec.services))
+    asked_for = tuple(dict.fromkeys(vip for service in core.spec.services for vip in service.vips))
     return Beat(link.name, link.mac, core.own_addresses(), asked_for)

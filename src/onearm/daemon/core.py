@@ -243,7 +243,8 @@ class Core:
 
     def _question(self) -> Question:
         near = tuple(own for host in self.spec.real_servers for own in host.addresses)
-        return Question(role="director", near=near)
+        groups = tuple(sorted({s.vip.version for s in self.spec.services if s.ends}))
+        return Question(role="director", near=near, groups=groups)
 
     def _round(self) -> None:
         start = time.monotonic()

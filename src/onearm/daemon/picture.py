@@ -30,12 +30,10 @@ class Scenery:
 
 def services(scene: Scenery) -> tuple[ServiceView, ...]:
     """Show every service of the spec."""
-    standing = {(s.protocol, s.vip, s.port): s for s in scene.facts.services if not s.fwmark}
+    standing = {fact.identity: fact for fact in scene.facts.services}
     probes = probes_by_slot(scene.spec)
     return tuple(
-        _service(
-            scene, service, standing.get((service.protocol, service.vip, service.port)), probes
-        )
+        _service(scene, service, standing.get(service.identity), probes)
         for service in scene.spec.services
     )
 
@@ -43,7 +41,7 @@ def services(scene: Scenery) -> tuple[ServiceView, ...]:
 def _service(
     scene: Scenery, service: VirtualService, seen: ServiceFact | None, probes: Mapping[Slot, Key]
 ) -> ServiceView:
-    key = (service.protocol, service.vip, service.port)
+    key = service.key
     decision = scene.rotation.decisions.get(key, Decision({}))
     facts = {fact.server: fact for fact in (seen.destinations if seen else ())}
     addresses = servers_of(scene.spec, service.vip.version)
@@ -135,5 +133,5 @@ def vips(scene: Scenery) -> tuple[VipView, ...]:
             announced=(vip, scene.link) in held,
             claimants=tuple(scene.claimants.get(vip, {}).values()),
         )
-        for vip in dict.fromkeys(service.vip for service in scene.spec.services)
+        for vip in dict.fromkeys(vip for service in scene.spec.services for vip in service.vips)
     )

@@ -212,8 +212,8 @@ Row = tuple[object, ...]
 def _table(services: Iterable[ServiceFact]) -> set[Row]:
     found: set[Row] = set()
     for service in services:
-        key = (service.protocol, service.vip, service.port)
-        if service.fwmark:
+        key = service.key
+        if service.vip is None:
             found |= {
                 (service.fwmark, f.server, f.forwarding, f.tunnel) for f in service.destinations
             }

@@ -80,10 +80,20 @@ def _next(o: Observations, director: str, first: Packet) -> Packet:
     return replace(first, what="the packet after the SYN", flags=ACK, state=state)
 
 
+def _apart(service: VirtualService) -> Iterator[VirtualService]:
+    """Give a service, and the further endpoints of a group as if each were one: without checks,
+    which ask the first. Of a range the first port stands for all.
+    """
+    yield service
+    for end in service.ends[1:]:
+        yield replace(service, vip=end.vip, port=end.port, ends=(), check=None)
+
+
 def _at_director(o: Observations) -> Iterator[Turn]:
     for director, _ in o.directors:
         nic = o.director_nic(director)
-        for service in o.spec.services if nic and tables_of(o, director.name) else ():
+        some = o.spec.services if nic and tables_of(o, director.name) else ()
+        for service in (each for one in some for each in _apart(one)):
             if nic is not None and service.vip.version == IPV4:
                 first = _first(o, director, service, nic.name)
                 yield director, nic.name, service, first
@@ -92,7 +102,8 @@ def _at_director(o: Observations) -> Iterator[Turn]:
 def _at_server(o: Observations) -> Iterator[Turn]:
     for server, _ in o.servers:
         nic = o.nic(server)
-        for service in o.services_of(server.name) if nic and tables_of(o, server.name) else ():
+        some = o.services_of(server.name) if nic and tables_of(o, server.name) else []
+        for service in (each for one in some for each in _apart(one)):
             if nic is not None and service.vip.version == IPV4:
                 yield server, nic.name, service, _first(o, server, service, nic.name)
 

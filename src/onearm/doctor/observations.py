@@ -15,7 +15,8 @@ from onearm.flows import Names
 from onearm.model import IPV4, Action, Address, ArpSilence, Key
 from onearm.preflight import vips_of
 from onearm.resting import Resting, of_service, resting
-from onearm.spec import Host, Spec, VirtualService
+from onearm.spec import End, Host, Spec, VirtualService
+from onearm.traffic import Attempt
 from onearm.verify import Property
 from onearm.vitals import Vitals
 
@@ -71,7 +72,7 @@ class Observations:
     def vips_of(self, server: str) -> list[Address]:
         """List the VIPs that a real server must hold: none behind masq."""
         some = (s for s in self.services_of(server) if s.way(server).method != "masq")
-        return list(dict.fromkeys(service.vip for service in some))
+        return list(dict.fromkeys(vip for service in some for vip in service.vips))
 
     def masked(self, server: str) -> bool:
         """Say whether a real server is behind masq: its IPv4 replies lead over the director."""
@@ -107,9 +108,8 @@ class Observations:
 
     def kernel_service(self, director: str, service: VirtualService) -> ServiceFact | None:
         """Find a service of the spec in a director's table."""
-        key = (service.protocol, service.vip, service.port)
         table = self.facts[director].services
-        return next((s for s in table if (s.protocol, s.vip, s.port) == key), None)
+        return next((s for s in table if s.identity == service.identity), None)
 
     def resting(self, service: VirtualService) -> Resting:
         """Give the real servers that the director serves otherwise than the spec says."""
@@ -149,7 +149,12 @@ class Observations:
             for s in self.spec.services
         )
 
-    def answered(self, server: str, service: VirtualService) -> bool:
-        """Say whether a real server was seen to answer connections of a service."""
+    def answered(self, server: str, service: VirtualService, end: End) -> bool:
+        """Say whether a real server was seen to answer connections to an endpoint of a service."""
         cases = (case for case in self.cases if case.service == service)
-        return any(server in way.answered for case in cases for way in case.ways)
+        ways = (way for case in cases for way in case.ways if server in way.answered)
+        return any(not service.ends or _at(end, way.attempt) for way in ways)
+
+
+def _at(end: End, attempt: Attempt) -> bool:
+    return attempt.target == end.vip and end.port <= attempt.target_port <= end.last

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from onearm.doctor.arp import heard
 from onearm.doctor.clue import Clue
@@ -11,7 +11,7 @@ from onearm.facts import AddressFact, HostFacts
 from onearm.finding import NOTE, WARNING
 from onearm.model import IPV4, IPV6, VIP_LINK, Address, endpoint
 from onearm.silence import speaks_arp
-from onearm.spec import Host, VirtualService
+from onearm.spec import End, Host, VirtualService
 from onearm.verify import about
 from onearm.vitals import Listener
 from onearm.ways import vip_links
@@ -156,31 +156,43 @@ def not_listening(o: Observations) -> Iterator[Clue]:
         for service in o.services_of(server.name):
             if service.protocol == "sctp":
                 continue  # who listens for it is not among what was looked at
-            masq = service.way(server.name).method == "masq"
-            port = service.port_at(server.name)
-            at = server.address if masq else service.vip
-            ears = [e for e in vitals.listeners if _hears(e, service, port)]
-            if any(_takes(ear, at) for ear in ears) or o.answered(server.name, service):
-                continue
-            own = sorted({str(ear.address) for ear in ears})
-            everywhere = "0.0.0.0" if service.vip.version == IPV4 else "::"  # noqa: S104 - said
-            seen = f"only on {', '.join(own)}" if own else "at all"
-            yield Clue(
-                server.name,
-                f"nobody on {server.name} listens on {endpoint(at, port)}/{service.protocol}"
-                + (f": {port}/{service.protocol} is heard {seen}" if own else ""),
-                f"a server that listens on {at} or on every address",
-                "behind masq packets come for the real server's own address"
-                if masq
-                else "packets keep the VIP as their destination all the way to the real server",
-                f"have the server listen on {endpoint(at, port)} or {endpoint(everywhere, port)}",
-                about=about(service),
-                touches=(server.name,),
-            )
+            for end in service.endpoints:
+                clue = _unheard(o, server, service, end, vitals.listeners)
+                if clue is not None:
+                    yield clue
 
 
-def _hears(ear: Listener, service: VirtualService, port: int) -> bool:
-    return (ear.protocol, ear.port) == (service.protocol, port)
+def _unheard(
+    o: Observations,
+    server: Host,
+    service: VirtualService,
+    end: End,
+    listeners: Iterable[Listener],
+) -> Clue | None:
+    """Say that nobody listens for an endpoint; of a range one port is enough."""
+    masq = service.way(server.name).method == "masq"
+    port = end.port if service.ends else service.port_at(server.name)
+    last = max(port, end.last if service.ends else 0)
+    at = server.address if masq else end.vip
+    ears = [e for e in listeners if e.protocol == service.protocol and port <= e.port <= last]
+    if any(_takes(ear, at) for ear in ears) or o.answered(server.name, service, end):
+        return None
+    own = sorted({str(ear.address) for ear in ears})
+    everywhere = "0.0.0.0" if end.vip.version == IPV4 else "::"  # noqa: S104 - said
+    seen = f"only on {', '.join(own)}" if own else "at all"
+    return Clue(
+        server.name,
+        f"nobody on {server.name} listens on {endpoint(at, port, last)}/{service.protocol}"
+        + (f": {port}/{service.protocol} is heard {seen}" if own else ""),
+        f"a server that listens on {at} or on every address",
+        "behind masq packets come for the real server's own address"
+        if masq
+        else "packets keep the VIP as their destination all the way to the real server",
+        f"have the server listen on {endpoint(at, port, last)} or"
+        f" {endpoint(everywhere, port, last)}",
+        about=about(service),
+        touches=(server.name,),
+    )
 
 
 def _takes(ear: Listener, vip: Address) -> bool:

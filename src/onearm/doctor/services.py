@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from onearm import resting
-from onearm.commands import FORWARDING
+from onearm.commands import FORWARDING, commands, shell_line
 from onearm.doctor.clue import Clue
 from onearm.doctor.observations import Observations
 from onearm.facts import DestinationFact, ServiceFact, tunnel_words
 from onearm.finding import NOTE, WARNING
-from onearm.model import IPV4, Address, endpoint
+from onearm.groups import of_service
+from onearm.model import IPV4, Action, Address, endpoint
 from onearm.snapshot import RAMPING
 from onearm.spec import Host, VirtualService, names_of
 from onearm.tally import half_open as half_open_of
@@ -56,9 +57,30 @@ def service_missing(o: Observations) -> Iterator[Clue]:
                     f"the IPVS table of {director.name} has no service {about(service)}",
                     f"{about(service)} {service.scheduler}",
                     "the director's own stack takes the connections and resets them",
-                    f"ipvsadm -A {_named(service)} -s {service.scheduler}",
+                    "onearm apply SPEC"
+                    if service.ends
+                    else f"ipvsadm -A {_named(o, director, service)} -s {service.scheduler}",
                     about=about(service),
                 )
+
+
+def mark_rule(o: Observations) -> Iterator[Clue]:
+    """Find endpoints of groups whose packets get no mark, or another than their group's."""
+    for director, service, standing in _standing(o):
+        for rule in of_service(service, standing.fwmark):
+            if rule in o.facts[director.name].mark_rules:
+                continue
+            where = f"{endpoint(rule.vip, rule.port, rule.last)}/{rule.protocol}"
+            typed = commands(Action(director.name, None, rule))
+            yield Clue(
+                director.name,
+                f"no rule of {director.name} gives packets for {where} the mark {rule.mark:#x}",
+                f"the mark by which the kernel knows the group {about(service)}",
+                "packets for it belong to no virtual service, so the director's own stack takes"
+                " the connections and resets them",
+                "; ".join(map(shell_line, typed)),
+                about=about(service),
+            )
 
 
 def destination_missing(o: Observations) -> Iterator[Clue]:
@@ -70,25 +92,32 @@ def destination_missing(o: Observations) -> Iterator[Clue]:
                 f"{about(service)} has no destination {server.name} ({_near(service, server)})",
                 f"{_near(service, server)} by {_words(service, server)}, weight {weight}",
                 f"{server.name} is never chosen",
-                _ipvsadm("-a", service, server) + _how(service, server, weight),
+                _ipvsadm(o, director, "-a", service, server) + _how(service, server, weight),
                 about=about(service),
                 touches=(server.name,),
             )
 
 
-def _ipvsadm(verb: str, service: VirtualService, server: Host) -> str:
+def _ipvsadm(
+    o: Observations, director: Host, verb: str, service: VirtualService, server: Host
+) -> str:
     near, port = _near(service, server), service.port_at(server.name)
     behind = _behind(service, near) if port == service.port else endpoint(near, port)
-    return f"ipvsadm {verb} {_named(service)} -r {behind}"
+    return f"ipvsadm {verb} {_named(o, director, service)} -r {behind}"
 
 
-def _named(service: VirtualService) -> str:
+def _named(o: Observations, director: Host, service: VirtualService) -> str:
+    """Name a service to ipvsadm: a group by the mark that its standing one has."""
+    standing = o.kernel_service(director.name, service) if service.ends else None
+    if standing is not None:
+        return f"-f {standing.fwmark}{'' if service.vip.version == IPV4 else ' -6'}"
     return f"{OPTION.get(service.protocol, '-t')} {endpoint(service.vip, service.port)}"
 
 
 def _behind(service: VirtualService, address: Address) -> str:
     """Write a destination: ipvsadm takes no IPv6 address without its port."""
-    return str(address) if address.version == IPV4 else endpoint(address, service.port)
+    port = 0 if service.ends else service.port
+    return str(address) if address.version == IPV4 else endpoint(address, port)
 
 
 def _near(service: VirtualService, server: Host) -> Address:
@@ -122,7 +151,7 @@ def method(o: Observations) -> Iterator[Clue]:
                 _words(service, server),
                 "another method rewrites the packet, wraps it, or leaves it as it is, which this"
                 " real server does not expect",
-                _ipvsadm("-e", service, server) + _how(service, server, weight),
+                _ipvsadm(o, director, "-e", service, server) + _how(service, server, weight),
                 about=about(service),
                 touches=(server.name,),
             )
@@ -134,8 +163,8 @@ def port(o: Observations) -> Iterator[Clue]:
         wanted = service.port_at(server.name)
         if standing is not None and standing.port not in (wanted, 0):
             held = endpoint(_near(service, server), standing.port)
-            delete = f"ipvsadm -d {_named(service)} -r {held}"
-            add = _ipvsadm("-a", service, server) + _how(service, server, weight)
+            delete = f"ipvsadm -d {_named(o, director, service)} -r {held}"
+            add = _ipvsadm(o, director, "-a", service, server) + _how(service, server, weight)
             yield Clue(
                 director.name,
                 f"{about(service)} has {server.name} with port {standing.port}",
@@ -164,7 +193,7 @@ def weights(o: Observations) -> Iterator[Clue]:
                 f"all {len(standing.destinations)} destinations of {about(service)} have weight 0",
                 "a weight above 0",
                 "no real server may be chosen, so the director refuses connections",
-                f"ipvsadm -e {_named(service)}"
+                f"ipvsadm -e {_named(o, director, service)}"
                 f" -r {_behind(service, standing.destinations[0].server)} -g -w 1",
                 about=about(service),
             )
@@ -185,7 +214,7 @@ def weight(o: Observations) -> Iterator[Clue]:
             f"weight {wanted}, " + (f"for it is {told.state}" if told else "as in the spec"),
             "it gets another share than it should"
             + (", none of the new connections" if not standing.weight else ""),
-            _ipvsadm("-e", service, server) + _how(service, server, wanted),
+            _ipvsadm(o, director, "-e", service, server) + _how(service, server, wanted),
             about=about(service),
             touches=(server.name,),
         )
@@ -203,7 +232,7 @@ def scheduler(o: Observations) -> Iterator[Clue]:
                 f"{about(service)} is scheduled by {' '.join(has)}",
                 " ".join(wants),
                 "connections are shared out in another way than the spec says",
-                f"ipvsadm -E {_named(service)} -s {service.scheduler}{flags}",
+                f"ipvsadm -E {_named(o, director, service)} -s {service.scheduler}{flags}",
                 about=about(service),
             )
 
@@ -246,7 +275,8 @@ def unwanted(o: Observations) -> Iterator[Clue]:
                     f"{about(service)} also sends to {held.server}, weight {held.weight}",
                     "only the real servers of the spec",
                     "connections go to a server that the spec does not give to this service",
-                    f"ipvsadm -d {_named(service)} -r {endpoint(held.server, held.port)}",
+                    f"ipvsadm -d {_named(o, director, service)}"
+                    f" -r {endpoint(held.server, 0 if service.ends else held.port)}",
                     about=about(service),
                 )
 

@@ -110,14 +110,16 @@ def udp_source(o: Observations) -> Iterator[Clue]:
     for case in o.cases:
         if case.service.protocol != "udp" or o.evidence is None:
             continue
+        ends = case.service.endpoints
+        ports = {port for end in ends for port in range(end.port, end.last + 1)}
         asked = {(str(w.attempt.source), w.attempt.source_port) for w in case.ways}
         for server, facts in o.servers:
-            own = {str(a.address) for a in facts.addresses} - {str(case.service.vip)}
+            own = {str(a.address) for a in facts.addresses} - set(map(str, case.service.vips))
             wrong = {
                 f.source
                 for f in o.evidence.frames.get(server.name, ())
                 if f.outgoing and f.kind == "udp" and f.source in own
-                if (f.target, f.target_port) in asked and f.source_port == case.service.port
+                if (f.target, f.target_port) in asked and f.source_port in ports
             }
             for source in sorted(wrong):
                 yield Clue(

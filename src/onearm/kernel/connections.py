@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Optional, TextIO, final
 
 from onearm.entries import (
+    MARKED,
     PROBE,
     WORDS,
+    Marked,
     Served,
     Wanted,
     address,
@@ -47,13 +50,16 @@ class Scan:
         services: Iterable[Served] = (),
         own: Iterable[Address] = (),
         most: int = GROUPS_MOST,
+        marked: Iterable[Marked] = (),
     ) -> None:
         """Count what is `wanted`, of `services`; `own` addresses are those that checks come from.
 
-        At most `most` groups are kept.
+        At most `most` groups are kept. `marked` name what stands under a group's mark.
         """
         self.read = self.missed = 0
         self._wanted, self._services, self._most = wanted, frozenset(services), most
+        self._ranges = [served for served in self._services if served.last]
+        self._marked = {one.mark: one.served for one in marked}
         self._own = {_as_written(found) for found in own}
         self._groups: dict[_Key, Optional[list[int]]] = {}
         self._client = _matcher(wanted)
@@ -99,18 +105,26 @@ class Scan:
             self.missed += 1
         return counts
 
-    def _wants(self, fact: ConnectionsFact) -> bool:
-        wanted = self._wanted
+    def _wants(self, seen: ConnectionsFact) -> bool:
+        wanted, fact = self._wanted, self._named(seen)
         if wanted.vip is not None and fact.vip != wanted.vip:
             return False
         if wanted.state and fact.state != wanted.state:
             return False
-        return wanted.every or Served(fact.protocol, fact.vip, fact.port) in self._services
+        served = Served(fact.protocol, fact.vip, fact.port)
+        return wanted.every or served in self._services or any(map(served.within, self._ranges))
+
+    def _named(self, fact: ConnectionsFact) -> ConnectionsFact:
+        """Give what stands under a group's mark the group's name."""
+        served = self._marked.get(fact.vip) if fact.protocol == MARKED else None
+        if served is None:
+            return fact
+        return replace(fact, protocol=served.protocol, vip=served.vip, port=served.port)
 
     def facts(self, first: Container[Address] = ()) -> tuple[ConnectionsFact, ...]:
         """Give the groups. Those of the VIPs in `first` go before the rest."""
         counted = (_fact(key, *counts) for key, counts in self._groups.items() if counts)
-        found = [fact for fact in counted if fact]
+        found = [self._named(fact) for fact in counted if fact]
         found.sort(key=lambda fact: fact.vip not in first)
         self.missed += sum(fact.count for fact in found[self._most :])
         return tuple(found[: self._most])

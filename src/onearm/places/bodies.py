@@ -34,7 +34,9 @@ def bodies(wishes: Iterable[Wish], change: Callable[[str, Resource], Change]) ->
     key: Any
     for _, verb, resource in wishes:
         vip = getattr(resource, "vip", None)
-        if isinstance(resource, Destination) and vip is not None:
+        if getattr(resource, "mark", 0):  # a group's body holds no VIP, and there are few
+            made.append(change_body(*change(verb, resource)))
+        elif isinstance(resource, Destination) and vip is not None:
             server = resource.server
             key = (verb, type(vip), type(server), _OF_DESTINATION(resource))
             found = known.get(key)

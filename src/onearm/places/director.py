@@ -32,6 +32,7 @@ from onearm.model import (
     CheckMark,
     Destination,
     Key,
+    MarkRule,
     Resource,
     Service,
     Sysctl,
@@ -41,17 +42,19 @@ from onearm.model import (
     state,
     state_key,
 )
-from onearm.places import address, check_marks, timeouts
+from onearm.places import address, check_marks, mark_rules, timeouts
 from onearm.places.bodies import Wish, bodies
+from onearm.places.check_marks import VERSIONS
 from onearm.places.methods import FORWARDING, METHODS, TUNNELS, tunnel_name
 
-KINDS = (Sysctl, Timeout, Service, CheckMark, Destination, AnnouncedVip)
+KINDS = (Sysctl, Timeout, Service, CheckMark, Destination, MarkRule, AnnouncedVip)
 PROTOCOLS = {
     "tcp": socket.IPPROTO_TCP,
     "udp": socket.IPPROTO_UDP,
     "sctp": socket.IPPROTO_SCTP,
 }
 NUMBERS = {number: name for name, number in PROTOCOLS.items()}
+PLAIN = 3  # parts of the key of a service that is no group
 GONE = (errno.ENOENT, errno.ESRCH)
 Was = Mapping[Key, Optional[dict[str, str]]]
 Verdict = tuple[Action, Optional[PlaceError]]
@@ -65,15 +68,25 @@ def read(wanted: Sequence[Resource], standing: Optional[Table] = None) -> dict[K
     asked = by_kind(wanted)
     found: dict[Key, Resource] = {}
     if Service in asked or Destination in asked:
-        found = _standing(table() if standing is None else standing)
+        found = _standing(table() if standing is None else standing, _groups(asked))
     others: list[Resource] = []
     others += address.read(asked.get(AnnouncedVip, ()))
     others += timeouts.read(asked.get(Timeout, ()))
     others += check_marks.read(asked.get(CheckMark, ()))
+    others += mark_rules.read(asked.get(MarkRule, ()))
     for resource in asked.get(Sysctl, ()):
         value = sysctl.read(resource.name)
         others += [] if value is None else [Sysctl(resource.name, value)]
     return found | state(others)
+
+
+Groups = dict[tuple[int, int], Key]  # the keys of groups of ours, by mark and address family
+
+
+def _groups(asked: Mapping[type, Sequence[Any]]) -> Groups:
+    found = {(r.mark, r.vip.version): r.key for r in asked.get(Service, ()) if r.mark}
+    behind = [r for r in asked.get(Destination, ()) if r.mark]
+    return {(r.mark, r.vip.version): r.service_key for r in behind} | found
 
 
 def table() -> Table:
@@ -85,31 +98,38 @@ def table() -> Table:
         raise translate(error, "reading the IPVS table") from error
 
 
-def _standing(rows: Table) -> dict[Key, Resource]:
+def _standing(rows: Table, groups: Groups) -> dict[Key, Resource]:
     """Turn the table into resources; of a row that is the very same as last time, the same ones."""
     found: dict[Key, Resource] = {}
     for row in rows:
-        found.update(_made(row[0], row))
+        one = row[0]
+        group = groups.get((one.fwmark, VERSIONS[one.family])) if one.fwmark else None
+        found.update(_made(one, row, group))
     return found
 
 
-def _resources(row: Row) -> dict[Key, Resource]:
-    service = service_resource(row[0])
+def _resources(row: Row, group: Optional[Key]) -> dict[Key, Resource]:
+    service = service_resource(row[0], group)
     return {} if service is None else state([service, *_destinations(service, row[1])])
 
 
 _made = Again(_resources)
 
 
-def service_resource(standing: IpvsService) -> Optional[Service]:
-    """Turn the kernel's service into ours; None for one by firewall mark or of another protocol."""
-    protocol = NUMBERS.get(standing.protocol)
-    if standing.fwmark or standing.address is None or protocol is None:
+def service_resource(standing: IpvsService, group: Optional[Key] = None) -> Optional[Service]:
+    """Turn the kernel's service into ours; None for one of another protocol, or by a firewall mark.
+
+    `group` is the key of the group of ours that has its mark.
+    """
+    named = group or (NUMBERS.get(standing.protocol), standing.address, standing.port)
+    protocol, vip, port = named[:PLAIN]
+    if protocol is None or vip is None or (standing.fwmark and not group):
         return None
     return Service(
         protocol=protocol,
-        vip=standing.address,
-        port=standing.port,
+        vip=vip,
+        port=port,
+        mark=standing.fwmark,
         scheduler=standing.scheduler,
         flags=tuple(sorted(bits_to_flags(standing.scheduler, standing.flags))),
         **persistence(standing),
@@ -154,7 +174,8 @@ def _destinations(service: Service, standing: Iterable[IpvsDestination]) -> Iter
             lower=found.lower,
             tunnel=tunnel_name(found),
             tunnel_port=found.tunnel_port,
-            own_port=found.port if found.port != service.port else 0,
+            own_port=found.port if found.port not in (service.port, 0) else 0,
+            mark=service.mark,
         )
 
 
@@ -177,6 +198,7 @@ def apply(batch: Sequence[Action], marked: Was) -> Iterator[Verdict]:
         (ours if kind is Destination or kind is Service else others).append(action)
     yield from _change_table(ours)
     yield from check_marks.apply(a for a in others if isinstance(a.resource, CheckMark))
+    yield from mark_rules.apply(a for a in others if isinstance(a.resource, MarkRule))
     for action in others:
         if isinstance(action.resource, (Sysctl, Timeout, AnnouncedVip)):
             yield action, _one(action, marked.get(state_key(action.resource)))
@@ -286,6 +308,8 @@ def _family(address_: Address) -> int:
 
 
 def _ipvs_key(resource: Destination) -> IpvsService:
+    if resource.mark:
+        return IpvsService(_family(resource.vip), fwmark=resource.mark)
     return IpvsService(
         _family(resource.vip), PROTOCOLS[resource.protocol], resource.vip, resource.port
     )
@@ -293,11 +317,13 @@ def _ipvs_key(resource: Destination) -> IpvsService:
 
 def _ipvs_service(service: Service) -> IpvsService:
     bits = flags_to_bits(service.scheduler, service.flags)
+    marked = bool(service.mark)
     return IpvsService(
         family=_family(service.vip),
-        protocol=PROTOCOLS[service.protocol],
-        address=service.vip,
-        port=service.port,
+        protocol=0 if marked else PROTOCOLS[service.protocol],
+        address=None if marked else service.vip,
+        port=0 if marked else service.port,
+        fwmark=service.mark,
         scheduler=service.scheduler,
         flags=bits | (PERSISTENT if service.persistence_s else 0),
         timeout_s=service.persistence_s,
@@ -314,7 +340,7 @@ def _mask(service: Service) -> Optional[int]:
 def _ipvs_destination(destination: Destination) -> IpvsDestination:
     return IpvsDestination(
         address=destination.server,
-        port=destination.server_port,
+        port=0 if destination.mark else destination.server_port,
         forwarding=FORWARDING[destination.forwarding],
         weight=destination.weight,
         upper=destination.upper,

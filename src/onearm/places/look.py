@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from onearm.again import Again
@@ -18,13 +18,14 @@ from onearm.facts import (
     tunnel_words,
 )
 from onearm.kernel import arp, fou, ipvs_trial, packets, sysctl
+from onearm.kernel import mark_rules as kernel_rules
 from onearm.kernel.arp_drops import output_drops
 from onearm.kernel.faults import translate
 from onearm.kernel.ipvs import Ipvs, IpvsDestination, Row, Table, bits_to_flags
 from onearm.kernel.links import Links
 from onearm.ledger import Ledger
-from onearm.model import Address, Mark, Service
-from onearm.places import boot_manager, director, tunnel_link
+from onearm.model import Address, Mark, MarkRule, Service
+from onearm.places import boot_manager, check_marks, director, mark_rules, tunnel_link
 from onearm.places.director import NUMBERS, persistence
 from onearm.places.methods import METHODS, tunnel_name
 
@@ -50,7 +51,8 @@ class Question:
     path is asked for. `probe`: VIPs that nobody should answer for yet. `drops`: VIPs for which
     ARP drop rules are searched. `tunnels`: what tunnels need here, to be tried (ipip, gre, gue).
     `schedulers`, and persistence `engines`: those that the kernel must know; `sctp`: whether it
-    must know that.
+    must know that. `groups`: address families in which packets are marked for groups; `marking`:
+    those in which that is to be tried.
     """
 
     role: str = ""
@@ -62,6 +64,8 @@ class Question:
     schedulers: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
     sctp: bool = False
+    groups: tuple[int, ...] = ()
+    marking: tuple[int, ...] = ()
 
 
 def look(question: Question, table: Optional[Callable[[], Table]] = None) -> HostFacts:
@@ -77,7 +81,9 @@ def look(question: Question, table: Optional[Callable[[], Table]] = None) -> Hos
 
 def _look(question: Question, table: Callable[[], Table]) -> HostFacts:
     ledger = Ledger()
-    served = any(isinstance(m.resource, Service) for m in ledger.marks.values())
+    marked = [mark.resource for mark in ledger.marks.values()]
+    served = any(isinstance(resource, Service) for resource in marked)
+    families = {r.vip.version for r in marked if isinstance(r, MarkRule)} | {*question.groups}
     with Links() as links:
         seen = links.links()
         lacks = _lacks(question, seen)
@@ -91,7 +97,10 @@ def _look(question: Question, table: Callable[[], Table]) -> HostFacts:
             neighbours=tuple(links.neighbours()),
             paths=paths,
             sysctls=sysctls(CONF, PLAIN, CONF6),
-            services=services(table()) if _has_table(question, lacks, served=served) else (),
+            services=services(table(), ledger)
+            if _has_table(question, lacks, served=served)
+            else (),
+            mark_rules=tuple(mark_rules.all_of(families)),
             claims=tuple(_claims(links, question)),
             arp_drops=tuple(output_drops(question.drops)) if question.drops else (),
             marks=_marks("", ledger.marks),
@@ -115,6 +124,8 @@ def _lacks(question: Question, links: Iterable[LinkFact]) -> dict[str, str]:
             reasons["scheduler"] = ipvs_trial.lacking(ipvs_trial.SCHEDULER, question.schedulers)
             reasons["sctp"] = ipvs_trial.lacking_sctp() if question.sctp else ""
             reasons["engine"] = ipvs_trial.lacking(ipvs_trial.ENGINE, question.engines)
+    for version in question.marking:
+        reasons["mark_rules"] = reasons.get("mark_rules") or kernel_rules.chosen(version)[1]
     if question.role == "real_server" and not any(link.kind == "dummy" for link in links):
         reasons["dummy"] = arp.trial_dummy()
     if question.arp in arp.POLICIES:
@@ -143,10 +154,38 @@ def sysctls(
     return {**found, **plain_found}
 
 
-def services(table: Optional[Table] = None) -> tuple[ServiceFact, ...]:
-    """Show the whole IPVS table with its figures, foreign services included."""
+def services(
+    table: Optional[Table] = None, ledger: Optional[Ledger] = None
+) -> tuple[ServiceFact, ...]:
+    """Show the whole IPVS table with its figures, foreign services included.
+
+    A group of ours, which the kernel knows by a mark alone, is named as the ledger names it.
+    """
     standing = director.table() if table is None else table
-    return tuple([_shown(row[0], row) for row in standing])
+    marked = any(service.fwmark for service, _ in standing)
+    groups = _groups(ledger or Ledger()) if marked else {}
+    shown = [_shown(row[0], row) for row in standing]
+    if not groups:
+        return tuple(shown)
+    families = (check_marks.VERSIONS[service.family] for service, _ in standing)
+    return tuple(
+        _named(fact, groups.get((fact.fwmark, version))) for fact, version in zip(shown, families)
+    )
+
+
+def _groups(ledger: Ledger) -> dict[tuple[int, int], Service]:
+    """Find the groups of ours by mark and address family."""
+    ours = (mark.resource for mark in ledger.marks.values())
+    return {(r.mark, r.vip.version): r for r in ours if isinstance(r, Service) and r.mark}
+
+
+def _named(fact: ServiceFact, group: Optional[Service]) -> ServiceFact:
+    """Name a service by mark as its group; its destinations take each port as it comes."""
+    if group is None:
+        return fact
+    behind = tuple(replace(d, port=d.port or group.port) for d in fact.destinations)
+    protocol, vip, port = group.protocol, group.vip, group.port
+    return replace(fact, protocol=protocol, vip=vip, port=port, destinations=behind)
 
 
 def _service(row: Row) -> ServiceFact:

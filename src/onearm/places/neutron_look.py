@@ -50,7 +50,7 @@ def look(api: Api, spec: Spec, cloud: Cloud) -> CloudFacts:
     mine = [port for port in facts if port.host]
     network_fact = _network(network, found["subnets"]) if network else None
     rights = _rights(api, project, roles, network_fact, mine)
-    vips = {service.vip for service in spec.services}
+    vips = {vip for service in spec.services for vip in service.vips}
     vip_ports = tuple(port for port in facts if vips & set(port.addresses))
     routed = "router" in {e.get("alias") for e in found["extensions"]}
     directors = {director.name for director in spec.directors}

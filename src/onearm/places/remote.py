@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from onearm import wire
-from onearm.entries import Entry, Served, Wanted, parse
+from onearm.entries import MARKED, Entry, Marked, Served, Wanted, parse
 from onearm.errors import PlaceError
 from onearm.facts import HostFacts, NeighbourFact, joined
 from onearm.kernel.frames import Frame
@@ -172,16 +172,19 @@ class RemotePlace:
         """Read the connection table: `tell` gets each entry that is wanted, as it comes."""
         groups: list[ConnectionsFact] = []
         own: set[Address] = set()
+        marked: dict[Address, Served] = {}
 
         def part(data: Any) -> None:
             said = _object(data)
-            if said.keys() - {"own", "lines", "groups", "read"}:
+            if said.keys() - {"own", "marked", "lines", "groups", "read"}:
                 raise wire.WireError(f"no part of a connection table: {ascii(data)[:120]}")
             for line in wire.decode(tuple[str, ...], said.get("lines", [])):
-                tell(_entry(line, own))
+                tell(_entry(line, own, marked))
             groups.extend(wire.decode(tuple[ConnectionsFact, ...], said.get("groups", [])))
             own.update(wire.decode(tuple[Address, ...], said.get("own", [])))
-            if max(len(groups), len(own)) > GROUPS_LIMIT:
+            named = wire.decode(tuple[Marked, ...], said.get("marked", []))
+            marked.update({one.mark: one.served for one in named})
+            if max(len(groups), len(own), len(marked)) > GROUPS_LIMIT:
                 raise wire.WireError(f"over {GROUPS_LIMIT} groups of connections came back")
 
         asked = {"do": "connections", "wanted": wire.encode(wanted)}
@@ -232,11 +235,14 @@ def _pick(batch: Sequence[Action], index: Any) -> Action:
     return batch[number]
 
 
-def _entry(line: str, own: Container[Address]) -> Entry:
+def _entry(line: str, own: Container[Address], marked: Mapping[Address, Served]) -> Entry:
     found = parse(line, own)
     if found is None:
         raise wire.WireError(f"{line[:120]!r} is no entry of a connection table")
-    return found
+    served = marked.get(found.vip) if found.protocol == MARKED else None
+    if served is None:
+        return found
+    return replace(found, protocol=served.protocol, vip=served.vip, port=served.port)
 
 
 def _check(facts: HostFacts) -> None:

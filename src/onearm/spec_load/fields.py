@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import NamedTuple
 
 import yaml
 
@@ -25,7 +26,7 @@ from onearm.spec_load.notes import (
 
 DECIMAL = re.compile(r"[+-]?(0|[1-9][0-9]*)", re.ASCII)
 DURATION = re.compile(r"(0|[1-9][0-9]{0,8})([smh])", re.ASCII)
-PORT = re.compile(r"(0|[1-9][0-9]{0,8})/([A-Za-z]+)", re.ASCII)
+PORT = re.compile(r"(0|[1-9][0-9]{0,8})(?:-(0|[1-9][0-9]{0,8}))?/([A-Za-z]+)", re.ASCII)
 PREFIX = re.compile(r"[0-9A-Fa-f.:]+/[0-9]{1,3}", re.ASCII)
 
 PROTOCOLS = ("tcp", "udp", "sctp")
@@ -71,18 +72,29 @@ def whole(node: yaml.Node, what: str, least: int, most: int) -> int:
     return int(node.value)
 
 
-def port(node: yaml.Node) -> tuple[int, str]:
-    """Read `80/tcp`."""
+class Ports(NamedTuple):
+    """Ports of a protocol, from the first to the last; mostly one."""
+
+    first: int
+    last: int
+    protocol: str
+
+
+def ports(node: yaml.Node) -> Ports:
+    """Read `80/tcp`, or `5000-5100/udp`."""
     if isinstance(node, yaml.ScalarNode) and DECIMAL.fullmatch(node.value):
         raise Wrong(f"port {node.value[:9]} lacks its protocol: write 80/tcp or 80/udp")
     found = PORT.fullmatch(text(node, "port"))
     if not found:
         raise Wrong(f"port {shown(node)}: write it like 80/tcp or 53/udp")
-    if found[2] not in PROTOCOLS:
+    if found[3] not in PROTOCOLS:
         raise Wrong(f"port {shown(node)}: the protocol is tcp, udp or sctp, in small letters")
-    if not 1 <= int(found[1]) <= HIGHEST_PORT:
+    first, last = int(found[1]), int(found[2] or found[1])
+    if not (1 <= first <= HIGHEST_PORT and 1 <= last <= HIGHEST_PORT):
         raise Wrong(f"port {shown(node)}: ports go from 1 to {HIGHEST_PORT}")
-    return int(found[1]), found[2]
+    if first > last:
+        raise Wrong(f"port {shown(node)}: the first port of a range is the lesser one")
+    return Ports(first, last, found[3])
 
 
 def duration(

@@ -10,6 +10,7 @@ from onearm.model import Address
 from onearm.spec import DIRECT, Host, Member, VirtualService
 from onearm.spec_load import fields, notes
 from onearm.spec_load.checks import Checks
+from onearm.spec_load.ends import Claims, Ends, read_ends
 from onearm.spec_load.hosts import Hosts
 from onearm.spec_load.kinds import read_bounds, read_persistence
 from onearm.spec_load.notes import NULL, SECTIONS, Complaints, Fields, entries, known, line, shown
@@ -17,7 +18,18 @@ from onearm.spec_load.policy import POLICY, read_policy
 from onearm.spec_load.ways import agree, no_masq, one_family, own_port, read_way
 
 SERVICE = (
-    *("vip", "port", "scheduler", "flags", "persistence", "real_servers", "drain", "check"),
+    *(
+        "vip",
+        "vips",
+        "port",
+        "ports",
+        "scheduler",
+        "flags",
+        "persistence",
+        "real_servers",
+        "drain",
+        "check",
+    ),
     "forwarding",
     *POLICY,
 )
@@ -57,9 +69,9 @@ class Services:
         for address, (name, _) in hosts.addresses.items():
             self.versions.setdefault(name, set()).add(address.version)
         self.everyone = tuple(Member(host.name) for host in servers)
-        self.lines: dict[tuple[str, Address, int], int] = {}
+        self.claims = Claims(notes)
         self.members: dict[Member, Member] = {}  # one value, however often it is used
-        self.way, self.port = DIRECT, 0  # of the service that is being read
+        self.way, self.ends = DIRECT, Ends([], [])  # of the service that is being read
 
     def read(self, node: yaml.Node | None) -> tuple[VirtualService, ...]:
         if node is None:
@@ -76,14 +88,10 @@ class Services:
         given = known(self.notes, node, "a service", SERVICE)
         if given is None:
             return None
-        for key, right in (("vip", "vip: 203.0.113.2"), ("port", "port: 80/tcp")):
-            if key not in given:
-                self.notes.add(node, f"a service has no {key}: write {right}")
-        vip = self._vip(given["vip"]) if "vip" in given else None
-        port = self.notes.take(given["port"], fields.port) if "port" in given else None
+        ends = self.ends = read_ends(self.notes, node, given, self._vip)
+        vip, port = ends.vip, ends.port
         scheduler, flags = self._scheduler(given, port[1] if port else "udp")
         way = self.way = read_way(self.notes, given.get("forwarding")) or DIRECT
-        self.port = port[0] if port else 0
         members = (
             self._members(given["real_servers"]) if "real_servers" in given else self._all(given)
         )
@@ -93,7 +101,8 @@ class Services:
         kept = read_persistence(self.notes, given, vip, port[1] if port else None)
         if vip is None or port is None:
             return None
-        self._claim(node, port[1], vip, port[0])
+        for end in ends.all:
+            self.claims.claim(node, port[1], end)
         made = VirtualService(
             vip,
             *port,
@@ -107,6 +116,7 @@ class Services:
             persistence_mask=kept.mask,
             engine=kept.engine,
             forwarding=way,
+            ends=ends.group,
         )
         self._one_family(node, made)
         one_family(self.notes, node, made)
@@ -140,14 +150,6 @@ class Services:
             text = f"vip {vip} is the own address of {owner!r} (line {at}): a VIP is nobody's own"
             self.notes.add(node, text)
         return vip
-
-    def _claim(self, node: yaml.Node, protocol: str, vip: Address, port: int) -> None:
-        key = (protocol, vip, port)
-        if key in self.lines:
-            first = self.lines[key]
-            text = f"service {vip} {port}/{protocol} stands twice, first at line {first}: join them"
-            self.notes.add(node, text)
-        self.lines.setdefault(key, line(node))
 
     def _scheduler(self, given: Fields, protocol: str) -> tuple[str, tuple[str, ...]]:
         scheduler = self.notes.optional(given, "scheduler", self._known, DEFAULT_SCHEDULER) or ""
@@ -221,7 +223,7 @@ class Services:
         weight = self.notes.optional(given, "weight", fields.weight, 1)
         bounds = read_bounds(self.notes, given)
         way = read_way(self.notes, given.get("forwarding"))
-        port = own_port(self.notes, given.get("port"), way or self.way, self.port)
+        port = own_port(self.notes, given.get("port"), way or self.way, self.ends)
         return None if weight is None else self._member(Member(name, weight, *bounds, way, port))
 
     def _check_member(self, name: str, node: yaml.Node) -> None:

@@ -9,6 +9,7 @@ import yaml
 from onearm.model import IPV4
 from onearm.spec import DIRECT, Forwarding, VirtualService
 from onearm.spec_load import fields
+from onearm.spec_load.ends import Ends
 from onearm.spec_load.notes import Complaints, known, shown
 
 METHODS = ("direct", "tunnel", "masq")
@@ -61,9 +62,7 @@ def port_number(node: yaml.Node) -> int:
     return fields.whole(node, "port", 1, fields.HIGHEST_PORT)
 
 
-def own_port(
-    complaints: Complaints, node: yaml.Node | None, way: Forwarding, service_port: int
-) -> int:
+def own_port(complaints: Complaints, node: yaml.Node | None, way: Forwarding, ends: Ends) -> int:
     """Read the port that a real server behind masq answers on; 0 where it is the service's."""
     if node is None:
         return 0
@@ -75,7 +74,11 @@ def own_port(
         complaints.add(node, text)
         return 0
     port = complaints.take(node, port_number) or 0
-    return 0 if port == service_port else port
+    if len(ends.all) > 1 or any(end.port != end.last for end in ends.all):
+        text = f"port {shown(node)}: packets of a group keep their port, whichever it is"
+        complaints.add(node, f"{text}; write a service of its own for what is mapped")
+        return 0
+    return 0 if ends.port is not None and port == ends.port[0] else port
 
 
 def agree(complaints: Complaints, node: yaml.Node, services: Iterable[VirtualService]) -> None:
