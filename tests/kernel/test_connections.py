@@ -28,6 +28,13 @@ UDP C633640A D7A0 CB007102 0035 CB007104 0035 UDP             299
 """
 
 
+def test_a_line_with_characters_that_no_kernel_writes_is_of_no_group():
+    line = RECORDED.splitlines()[1]
+    for other in (line.replace("SYN", "\0SYN"), line.replace("TCP", "\x1b[1mTCP"), HEAD):
+        assert connections.parse([other]) == ((), False)
+    assert len(connections.parse([line])[0]) == 1
+
+
 def fact(server, port, state, count, *, old=0, vip=VIP, protocol="tcp", kind=CONNECTION):
     return ConnectionsFact(protocol, vip, port, ip_address(server), state, count, old, kind)
 

@@ -153,6 +153,8 @@ def _matcher(wanted: Wanted) -> Callable[[str], bool]:
 
 def _fact(key: _Key, count: int, waiting: int) -> Optional[ConnectionsFact]:
     protocol, vip, digits, server, state, kind = key
+    if not (protocol + state).isprintable():  # no kernel writes it, and no wire would keep it
+        return None
     try:
         ends = address(vip), port(digits), address(server)  # the header has words here
     except ValueError:
