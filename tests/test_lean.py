@@ -65,3 +65,21 @@ def test_it_is_frozen_and_compares_and_hashes_as_its_fields_say():
 def test_each_has_a_default_of_its_own_that_is_made():
     assert Lean("a").more == {}
     assert Lean("a").more is not Lean("a").more
+
+
+def test_what_does_more_than_fill_its_fields_is_refused():
+    @dataclass(frozen=True)
+    class Busy:
+        name: str
+
+        def __post_init__(self):
+            raise AssertionError("a lean constructor would not call this")
+
+    @dataclass(frozen=True)
+    class Partly:
+        name: str
+        known: int = field(default=0, init=False)
+
+    for kind in (Busy, Partly):
+        with pytest.raises(TypeError, match="does more than fill"):
+            lean.lean(kind)

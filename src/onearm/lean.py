@@ -14,7 +14,9 @@ def lean(kind: type[T]) -> type[T]:
     The standard library goes through object.__setattr__ for each field, and most of what a large
     plan cost went there. Signature, defaults and values are the same, and as frozen.
     """
-    given = [found for found in fields(kind) if found.init]  # type: ignore[arg-type]
+    given = fields(kind)  # type: ignore[arg-type]
+    if hasattr(kind, "__post_init__") or not all(found.init for found in given):
+        raise TypeError(f"{kind.__name__} does more than fill its fields, which a lean one cannot")
     known: dict[str, Any] = {"MISSING": MISSING}
     told = ", ".join(_parameter(found, known) for found in given)
     lines = "".join(f"\n    filled[{f.name!r}] = {_value(f, known)}" for f in given)
