@@ -50,7 +50,7 @@ def plain(statement: Statement) -> Value:
 
 
 ROWS = (
-    Row("file", "--set", "timeouts", "0 leaves the kernel's own", read=values.first),
+    Row("file", "--set", "timeouts", "0 leaves the kernel's own", read=values.first, most=3),
     Row("-A -a", "-t -u --sctp-service", "vip, port", read=values.first),
     Row("-A -a", "-f", why=MARKED, differs=True),
     Row("-A", "-s", "scheduler", read=values.scheduler),
