@@ -110,6 +110,7 @@ ROWS = (
     Row("SMTP_CHECK", "host", why="the service's own real servers are asked", differs=True),
     Row("host", "connect_ip connect_port bindto bind_port bind_if fwmark", why=ONE_HOST),
     Row("host", "alpha delay_before_retry delay_loop warmup", why=ONE_HOST),
+    Row("host", "connect_timeout retry log_all_failures", why=ONE_HOST),
     Row("BFD_CHECK", "name alpha", why="onearm speaks no BFD"),
     Row("FILE_CHECK", "track_file dynamic weight", why="onearm reads no weights from files"),
     Row("SSL", "password certificate key", why="a spec has no client certificates"),
