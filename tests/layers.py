@@ -107,7 +107,7 @@ LAYERS = (
     Layer(
         "desire",
         "again model facts cloud_facts cloud spec ways groups silence drain rotation boot"
-        " boot.files",
+        " boot.files boot.share",
         **PURE,
     ),
     Layer("foresight", "model facts spec ways desire diff health rotation snapshot", **PURE),
