@@ -1,45 +1,17 @@
 """keepalived, ldirectord and ipvsadm fill a kernel's table; what is imported fills another so."""
 
 import os
-import re
 
 import pytest
-from imported import CASES, FILES, found_in, tool_of
+from imported import FILES
 from labs import Lab
+from rounds import END, START
 from runs import wait_for
 
-from onearm.imports.found import notes_of
 from onearm.lab import client
 from onearm.lab.topology import SECOND_DIRECTOR
-from onearm.model import IPV4
-from onearm.spec_load.kinds import TIMEOUTS
 
 pytestmark = pytest.mark.lab
-START = {
-    "keepalived": """
-cd /run/case
-setsid keepalived -n -l -C -i lb-1 -f $PWD/keepalived.conf -p /run/k.pid -c /run/c.pid >log 2>&1 &
-echo $! >/run/balancer.pid
-""",
-    "ldirectord": """
-mkdir -p /var/lock/subsys /run/lock/subsys
-cd /run/case
-setsid ldirectord /run/case/ldirectord.cf start >log 2>&1 </dev/null &
-echo $! >/run/balancer.pid
-""",
-}
-END = """
-kill $(cat /run/balancer.pid)
-while kill -0 $(cat /run/balancer.pid) 2>/dev/null; do sleep 0.05; done
-ipvsadm -C
-rm -rf /run/case
-"""
-# No check's packet leaves: so none is refused at once, and the table is whole for a while. (With
-# `alpha` it would be empty until checks have succeeded, which is left out therefore.)
-UNASKED = """
-iptables-legacy -{0} OUTPUT -d 203.0.113.0/24 -j DROP
-ip6tables-legacy -{0} OUTPUT -d 2001:db8:203::/64 -j DROP
-"""
 RULES = """\
 -A -t 203.0.113.2:80 -s wrr
 -a -t 203.0.113.2:80 -r 203.0.113.4:80 -g -w 3
@@ -172,16 +144,8 @@ def imported(lab, tool, text, code=0):
 
 def put(lab, files):
     for name, text in files.items():
-        lab.on(
-            SECOND_DIRECTOR,
-            "install",
-            "-D",
-            "-m",
-            "0644",
-            "/dev/stdin",
-            f"/run/case/{name}",
-            stdin=text,
-        )
+        words = ("install", "-D", "-m", "0644", "/dev/stdin", f"/run/case/{name}")
+        lab.on(SECOND_DIRECTOR, *words, stdin=text)
 
 
 def log(lab):
@@ -251,70 +215,3 @@ def compared(lab, tool, text, code):
     finally:
         lab.onearm("destroy", spec, "--yes", code=0)
         lab.sh(SECOND_DIRECTOR, END)
-
-
-# --- each case that is carried whole, in keepalived's own kernel
-
-WHOLE = [
-    case
-    for case in CASES
-    if tool_of(case) == "keepalived" and not any(note.differs for note in notes_of(found_in(case)))
-]
-
-
-OPTIONS = {"tcp": "-t", "udp": "-u", "sctp": "--sctp-service"}
-METHODS = {"direct": "-g", "masq": "-m", "tunnel": "-i"}
-
-
-def saved(found):
-    """Write what a spec's services are in the kernel, as ipvsadm saves it."""
-    for one in found.services:
-        keys = dict(one.keys)
-        name = f"{OPTIONS[one.protocol]} {end(one.vip, one.port)}"
-        named = [flag for flag in keys.get("flags", ()) if flag != "ops"]
-        flags = f" -b {','.join(named)}" if named else ""
-        flags += " -o" if "ops" in keys.get("flags", ()) else ""
-        stay = dict(keys.get("persistence", ()))
-        flags += f" -p {stay['timeout'].removesuffix('s')}" if stay else ""
-        flags += f" -M {stay['netmask']}" if "netmask" in stay else ""
-        yield f"-A {name} -s {keys['scheduler']}{flags}"
-        for server in one.servers:
-            to = end(server.address, server.port or one.port)
-            how = f"{METHODS[server.way.method]} -w {server.weight}{tunnel(server.way)}"
-            yield f"-a {name} -r {to} {how}"
-
-
-def end(address, port):
-    return f"{address}:{port}" if address.version == IPV4 else f"[{address}]:{port}"
-
-
-def tunnel(way):
-    """Write what ipvsadm says of a tunnel: that it has no checksum, where it could have one."""
-    if not way.tunnel:
-        return ""
-    port = f" --tun-port {way.port}" if way.port else ""
-    return f" --tun-type {way.tunnel}{port}" + (" --tun-nocsum" if way.tunnel != "ipip" else "")
-
-
-@pytest.mark.parametrize("case", WHOLE, ids=lambda case: case.name)
-def test_keepalived_itself_fills_the_table_as_the_import_has_it(lab, case):
-    files = {str(f.relative_to(case)): f.read_bytes() for f in case.rglob("*") if f.is_file()}
-    put(lab, {name: re.sub(rb"(?m)^ *alpha$", b"", data) for name, data in files.items()})
-    lab.sh(SECOND_DIRECTOR, UNASKED.format("A") + START["keepalived"])
-    try:
-        expected = sorted(saved(found_in(case)))
-        wait_for(
-            lambda: table(lab, SECOND_DIRECTOR) == expected,
-            lambda: f"{table(lab, SECOND_DIRECTOR)} is not {expected}\n{log(lab)}",
-        )
-        if seconds := dict(found_in(case).timeouts):
-            kept = lab.on(SECOND_DIRECTOR, "ipvsadm", "-ln", "--timeout")
-            assert kept.split(": ")[1].split() == [str(seconds[key]) for key in TIMEOUTS]
-    finally:
-        lab.sh(SECOND_DIRECTOR, UNASKED.format("D") + END)
-
-
-def test_there_are_cases_that_are_carried_whole():
-    assert len(WHOLE) >= 6
-    names = {case.name for case in WHOLE}
-    assert {f"keepalived-{n}" for n in ("templates", "forwarding", "ipv6", "sctp")} <= names

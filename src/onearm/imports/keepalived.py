@@ -22,6 +22,7 @@ from onearm.imports.keepalived_blocks import blocks, written
 from onearm.imports.keepalived_checks import Asked, check
 from onearm.imports.keepalived_table import CHECKERS, OTHER, TABLE, TOP
 from onearm.imports.keepalived_text import Expander, File, Include
+from onearm.imports.keepalived_values import UNTOLD_S
 from onearm.imports.table import Gathered, Statement, gather
 from onearm.model import Address
 from onearm.spec import Forwarding
@@ -257,6 +258,8 @@ def _keys(
     servers: list[Server],
     service: Service,
 ) -> tuple[tuple[str, Value], ...]:
+    if "persistence.netmask" in found.values:  # which to keepalived is a wish for the timeout, too
+        found.values.setdefault("persistence", UNTOLD_S)
     keys = whole.kind(found, "wlc", service.protocol, service.vip)
     if inhibits and all(inhibit for _, inhibit in inhibits):
         keys["on_failure"] = "weight 0"

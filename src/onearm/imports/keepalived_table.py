@@ -46,7 +46,7 @@ ROWS = (
     ),
     Row(VS, "protocol", "protocol", "TCP, UDP and SCTP", read=values.protocol),
     Row(VS, "persistence_timeout", "persistence", "360 s alone", read=special.persistence),
-    Row(VS, "persistence_granularity", "persistence.netmask", read=values.netmask),
+    Row(VS, "persistence_granularity", "persistence.netmask", "360 s alone", read=values.netmask),
     Row(VS, "persistence_engine", "persistence.engine", read=values.engine),
     Row(VS, "ops", "flags[]", "udp only", read=values.one_packet),
     Row(VS, "ip_family", why="it is for services by firewall mark"),
