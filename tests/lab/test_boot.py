@@ -2,6 +2,7 @@
 
 import os
 
+import daemoned
 import pytest
 from booting import FOLLOWS, VIP, Asker, Booting
 from labs import WarmLab, furnish
@@ -193,3 +194,20 @@ def test_a_foreign_file_in_our_place_is_refused_and_shown(lab):
     shown = lab.onearm("apply", spec(lab), "--yes", "--adopt", code=0).out
     assert "-# mine" in shown
     assert "+auto eth-vip" in shown
+
+
+def test_a_restart_of_networkd_beside_a_daemon_costs_a_vip_one_event(lab):
+    """The loss is an event, and what the daemon does at it is to put the VIP back."""
+    host = Booting(lab, "server-1", "networkd")
+    host.furnish()
+    path = lab.spec(daemoned.SPEC)
+    lab.onearm("apply", path, "--yes", "--limit", "server-2", "--limit", "server-3")
+    lab.nodes.end()
+    with daemoned.director(lab) as daemon:
+        daemon.up()
+        host.until("ip -o address show dev eth0 | grep -q 203.0.113.2/32")
+        for _ in range(2):
+            moved = [line.split()[0] == "Deleted" for line in host.restart() if VIP in line]
+            assert moved == [True, False], daemon.log()
+            assert "203.0.113.2/32" in host.sh("ip address show dev eth0")
+            assert daemon.servers() == ["server-2", "server-3"]
