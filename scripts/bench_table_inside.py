@@ -237,22 +237,26 @@ class Daemon:
     """What the daemon of a director does in a round, without its checks."""
 
     def __init__(self) -> None:
+        # All that a round loads is there before it is measured: a daemon has it since its start.
+        from onearm import log
+        from onearm.daemon.core import Core
         from onearm.daemon.local import LocalPlace
         from onearm.daemon.record import Record
         from onearm.daemon.rounds import Rounds
+        from onearm.desire import desire
+        from onearm.places.look import Question
 
+        log.begin("text", stream=Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        self.question = Question(role="director")
+        self.desire = lambda spec, facts: desire(spec, {"d1": facts}, Core.wall())["d1"]
         ledger.PATH.unlink(missing_ok=True)
         self.place = LocalPlace("default")
         self.rounds = Rounds("default", "d1", self.place, Record())
 
     def round(self, spec: Any) -> list[Action]:
         """Look, decide, observe, change, observe again; nothing may be left."""
-        from onearm.daemon.core import Core
-        from onearm.desire import desire
-        from onearm.places.look import Question
-
-        facts = self.place.look(Question(role="director"))
-        wanted = desire(spec, {"d1": facts}, Core.wall())["d1"]
+        facts = self.place.look(self.question)
+        wanted = self.desire(spec, facts)
         outcome = self.rounds.converge(wanted, facts, {})
         if not self.rounds.converged:
             raise SystemExit(str(self.rounds.left))

@@ -34,12 +34,14 @@ PURE = {"pure": True}
 
 LAYERS = (
     Layer("__init__", "", **NODE),
-    Layer("model", "", **NODE, **PURE),
+    Layer("lean", "", **NODE, **PURE),
+    Layer("again", "", **NODE, **PURE),
+    Layer("model", "lean", **NODE, **PURE),
     Layer("mark_words", "model", **NODE, **PURE),
     Layer("errors", "", **NODE, **PURE),
     Layer("addresses", "", **NODE, **PURE),
     Layer("collector", "", **NODE),
-    Layer("facts", "model", **NODE, **PURE),
+    Layer("facts", "again lean model", **NODE, **PURE),
     Layer("entries", "model", **NODE, **PURE),
     Layer("vitals", "model facts entries", **NODE, **PURE),
     Layer("tally", "model entries vitals", **PURE),
@@ -51,10 +53,10 @@ LAYERS = (
     Layer("cloud", "model cloud_facts spec cloud_*", **PURE),
     Layer("cloud_check*", "model facts cloud_facts spec finding cloud cloud_*", **PURE),
     Layer("wire", "addresses model facts errors", **NODE),
-    Layer("ledger", "model errors wire", **NODE),
+    Layer("ledger", "again model errors wire", **NODE),
     Layer(
         "kernel.*",
-        "addresses errors model facts entries vitals mark_words kernel.*",
+        "addresses lean errors model facts entries vitals mark_words kernel.*",
         **NODE,
         kernel=True,
     ),
@@ -76,7 +78,9 @@ LAYERS = (
     Layer("serve.metrics", "__init__ alerts errors snapshot"),
     Layer("serve.*", "wire errors snapshot serve.*"),
     Layer("places.daemons", "errors facts model wire serve.client places.spec_file", **NODE),
-    Layer("places.*", "kernel.* ledger model facts entries vitals errors wire places.*", **NODE),
+    Layer(
+        "places.*", "again kernel.* ledger model facts entries vitals errors wire places.*", **NODE
+    ),
     Layer("traffic", "kernel.* wire errors model facts", **NODE),
     Layer(
         "node",
@@ -85,7 +89,7 @@ LAYERS = (
     ),
     Layer("alone", "__init__ node", **NODE),
     Layer("pattern*", "pattern_parse", **PURE),
-    Layer("spec", "model errors spec_load.*", **PURE),
+    Layer("spec", "lean model errors spec_load.*", **PURE),
     Layer("spec_load.*", "addresses model errors pattern spec spec_load.*"),
     Layer("imports.command", "errors spec imports.*"),
     Layer("imports.files", "errors imports.keepalived_text"),
@@ -99,10 +103,11 @@ LAYERS = (
     Layer("drain", "model facts spec ways groups", **PURE),
     Layer("snapshot", "model facts", **PURE),
     Layer("health", "snapshot", **PURE),
-    Layer("rotation", "model facts spec ways drain health snapshot", **PURE),
+    Layer("rotation", "lean model facts spec ways drain health snapshot", **PURE),
     Layer(
         "desire",
-        "model facts cloud_facts cloud spec ways groups silence drain rotation boot boot.files",
+        "again model facts cloud_facts cloud spec ways groups silence drain rotation boot"
+        " boot.files boot.share",
         **PURE,
     ),
     Layer("foresight", "model facts spec ways desire diff health rotation snapshot", **PURE),

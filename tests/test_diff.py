@@ -4,6 +4,8 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from onearm.diff import builds, diff
 from onearm.model import (
@@ -13,13 +15,14 @@ from onearm.model import (
     Destination,
     HeldVip,
     Link,
+    Resource,
     Seen,
     Service,
     Sysctl,
     state,
     state_key,
 )
-from worlds import VIP
+from worlds import VIP, values
 
 OTHER = ip_address("203.0.113.20")
 SERVER = ip_address("203.0.113.4")
@@ -30,6 +33,27 @@ SERVICE = Service("tcp", VIP, 80, "rr")
 DEST = Destination("tcp", VIP, 80, SERVER, host="r1")
 CONNTRACK = Sysctl("net/ipv4/vs/conntrack", "0")
 OURS, THEIRS = ("default",), ("web",)
+
+
+NEAR = st.builds(
+    Destination,
+    st.sampled_from(["tcp", "udp"]),
+    st.sampled_from([VIP, OTHER]),
+    st.sampled_from([80, 81]),
+    st.sampled_from([SERVER, OTHER]),
+    own_port=st.sampled_from([0, 8080]),
+)
+SERVICES = st.builds(
+    Service, st.sampled_from(["tcp", "udp"]), st.sampled_from([VIP, OTHER]), st.sampled_from([1, 2])
+)
+THINGS = st.one_of(NEAR, SERVICES, values(Resource))
+
+
+@given(THINGS, THINGS)
+def test_a_state_key_tells_apart_what_kind_and_key_tell_apart(one, other):
+    same = (type(one), one.key) == (type(other), other.key)
+    assert (state_key(one) == state_key(other)) == same
+    assert state_key(one) == state_key(replace(one))
 
 
 def see(*sightings):

@@ -8,7 +8,7 @@ import pytest
 from onearm.desire import desire
 from onearm.drain import draining
 from onearm.facts import DestinationFact, ServiceFact
-from onearm.model import Destination, HeldVip, Mark, Service
+from onearm.model import Destination, HeldVip, Mark, Service, state_key
 from worlds import SERVERS, SERVICE, SPEC, VIP, facts
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -81,5 +81,5 @@ def test_a_deadline_that_cannot_be_is_a_day(drain_s):
 def test_the_server_keeps_its_vip_while_it_drains():
     wanted = desire(SPEC_1, world(), NOW)
     assert ("HeldVip", VIP, "eth-vip") in wanted["r2"]
-    assert wanted["d"][("Destination", "tcp", VIP, 80, R2)].weight == 0
+    assert wanted["d"][state_key(Destination("tcp", VIP, 80, R2))].weight == 0
     assert HeldVip(VIP) not in desire(SPEC_1, world(active=0), NOW)["r2"].values()

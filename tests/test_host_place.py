@@ -146,7 +146,7 @@ class Lone:
 
     def plan(self, name, wanted):
         wished = state(wanted)
-        return diff(name, {"h": wished}, {"h": self.place(name).observe(wished.values())})
+        return diff(name, {"h": wished}, {"h": self.place(name).observe(wished)})
 
     def run(self, name, wanted):
         done = []
@@ -274,7 +274,7 @@ def test_what_only_the_mark_knows_is_shown_again(lone):
     lone.place("web").apply(create(service, drains, untold), lambda _: None)
     lone.machine.things[state_key(drains)] = Destination("tcp", VIP, 80, SERVER, 0)
     lone.machine.things[state_key(service)] = Service("tcp", VIP, 80, "rr")
-    seen = lone.place("web").observe([])
+    seen = lone.place("web").observe({})
     assert seen[state_key(service)].resource.drain_s == 300
     assert seen[state_key(drains)].resource.host == "r1"
     assert seen[state_key(drains)].resource.draining_since == since
@@ -298,7 +298,7 @@ def test_a_corrupt_ledger_stops_every_change(lone):
 
 def test_what_is_foreign_is_not_even_observed(lone):
     lone.machine.things |= state([HeldVip(VIP), Link("eth-vip")])
-    seen = lone.place("web").observe([Link("eth-vip")])
+    seen = lone.place("web").observe(state([Link("eth-vip")]))
     assert [(s.resource, s.names) for s in seen.values()] == [(Link("eth-vip"), ())]
 
 

@@ -43,6 +43,7 @@ def test_every_kind_survives(kind):
     @given(values(kind))
     def check(value):
         assert there_and_back(kind, value) == value
+        assert json.loads(wire.text(value)) == wire.encode(value)
         assert model.notes(there_and_back(kind, value)) == model.notes(value)
 
     check()
@@ -53,6 +54,21 @@ def test_every_kind_survives(kind):
 def test_what_is_one_of_several(resource, maybe):
     assert there_and_back(Resource, resource) == resource
     assert there_and_back(MAYBE, maybe) == maybe
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: (
+        st.lists(inner)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text() | st.integers(), inner)
+    ),
+)
+
+
+@given(PLAIN)
+def test_text_is_the_json_of_what_encode_gives(value):
+    assert wire.text(value) == json.dumps(wire.encode(value), separators=(",", ":"))
 
 
 JSON = st.recursive(

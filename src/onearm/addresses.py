@@ -1,4 +1,4 @@
-"""IP addresses that know their hash: one value, however often and by whomever it is read."""
+"""IP addresses that know their hash and text: one value, however often and by whom it is read."""
 
 from __future__ import annotations
 
@@ -13,33 +13,45 @@ MOST = 1 << 17  # different addresses that are shared
 class IPv4Address(ipaddress.IPv4Address):
     """An IPv4 address in many dictionaries: the standard library makes its hash anew each time."""
 
-    __slots__ = ("_hash", "packed")
+    __slots__ = ("_hash", "_shown", "packed")
 
     def __init__(self, address: int | str | bytes) -> None:
         """Read it as the standard library does."""
         super().__init__(address)
         self._hash = super().__hash__()
+        self._shown = ""
         self.packed = super().packed  # type: ignore[misc]
 
     def __hash__(self) -> int:
         """Give the same hash as the standard library's."""
         return self._hash
+
+    def __str__(self) -> str:
+        """Give the same text as the standard library's."""
+        self._shown = self._shown or super().__str__()
+        return self._shown
 
 
 class IPv6Address(ipaddress.IPv6Address):
     """An IPv6 address in many dictionaries."""
 
-    __slots__ = ("_hash", "packed")
+    __slots__ = ("_hash", "_shown", "packed")
 
     def __init__(self, address: int | str | bytes) -> None:
         """Read it as the standard library does."""
         super().__init__(address)
         self._hash = super().__hash__()
+        self._shown = ""
         self.packed = super().packed  # type: ignore[misc]
 
     def __hash__(self) -> int:
         """Give the same hash as the standard library's."""
         return self._hash
+
+    def __str__(self) -> str:
+        """Give the same text as the standard library's."""
+        self._shown = self._shown or super().__str__()
+        return self._shown
 
 
 @lru_cache(maxsize=MOST)

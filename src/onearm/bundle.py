@@ -19,11 +19,13 @@ ROOT = Path(__file__).parent
 MODULES = (
     "__init__.py",
     "addresses.py",
+    "again.py",
     "alone.py",
     "collector.py",
     "entries.py",
     "errors.py",
     "facts.py",
+    "lean.py",
     "ledger.py",
     "mark_words.py",
     "model.py",

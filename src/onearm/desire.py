@@ -6,10 +6,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from onearm import groups
+from onearm.again import Again
 from onearm.boot import files
-from onearm.boot.files import Files, Share
+from onearm.boot.files import Files
+from onearm.boot.share import share
 from onearm.cloud import wanted
 from onearm.cloud_facts import CloudFacts
 from onearm.drain import draining, service_resource
@@ -18,14 +21,12 @@ from onearm.groups import Marks, allocate, ends_of, known, left_rules
 from onearm.model import (
     IPV4,
     NEUTRON,
-    VIP_LINK,
     Address,
     AnnouncedVip,
     ArpSilence,
     CheckMark,
     Destination,
     Drain,
-    HeldVip,
     Key,
     MarkRule,
     Resource,
@@ -37,7 +38,7 @@ from onearm.model import (
     World,
     state,
 )
-from onearm.rotation import Rotation, Scene, decide, drains_in
+from onearm.rotation import Decision, Rotation, Scene, decide, drains_in
 from onearm.silence import silences
 from onearm.spec import (
     Forwarding,
@@ -48,7 +49,7 @@ from onearm.spec import (
     portable_text,
     servers_of,
 )
-from onearm.ways import Hold, holding, holds, masq_sysctls, tunnel_needs, tunnel_sysctls
+from onearm.ways import Hold, holding, holds, masq_sysctls, tunnel_sysctls
 
 # Per network namespace, docs.kernel.org/networking/ipvs-sysctl.html. conntrack=1 costs a conntrack
 # entry that never sees the reply, so that firewalls call every later packet INVALID; without
@@ -92,7 +93,8 @@ def desire(
     kept = [destination for pairs in leftovers.values() for _, destination in pairs]
     rules = {p: left_rules(spec, facts[p], [d for _, d in left]) for p, left in leftovers.items()}
     left = {key: ends_of(some) for found in rules.values() for key, some in found.items()}
-    held = holds(spec, kept, left)
+    looked = any(place in own for place in facts for own in spec.servers.values())
+    held = holds(spec, kept, left) if looked or kept else {}
     world: dict[str, dict[Key, Resource]] = {place: {} for place in facts}
     for place, some in held.items():
         if place in facts:
@@ -104,11 +106,10 @@ def desire(
         elif _is_director(spec, place) or place in leftovers:
             seen = watch or _by_hand(spec, host, now)
             marks = allocate(spec, host) if _is_director(spec, place) else {}
-            pairs = _pairs(spec, place, seen, marks) + leftovers.get(place, [])
-            services = _services(spec, place, seen, pairs, marks)
             set_by = [r for some in rules.get(place, {}).values() for r in some]
             set_by += groups.rules(spec, marks) if marks else ()
-            world[place] |= state(_director(spec, host, services, [d for _, d in pairs], set_by))
+            parts = _parts(spec, place, seen, marks)
+            world[place] |= _director(spec, host, parts, leftovers.get(place, []), set_by)
             world[place] |= state(_probes(spec, host, seen))
             world[place] |= state(_kept(spec, host, world[place]) if watch is None else ())
     if cloud is not None:
@@ -132,32 +133,44 @@ def _by_hand(spec: Spec, host: HostFacts, now: datetime) -> Watch:
     return Watch(decide(Rotation(), scene), drains)
 
 
-def _services(spec: Spec, place: str, watch: Watch, pairs: Pairs, marks: Marks) -> list[Service]:
-    """List the services of the spec, with or without destinations, and those that still drain."""
-    found = {service.key: service for service, _ in pairs}
-    if _is_director(spec, place):
-        for service in spec.services:
-            drains = tuple(watch.drains[h] for h in service.hosts if h in watch.drains)
-            made = replace(service_resource(service, known(service, marks)), drains=drains)
-            found[made.key] = made
-    return list(found.values())
+class Part(NamedTuple):
+    """What a director should hold for one service of the spec; `ways`: of it what is not direct."""
+
+    service: Service
+    behind: dict[Key, Resource]
+    ways: list[Destination]
 
 
-def _pairs(spec: Spec, place: str, watch: Watch, marks: Marks) -> Pairs:
+def _parts(spec: Spec, place: str, watch: Watch, marks: Marks) -> list[Part]:
+    """List the services of the spec, with or without destinations."""
     if not _is_director(spec, place):
         return []
-    servers = {version: servers_of(spec, version) for version in spec.versions}
+    decisions = watch.rotation.decisions
     found = []
     for service in spec.services:
-        near = servers[service.vip.version]
-        made = service_resource(service, known(service, marks))
-        decision = watch.rotation.decisions[service.key]
-        members = {member.host: member for member in service.members}
-        for host, verdict in decision.verdicts.items():
-            if verdict.weight is not None:
-                member = replace(members.get(host, Member(host)), weight=verdict.weight)
-                found.append((made, _destination(service, member, near[host], made.mark)))
+        near, mark = servers_of(spec, service.vip.version), known(service, marks)
+        part = _part(service.key, service, decisions[service.key], near, mark)
+        drained = service.hosts if watch.drains else ()
+        drains = tuple([watch.drains[h] for h in drained if h in watch.drains])
+        noted = replace(part.service, drains=drains) if drains else part.service
+        found.append(part._replace(service=noted))
     return found
+
+
+def _one_part(
+    service: VirtualService, decision: Decision, near: Mapping[str, Address], mark: int
+) -> Part:
+    members = {member.host: member for member in service.members}
+    behind = [
+        _destination(service, replace(members.get(h, Member(h)), weight=v.weight), near[h], mark)
+        for h, v in decision.verdicts.items()
+        if v.weight is not None
+    ]
+    ways = [destination for destination in behind if destination.forwarding != "direct"]
+    return Part(service_resource(service, mark), state(behind), ways)
+
+
+_part = Again(_one_part)
 
 
 def _destination(
@@ -213,17 +226,13 @@ def _real_server(
 
 
 def _boot_files(spec: Spec, place: str, host: HostFacts, made: Iterable[Resource]) -> Files:
-    """List the files by which a real server of the spec has the same after a reboot.
-
-    None where some packets come in tunnels: no manager's files bring all of their ends back.
-    """
+    """List the files by which a real server of the spec has the same after a reboot."""
     manager = boot_manager(spec, host)
-    if not manager or _own(spec, place) is None or tunnel_needs(spec, place):
+    if not manager or _own(spec, place) is None:
         return []
     found = list(made)
-    vips = tuple(r.vip for r in found if isinstance(r, HeldVip) and r.link == VIP_LINK)
-    quiet = tuple(r for r in found if isinstance(r, ArpSilence))
-    return files.real_server(manager, Share(spec.name, vips, quiet))
+    quiet = [one for one in found if isinstance(one, ArpSilence)]
+    return files.real_server(manager, share(spec.name, found, quiet))
 
 
 def boot_manager(spec: Spec, host: HostFacts) -> str:
@@ -247,25 +256,28 @@ def _own(spec: Spec, place: str) -> Host | None:
 
 
 def _director(
-    spec: Spec,
-    host: HostFacts,
-    services: list[Service],
-    destinations: list[Destination],
-    rules: list[MarkRule],
-) -> Iterator[Resource]:
+    spec: Spec, host: HostFacts, parts: list[Part], leftovers: Pairs, rules: list[MarkRule]
+) -> dict[Key, Resource]:
+    """Give all that a director should hold, what still drains included."""
+    services = {s.key: s for s in [*(s for s, _ in leftovers), *(part.service for part in parts)]}
     if not services:
-        return
+        return {}
     link = director_link(spec, host)
+    ways = [d for part in parts for d in part.ways] + [d for _, d in leftovers]
+    found: dict[Key, Resource] = {}
     if not unshared(spec, host):
-        yield from _sysctls(host, destinations)
-        yield from (Timeout(name, seconds) for name, seconds in spec.timeouts)
-    yield from masq_sysctls(link, destinations)
-    yield from services
-    yield from sorted(destinations, key=lambda destination: int(destination.server))
-    yield from rules
+        found |= state(_sysctls(host, ways))
+        found |= state(Timeout(name, seconds) for name, seconds in spec.timeouts)
+    found |= state(masq_sysctls(link, ways))
+    found |= state(services.values())
+    for part in parts:
+        found.update(part.behind)
+    found |= state(destination for _, destination in leftovers)
+    found |= state(rules)
     if link:
-        vips = dict.fromkeys([*(s.vip for s in services), *(rule.vip for rule in rules)])
-        yield from (AnnouncedVip(vip, link, vip.max_prefixlen) for vip in vips)
+        vips = dict.fromkeys([*(s.vip for s in services.values()), *(rule.vip for rule in rules)])
+        found |= state(AnnouncedVip(vip, link, vip.max_prefixlen) for vip in vips)
+    return found
 
 
 def _sysctls(host: HostFacts, destinations: list[Destination]) -> Iterator[Sysctl]:
@@ -281,23 +293,24 @@ def unshared(spec: Spec, host: HostFacts) -> bool:
     """
     if spec.shared_director or _marked_sysctls(spec, host):
         return False
-    ours = [m.resource for m in host.marks if isinstance(m.resource, (Service, CheckMark))]
+    ours: list[Service | CheckMark] = [*host.marked(Service), *host.marked(CheckMark)]
     named = {r.key for r in ours} | {service.key for service in spec.services}
     marks = {r.mark for r in ours} | {rule.mark for rule in host.mark_rules}
     return any(s.fwmark not in marks if s.fwmark else s.key not in named for s in host.services)
 
 
 def _marked_sysctls(spec: Spec, host: HostFacts) -> bool:
-    return any(isinstance(m.resource, Sysctl) and spec.name in m.names for m in host.marks)
+    return any(spec.name in m.names for m in host.marks_of(Sysctl))
 
 
 def director_link(spec: Spec, host: HostFacts) -> str:
     """Name the link by which the director reaches the real servers; empty when there is no one."""
-    paths = [host.path(own) for server in spec.real_servers for own in server.addresses]
-    links = [path.link for path in paths if path and path.link]
+    near = {path.address: path.link for path in reversed(host.paths)}
+    servers = spec.real_servers if near else ()
+    links = [link for s in servers for own in s.addresses if (link := near.get(own))]
     return max(sorted(set(links)), key=links.count) if links else _marked_link(spec, host)
 
 
 def _marked_link(spec: Spec, host: HostFacts) -> str:
-    marks = [m.resource for m in host.marks if spec.name in m.names]
+    marks = [m.resource for m in host.marks_of(AnnouncedVip) if spec.name in m.names]
     return next((r.link for r in marks if isinstance(r, AnnouncedVip)), "")

@@ -22,6 +22,7 @@ from onearm.model import (
     PortSecurity,
     Resource,
     Seen,
+    State,
     Sysctl,
     Timeout,
     World,
@@ -58,9 +59,7 @@ def diff(name: str, desired: World, observed: Observed, *, adopt: bool = False) 
     actions: list[Action] = []
     refusals: list[str] = []
     for place, sighting in observed.items():
-        wanted = desired.get(place, {})
-        for key in {**sighting, **wanted}:
-            seen, after = sighting.get(key), wanted.get(key)
+        for seen, after in _differing(name, sighting, desired.get(place, {})):
             try:
                 actions += _change(name, place, seen, after, adopt=adopt)
             except Refused as refusal:
@@ -68,6 +67,21 @@ def diff(name: str, desired: World, observed: Observed, *, adopt: bool = False) 
     actions += _announcements(desired, observed, actions)
     told = _with_silence_told(name, desired, observed, actions)
     return Plan(_steps(told), tuple(refusals))
+
+
+def _differing(
+    name: str, sighting: Sighting, wanted: State
+) -> Iterator[tuple[Seen | None, Resource | None]]:
+    """Pair what stands with what is wanted; what is ours and the very same value is left out.
+
+    Of a large world that is nearly all, and it costs a look-up.
+    """
+    for seen, after in zip(sighting.values(), map(wanted.get, sighting), strict=True):
+        if seen.resource is not after or name not in seen.names:
+            yield seen, after
+    absent = set(wanted).difference(sighting)  # at once, where both are dictionaries
+    for key in (key for key in wanted if key in absent) if absent else ():
+        yield None, wanted[key]
 
 
 def _change(
@@ -177,6 +191,8 @@ def _with_silence_told(
     name: str, desired: World, observed: Observed, actions: list[Action]
 ) -> list[Action]:
     """Let every silence that must be announced be built untold first, then told at the end."""
+    if not any(isinstance(action.after, ArpSilence) for action in actions):
+        return actions
     announcers = {
         resource.vip: place
         for place, wanted in desired.items()
@@ -244,17 +260,20 @@ def _steps(actions: list[Action]) -> tuple[Step, ...]:
     )
 
 
+_RANK = {kind: n for kinds in ORDER for n, kind in enumerate(kinds)}
+
+
 def _within_batch(action: Action) -> tuple[int, str]:
     """Order a batch for the reader, and so that two directors get the same table.
 
     In the cloud a port is in its group before it has a wide pair, and loses that before it goes
     back: one request does both, but somebody may type it as commands.
     """
-    kinds = ORDER[STEP[type(action.resource)]]
-    rank = kinds.index(type(action.resource))
+    resource = action.resource
+    rank = _RANK[type(resource)]
     if action.place == NEUTRON and builds(action):
         rank = -rank
-    return rank, str([_text(part) for part in action.resource.key])
+    return rank, "', '".join(map(_text, resource.key)) + "'"
 
 
 _text = lru_cache(maxsize=65536, typed=True)(str)

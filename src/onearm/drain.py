@@ -49,7 +49,7 @@ def draining(
         host = facts[place]
         marks = allocate(spec, host)
         wanted = wanted_keys(spec, marks)
-        for mark in _ours(host, spec.name):
+        for mark in _ours(host, spec.name, Destination):
             if isinstance(mark.resource, Destination) and mark.resource.key not in wanted:
                 kept = _keep(spec, host, mark.resource, now, marks)
                 if kept:
@@ -59,14 +59,14 @@ def draining(
 
 def _patient(spec: Spec, host: HostFacts) -> bool:
     """Say whether any service, of the spec or of a mark, lets its connections end."""
-    marked = (mark.resource for mark in _ours(host, spec.name))
+    marked = (mark.resource for mark in _ours(host, spec.name, Service))
     return any(service.drain_s > 0 for service in spec.services) or any(
         isinstance(resource, Service) and resource.drain_s > 0 for resource in marked
     )
 
 
-def _ours(host: HostFacts, name: str) -> Iterator[Mark]:
-    return (mark for mark in host.marks if name in mark.names)
+def _ours(host: HostFacts, name: str, kind: type) -> Iterator[Mark]:
+    return (mark for mark in host.marks_of(kind) if name in mark.names)
 
 
 def _keep(
@@ -96,7 +96,7 @@ def _service_of(spec: Spec, host: HostFacts, gone: Destination, of_groups: Marks
     for service in spec.services:
         if service.key == gone.service_key[:3] and known(service, of_groups) == gone.mark:
             return service_resource(service, gone.mark)
-    marks = (mark.resource for mark in _ours(host, spec.name))
+    marks = (mark.resource for mark in _ours(host, spec.name, Service))
     return next((r for r in marks if isinstance(r, Service) and r.key == gone.service_key), None)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Optional
+from typing import Optional, TypeVar
 
+from onearm.again import Again
+from onearm.lean import lean
 from onearm.model import Action, Address, Key, Mark, MarkRule, Network, Resource, state_key
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class PathFact:
     error: str = ""
 
 
+@lean
 @dataclass(frozen=True)
 class Counters:
     """The kernel's 64-bit statistics of a service or destination; rates per second."""
@@ -87,6 +93,7 @@ class Counters:
     bytes_out_per_s: int = 0
 
 
+@lean
 @dataclass(frozen=True)
 class DestinationFact:
     """A destination as the kernel counts it."""
@@ -107,6 +114,7 @@ def tunnel_words(kind: str, port: int) -> str:
     return f"{kind} {port}" if port else kind
 
 
+@lean
 @dataclass(frozen=True)
 class ServiceFact:
     """A virtual service as the kernel counts it, ours or not. `fwmark` 0: by address.
@@ -254,9 +262,26 @@ class HostFacts:
     def _marks_by_key(self) -> dict[Key, Mark]:
         return {state_key(mark.resource): mark for mark in self.marks}
 
+    def marks_of(self, kind: type) -> list[Mark]:
+        """List the marks of one kind of thing; most are of destinations, and few ask for these."""
+        return _marks_by_kind(self.hostname, self.marks).get(kind, [])
+
+    def marked(self, kind: type[T]) -> list[T]:
+        """List the things of one kind that carry anybody's mark."""
+        return [m.resource for m in self.marks_of(kind) if isinstance(m.resource, kind)]
+
     def holds(self, address: Address) -> tuple[AddressFact, ...]:
         return tuple(a for a in self.addresses if a.address == address)
 
+
+def _sorted_marks(marks: tuple[Mark, ...]) -> dict[type, list[Mark]]:
+    found: defaultdict[type, list[Mark]] = defaultdict(list)
+    for mark in marks:
+        found[type(mark.resource)].append(mark)
+    return dict(found)
+
+
+_marks_by_kind = Again(_sorted_marks)
 
 Facts = dict[str, HostFacts]
 

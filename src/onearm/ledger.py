@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from onearm import wire
+from onearm.again import Again
 from onearm.errors import Denied
 from onearm.model import Key, Mark, Resource, notes, state_key
 
+MOST_TEXTS = 1 << 18  # marks whose text is remembered
 PATH = Path("/var/lib/onearm/ledger.json")
 
 
@@ -169,8 +171,12 @@ def _same(one: Resource, other: Resource) -> bool:
 def _lines(marks: Mapping[Key, Mark], hosts: dict[str, tuple[str, ...]]) -> Iterator[str]:
     """Write the file, a mark to a line."""
     yield '{"onearm": 1, "kind": "ledger", "marks": [\n'
-    yield ",\n".join(map(wire.text, marks.values()))
+    yield ",\n".join(map(_text, marks, marks.values()))
     yield f'\n], "hosts": {json.dumps(wire.encode(hosts))}}}\n'
+
+
+# Each change writes the whole file, of which most is as it was.
+_text = Again(wire.text, MOST_TEXTS)
 
 
 def _told(resource: Resource) -> tuple[Any, ...]:

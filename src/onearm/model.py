@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from operator import attrgetter
 from typing import Any, Optional, Union, get_args
+
+from onearm.lean import lean
 
 Address = Union[IPv4Address, IPv6Address]
 Network = Union[IPv4Network, IPv6Network]
@@ -112,6 +117,7 @@ class ArpSilence:
         return (self.link, self.policy, self.vip)
 
 
+@lean
 @dataclass(frozen=True)
 class HeldVip:
     """A VIP on a real server: local, so that packets are accepted, and silent."""
@@ -136,6 +142,7 @@ class Drain:
     deadline_s: Optional[float] = None
 
 
+@lean
 @dataclass(frozen=True)
 class Service:
     """A virtual service of the director.
@@ -206,6 +213,7 @@ class SpecFile:
         return (self.path,)
 
 
+@lean
 @dataclass(frozen=True)
 class BootFile:
     """A file of ours that the host's own tools read at boot and that brings no VIP up by itself:
@@ -466,9 +474,19 @@ State = Mapping[Key, Resource]
 World = Mapping[str, State]  # state by place
 
 
+# What identifies the two kinds of which there are very many, with addresses as bytes: those know
+# their hash, while an address is asked for it anew, in Python, by every dictionary.
+_IDENTITY: dict[type, Callable[[Any], tuple[Any, ...]]] = {
+    Service: attrgetter("protocol", "vip.packed", "port", "mark"),
+    Destination: attrgetter("protocol", "vip.packed", "port", "server.packed", "own_port", "mark"),
+}
+
+
 def state_key(resource: Resource) -> Key:
-    """Identify a resource within its place."""
-    return (type(resource).__name__, *resource.key)
+    """Identify a resource within its place, as its `key` does."""
+    kind = type(resource)
+    identity = _IDENTITY.get(kind)
+    return (kind.__name__, *(resource.key if identity is None else identity(resource)))
 
 
 def state(resources: Iterable[Resource]) -> dict[Key, Resource]:
@@ -476,6 +494,15 @@ def state(resources: Iterable[Resource]) -> dict[Key, Resource]:
     return {state_key(resource): resource for resource in resources}
 
 
+def by_kind(resources: Iterable[Resource]) -> dict[type, list[Any]]:
+    """Sort resources by their kind."""
+    found: defaultdict[type, list[Any]] = defaultdict(list)
+    for resource in resources:
+        found[type(resource)].append(resource)
+    return dict(found)
+
+
+@lean
 @dataclass(frozen=True)
 class Action:
     """One change in one place. `before` None creates, `after` None deletes.
@@ -494,6 +521,10 @@ class Action:
             raise ValueError("an action without before and after changes nothing")
         return found
 
+    @cached_property
+    def state_key(self) -> Key:
+        return state_key(self.resource)
+
     @property
     def verb(self) -> str:
         if self.before is None:
@@ -503,6 +534,7 @@ class Action:
         return "keep" if self.before == self.after else "update"
 
 
+@lean
 @dataclass(frozen=True)
 class Mark:
     """What the ledger holds about one thing: who wants it, and what was there before."""
@@ -515,6 +547,7 @@ class Mark:
         return replace(self, names=tuple(n for n in self.names if n != name))
 
 
+@lean
 @dataclass(frozen=True)
 class Seen:
     """A resource as a place shows it, the specs whose mark it carries (none: foreign), and what

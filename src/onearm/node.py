@@ -18,7 +18,7 @@ from onearm.kernel import packets
 from onearm.kernel.faults import translate
 from onearm.kernel.frames import Frame
 from onearm.kernel.links import Links
-from onearm.model import Action, Address, Resource, Sysctl
+from onearm.model import Action, Address, Resource, Sysctl, state
 from onearm.places import daemons, lock, look
 from onearm.places.host import HostPlace, identity
 from onearm.serve import client
@@ -98,7 +98,7 @@ class Node:
         peek = wire.decode(bool, request.get("peek", False))
         name = "" if peek else _through_daemon(request)
         place = _place(request)
-        found = daemons.observe(name, wanted) if name else place.observe(wanted)
+        found = daemons.observe(name, wanted) if name else place.observe(state(wanted))
         self._parts(found.values())
         return None
 

@@ -193,7 +193,7 @@ def _by_place(plan: Plan, observed: Observed) -> dict[str, tuple[Action, ...]]:
 class Run:
     """One run: the name of the spec, what it wants, where, and who watches.
 
-    `observed` is what the caller saw a moment ago: the first look is spared then.
+    `looked` is the plan for what the caller saw a moment ago: the first look is spared then.
     """
 
     name: str
@@ -202,7 +202,7 @@ class Run:
     adopt: bool = False
     shown: Plan | None = None
     out: dict[str, PlaceError] = field(default_factory=dict)
-    observed: Observed | None = None
+    looked: tuple[Plan, Observed] | None = None
     progress: Callable[[Action], None] = lambda _action: None
     stop: Callable[[], bool] = lambda: False
     watch: Watch = field(default_factory=Watch)
@@ -241,10 +241,11 @@ class Run:
         return plan, observed
 
     def _look(self, outcome: Outcome) -> tuple[Plan, Observed]:
-        observed, self.observed = self.observed, None
-        if observed is None:
-            observed, lost = observe(self.desired, self.places, outcome.out, self.watch)
-            outcome.out |= lost
+        looked, self.looked = self.looked, None
+        if looked is not None:
+            return looked
+        observed, lost = observe(self.desired, self.places, outcome.out, self.watch)
+        outcome.out |= lost
         return diff(self.name, self.desired, observed, adopt=self.adopt), observed
 
     def _round(self, plan: Plan, observed: Observed, outcome: Outcome) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 from onearm.drain import live
 from onearm.facts import DestinationFact, HostFacts
 from onearm.health import Health
+from onearm.lean import lean
 from onearm.model import Address, Drain, Key, Service
 from onearm.snapshot import DOWN, DRAINED, DRAINING, RAMPING, UNCHECKED, UNKNOWN, UP
 from onearm.spec import Member, Spec, VirtualService, servers_of
@@ -21,6 +23,7 @@ SORRY_WEIGHT = 1
 Slot = tuple[str, Address, int, str]  # a service's key and the host: one destination by its name
 
 
+@lean
 @dataclass(frozen=True)
 class Verdict:
     """What one destination shall be: its weight (None: not in the table), in which state and why.
@@ -36,6 +39,7 @@ class Verdict:
     sorry: bool = False
 
 
+@lean
 @dataclass(frozen=True)
 class Decision:
     """A service's verdicts by host."""
@@ -86,32 +90,66 @@ def full_weight(service: VirtualService, member: Member) -> int:
 
 def drains_in(host: HostFacts, name: str) -> dict[str, Drain]:
     """Read from the marks who is drained by hand."""
-    marks = (mark.resource for mark in host.marks if name in mark.names)
+    marks = (mark.resource for mark in host.marks_of(Service) if name in mark.names)
     kept = [drain for r in marks if isinstance(r, Service) for drain in r.drains]
     return {drain.host: drain for drain in kept}
 
 
 def decide(before: Rotation, scene: Scene) -> Rotation:
-    """Decide every service of the spec anew."""
+    """Decide every service of the spec anew, but those whose members are as they were."""
     decisions: dict[Key, Decision] = {}
     ramps: dict[Slot, datetime] = {}
-    served: list[Slot] = []
+    served: list[frozenset[Slot]] = []
     servers = {version: servers_of(scene.spec, version) for version in scene.spec.versions}
     table = _table(scene.host)
     for service in scene.spec.services:
         key = service.key
-        standing = Standing(servers[service.vip.version], table.get(service.identity, ()))
-        one = _Deciding(before, scene, service, standing)
-        decision = decisions[key] = one.decision()
-        ramps |= one.ramps
-        served += [(*key, h) for h, v in decision.verdicts.items() if v.weight and not v.sorry]
-    return Rotation(frozenset(served), ramps, decisions)
+        basis = _basis(scene, service)
+        held = _decided.get(key)
+        if held is None or basis is None or held.service is not service or held.basis != basis:
+            standing = Standing(servers[service.vip.version], table.get(service.identity, ()))
+            one = _Deciding(before, scene, service, standing)
+            held = _decided[key] = Decided(service, basis, *one.decided())
+            ramps |= one.ramps
+        decisions[key] = held.decision
+        served.append(held.served)
+    if len(_decided) > MOST_DECIDED:
+        _decided.clear()
+    return Rotation(frozenset().union(*served), ramps, decisions)
+
+
+class Decided(NamedTuple):
+    """A decision, and all that it was made of: the service and the health of its members.
+
+    `basis` None: it was made of more, and must be made anew each time.
+    """
+
+    service: VirtualService
+    basis: tuple[Health | None, ...] | None
+    decision: Decision
+    served: frozenset[Slot]
+
+
+_decided: dict[Key, Decided] = {}  # the last one for each service
+MOST_DECIDED = 1 << 14
+
+
+def _basis(scene: Scene, service: VirtualService) -> tuple[Health | None, ...] | None:
+    """Give the health of the members where nothing else counts: no drain, no time, no table."""
+    policy = service.policy
+    if scene.drains or scene.isolated or policy.slow_start_s or policy.sorry:
+        return None
+    if scene.healths is None:
+        return ()
+    found = tuple([scene.healths.get((*service.key, member.host)) for member in service.members])
+    return None if any(h is not None and h.status not in {UP, DOWN} for h in found) else found
 
 
 def _table(host: HostFacts) -> dict[Key, tuple[DestinationFact, ...]]:
     return {service.identity: service.destinations for service in host.services}
 
 
+@lean
 @dataclass(frozen=True)
 class Standing:
     """The destinations that the kernel has behind a service, by their host; most ask for none."""
@@ -144,6 +182,12 @@ class _Deciding:
 
     def slot(self, host: str) -> Slot:
         return (self.service.protocol, self.service.vip, self.service.port, host)
+
+    def decided(self) -> tuple[Decision, frozenset[Slot]]:
+        """Decide, and list who is served then."""
+        found = self.decision()
+        serving = (h for h, v in found.verdicts.items() if v.weight and not v.sorry)
+        return found, frozenset(map(self.slot, serving))
 
     def decision(self) -> Decision:
         members = {m.host: m for m in self.service.members}

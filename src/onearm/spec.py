@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from onearm.model import Address, Key, Network
+from onearm.lean import lean
+from onearm.model import IPV4, IPV6, Address, Key, Network
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)  # of a spec or host; no option
 
@@ -35,6 +36,7 @@ class Host:
         return next((found for found in self.addresses if found.version == version), None)
 
 
+@lean
 @dataclass(frozen=True)
 class Forwarding:
     """How a director hands packets to a real server: `direct`, `tunnel` or `masq`.
@@ -123,6 +125,7 @@ class End:
     last: int
 
 
+@lean
 @dataclass(frozen=True)
 class VirtualService:
     """A service of the spec; `drain_s` 0 cuts, otherwise connections may end within it.
@@ -247,11 +250,16 @@ class Spec:
         """The address families of its VIPs: 4, 6 or both."""
         return tuple(sorted({service.vip.version for service in self.services}))
 
+    @cached_property
+    def servers(self) -> Mapping[int, Mapping[str, Address]]:
+        """The real servers' addresses by their family and name."""
+        own = [(host.name, a) for host in self.real_servers for a in host.addresses]
+        return {v: {name: a for name, a in own if a.version == v} for v in (IPV4, IPV6)}
 
-def servers_of(spec: Spec, version: int) -> dict[str, Address]:
+
+def servers_of(spec: Spec, version: int) -> Mapping[str, Address]:
     """Give the real servers' addresses of one family by name; those that have none are left out."""
-    found = ((host.name, host.own(version)) for host in spec.real_servers)
-    return {name: address for name, address in found if address is not None}
+    return spec.servers[version]
 
 
 def names_of(hosts: Iterable[Host]) -> dict[Address, str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import json
+import operator
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import (
@@ -227,12 +227,55 @@ def _bad(wanted: str, data: Any) -> WireError:
 
 
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
-_TOGETHER = 64  # rows that are written as one list, where they are small
 
 
 def text(value: Any) -> str:
-    """Write one of our values as JSON."""
-    return _JSON.encode(encode(value))
+    """Write one of our values as JSON: what `encode` gives, without the data in between."""
+    writer = _WRITERS.get(type(value))
+    if writer is None:
+        writer = _WRITERS[type(value)] = _writer(type(value))
+    return writer(value)
+
+
+_WRITERS: dict[type, Callable[[Any], str]] = {
+    str: json.encoder.encode_basestring_ascii,
+    int: int.__repr__,
+    bool: lambda value: "true" if value else "false",
+    type(None): lambda _value: "null",
+}
+
+
+def _writer(kind: type) -> Callable[[Any], str]:
+    if dataclasses.is_dataclass(kind):
+        return _dataclass_writer(kind)
+    if issubclass(kind, _TEXTUAL):
+        return functools.lru_cache(maxsize=65536)(lambda value: f'"{value}"')
+    if issubclass(kind, (tuple, list)):
+        return lambda value: f"[{','.join(map(text, value))}]"
+    return lambda value: _JSON.encode(encode(value))
+
+
+def _dataclass_writer(kind: Any) -> Callable[[Any], str]:
+    fields = dataclasses.fields(kind)
+    tag = [f'"{TAG}":"{kind.__name__}"'] if kind.__name__ in model.KINDS else []
+    shown = [(f'"{field.name}":', *_left_out(field)) for field in fields]
+    values = operator.attrgetter(*(field.name for field in fields), "__class__")
+
+    def write(value: Any) -> str:
+        parts = tag[:]
+        for (head, default, always), held in zip(shown, values(value)):
+            if always or (held is not default and held != default):
+                writer = _WRITERS.get(held.__class__)
+                parts.append(head + (text(held) if writer is None else writer(held)))
+        return f"{{{','.join(parts)}}}"
+
+    return write
+
+
+def _left_out(field: dataclasses.Field[Any]) -> tuple[Any, bool]:
+    """Give the value at which a field is left out, and whether there is none."""
+    default = _default(field)
+    return default, default is dataclasses.MISSING
 
 
 def line(value: Any) -> bytes:
@@ -246,25 +289,14 @@ def bulk(path: Sequence[str], rows: Iterable[Any]) -> Iterator[bytes]:
     tail = "]" + "}" * len(path) + "\n"
     held: list[str] = []
     size = 0
-    for text in _texts(rows):
-        if held and size + len(text) > BULK_BYTES:
+    for row in map(text, rows):
+        if held and size + len(row) > BULK_BYTES:
             yield (head + ",".join(held) + tail).encode()
             held, size = [], 0
-        held.append(text)
-        size += len(text) + 1
+        held.append(row)
+        size += len(row) + 1
     if held:
         yield (head + ",".join(held) + tail).encode()
-
-
-def _texts(rows: Iterable[Any]) -> Iterator[str]:
-    """Write rows, several small ones as one text with commas between."""
-    source = iter(rows)
-    while some := [encode(row) for row in itertools.islice(source, _TOGETHER)]:
-        together = _JSON.encode(some)
-        if len(together) <= BULK_BYTES:
-            yield together[1:-1]
-        else:
-            yield from map(_JSON.encode, some)
 
 
 def parse_line(data: bytes) -> dict[str, Any]:

@@ -11,13 +11,14 @@ import pytest
 
 from fakes import FakeHost
 from onearm.checks import Result
-from onearm.daemon import between
+from onearm.daemon import between, rounds
 from onearm.daemon.core import Core
 from onearm.daemon.notify import Notify
 from onearm.daemon.source import Source
 from onearm.errors import PlaceError
 from onearm.facts import DestinationFact, ServiceFact
 from onearm.model import (
+    Action,
     AnnouncedVip,
     CheckMark,
     Destination,
@@ -193,7 +194,7 @@ def test_a_failing_server_goes_and_comes_back(daemon):
 def test_drift_is_healed_and_counted(daemon):
     daemon.good("r1", "r2")
     (gone,) = [d for d in daemon.host.kinds(Destination) if d.server == ip_address("203.0.113.4")]
-    daemon.host.things.pop(("Destination", *gone.key))
+    daemon.host.things.pop(state_key(gone))
     daemon.round()
     assert daemon.weights() == {"4": 1, "5": 1}
     assert daemon.core.latest.drift_healed == 1
@@ -206,7 +207,7 @@ def test_drift_of_the_table_shows_in_the_figures_before_a_round_is_due(daemon, k
     between.refresh(daemon.core)
     assert not daemon.core.dirty
     gone = daemon.host.kinds(kind)[0]
-    daemon.host.things.pop((kind.__name__, *gone.key))
+    daemon.host.things.pop(state_key(gone))
     between.refresh(daemon.core)
     assert daemon.core.dirty
 
@@ -219,7 +220,7 @@ def test_a_ledger_that_somebody_removed_is_written_again_while_it_runs(daemon):
     daemon.bad("r2", times=2)
     assert daemon.weights() == {"4": 0}
     (gone,) = before.keys() - daemon.host.marks.keys()
-    assert (gone[0], str(gone[-1])) == ("Destination", "203.0.113.5")
+    assert (gone[0], gone[4]) == ("Destination", ip_address("203.0.113.5").packed)
     assert [d.host for d in daemon.noted()] == ["r1"]
     assert len(daemon.host.kinds(CheckMark)) == 2
     said = [e.text for e in daemon.core.latest.events if "the ledger lost" in e.text]
@@ -251,7 +252,7 @@ def test_a_table_that_somebody_emptied_takes_nobody_out(daemon):
     daemon.good("r1", "r2")
     for kind in (Service, Destination, CheckMark):
         for thing in daemon.host.kinds(kind):
-            daemon.host.things.pop((kind.__name__, *thing.key))
+            daemon.host.things.pop(state_key(thing))
     daemon.bad("r1", "r2", times=2)  # the probes end on this host now
     assert daemon.weights() == {"4": 1, "5": 1}
     assert daemon.states() == {"r1": UP, "r2": UP}
@@ -514,3 +515,18 @@ def test_the_watchdog_of_somebody_else_is_not_fed(monkeypatch):
     monkeypatch.setenv("WATCHDOG_USEC", "4000000")
     monkeypatch.setenv("WATCHDOG_PID", "1")
     assert Notify().every_s is None
+
+
+def test_a_round_with_very_many_changes_tells_of_the_first_and_counts_them_all(monkeypatch):
+    monkeypatch.setattr(rounds, "MOST_TOLD", 2)
+    said = []
+    told = rounds.Told("d: {}", said.append)
+    for n in range(5):
+        told(Action("d", None, Sysctl(f"net/a{n}", "1")), 7 if n == 3 else 0)
+    told.end()
+    assert said == [
+        "d: create sysctl net.a0 = 1",
+        "d: create sysctl net.a1 = 1",
+        "d: create sysctl net.a3 = 1 (7 connections cut)",
+        "d: and 2 more, 5 in all",
+    ]

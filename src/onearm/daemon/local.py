@@ -11,7 +11,7 @@ from onearm.facts import HostFacts, ServiceFact
 from onearm.kernel.ipvs import Table
 from onearm.model import Action, Key, Resource, Seen, State
 from onearm.places import director, look
-from onearm.places.host import HostPlace
+from onearm.places.host import HostPlace, Sight
 
 FRESH_S = 1.0  # so old a reading is still what stands
 
@@ -29,6 +29,7 @@ class LocalPlace:
         """Begin with nothing read."""
         self._table: Table = ()
         self._fresh_until = 0.0
+        self._sight: Sight = {}
 
     def look(self, question: look.Question) -> HostFacts:
         """Gather the facts; raises PlaceError. The IPVS table is kept for the observation."""
@@ -52,7 +53,8 @@ class LocalPlace:
         fresh = time.monotonic() < self._fresh_until
         table = self._table if fresh else None
         self._table, self._fresh_until = (), 0.0
-        return HostPlace(self.name, table=table, files=False).observe(wanted.values())
+        place = HostPlace(self.name, table=table, sight=self._sight, files=False)
+        return place.observe(wanted)
 
     def apply(
         self, batch: tuple[Action, ...], done: Callable[[Action], None]

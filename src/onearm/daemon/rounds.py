@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
@@ -28,6 +28,7 @@ from onearm.reconcile import Outcome, Run
 from onearm.words import describe
 
 MOST_TEXTS, LONGEST_TEXT = 200, 1000
+MOST_TOLD = 1000  # actions of one round, each in a line of its own
 
 
 def bounded(texts: Iterable[str]) -> list[str]:
@@ -35,6 +36,32 @@ def bounded(texts: Iterable[str]) -> list[str]:
     found = [text[:LONGEST_TEXT] for text in texts]
     more = len(found) - MOST_TEXTS
     return [*found[:MOST_TEXTS], f"and {more} more"] if more > 0 else found
+
+
+@dataclass
+class Told:
+    """Tells of each action in a line, up to so many, and of all that cut connections; counts them.
+
+    A start with ten thousand destinations would fill the log, and take as long as all the rest.
+    """
+
+    how: str
+    say: Callable[[str], None]
+    number: int = 0
+    untold: int = 0
+
+    def __call__(self, action: Action, cut: int = 0) -> None:
+        """Tell of one."""
+        self.number += 1
+        if self.number <= MOST_TOLD or cut:
+            self.say(self.how.format(describe(action)) + _cut(cut))
+        else:
+            self.untold += 1
+
+    def end(self) -> None:
+        """Tell how many there were that were not told."""
+        if self.untold:
+            self.say(self.how.format(f"and {self.untold} more, {self.number} in all"))
 
 
 @dataclass
@@ -81,23 +108,27 @@ class Rounds:
             self._went(Outcome())
             return Outcome()
         counts = connections_cut(plan, {self.host: facts})
-        drift: list[Action] = []
+        done = Told(f"{self.host}: {{}}", lambda text: self._say("round", text))
+        drift = Told("healed: {}", lambda text: self._say("drift", text, "warning"))
+        healed: list[Action] = []
 
         def progress(action: Action) -> None:
             self._follow(action)
-            cut = counts.get(action, 0)
-            self._say("round", f"{self.host}: {describe(action)}" + _cut(cut))
+            cut = counts.get(action, 0) if counts else 0
+            done(action, cut)
             if self._is_drift(action, desired):
-                drift.append(action)
+                healed.append(action)
             self._count_cut(action, cut, drained)
 
         places = {self.host: self.place}
         outcome = Run(
-            self.name, world, places, adopt=self.adopt, observed=observed, progress=progress
+            self.name, world, places, adopt=self.adopt, looked=(plan, observed), progress=progress
         ).converge()
-        self.healed += len(drift)
-        for action in drift:
-            self._say("drift", f"healed: {describe(action)}", "warning")
+        done.end()
+        self.healed += len(healed)
+        for action in healed:
+            drift(action)
+        drift.end()
         self.desired = desired
         self._went(outcome)
         return outcome
@@ -117,13 +148,13 @@ class Rounds:
 
     def _follow(self, action: Action) -> None:
         if action.after is None:
-            self.noted.pop(state_key(action.resource), None)
+            self.noted.pop(action.state_key, None)
         else:
-            self.noted[state_key(action.resource)] = action.after
+            self.noted[action.state_key] = action.after
 
     def _is_drift(self, action: Action, desired: State) -> bool:
         """Say whether the kernel was changed by other hands: we want what we wanted before."""
-        key = state_key(action.resource)
+        key = action.state_key
         same = self.desired.get(key) == desired.get(key)
         return self.converged and same and action.verb != "keep"
 

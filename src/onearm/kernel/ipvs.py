@@ -6,7 +6,8 @@ import errno
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional, final
+from operator import is_
+from typing import NamedTuple, Optional, final
 
 from onearm.kernel.generic import family
 from onearm.kernel.ipvs_daemons import (
@@ -19,7 +20,7 @@ from onearm.kernel.ipvs_daemons import (
     daemon,
     parse_daemon,
 )
-from onearm.kernel.ipvs_layout import Destinations
+from onearm.kernel.ipvs_layout import LEARNED, Destinations
 from onearm.kernel.ipvs_messages import (
     ALL_BITS,
     CMD_TCP,
@@ -48,7 +49,6 @@ from onearm.kernel.ipvs_messages import (
     body,
     change_body,
     flags_to_bits,
-    parse_service,
     service_key,
 )
 from onearm.kernel.netlink import (
@@ -77,12 +77,14 @@ __all__ = [
     "IpvsInfo",
     "IpvsService",
     "IpvsTimeouts",
+    "Row",
     "Table",
     "bits_to_flags",
     "flags_to_bits",
 ]
 
-Table = Sequence[tuple[IpvsService, Sequence[IpvsDestination]]]
+Row = tuple[IpvsService, Sequence[IpvsDestination]]
+Table = Sequence[Row]
 Change = tuple[str, IpvsService, Optional[IpvsDestination]]  # add, set or delete
 
 
@@ -101,6 +103,22 @@ class IpvsTimeouts:
     tcp_s: int = 0
     tcp_fin_s: int = 0
     udp_s: int = 0
+
+
+class Held(NamedTuple):
+    """A row of the table as it was read last, and the request for its destinations."""
+
+    asked: bytes
+    row: Row
+
+
+_rows: dict[IpvsService, Held] = {}
+
+
+def _alike(one: Row, other: Row) -> bool:
+    """Say whether two rows hold the very same things: the figures count, too."""
+    same = one[0] is other[0] and len(one[1]) == len(other[1])
+    return same and all(map(is_, one[1], other[1]))
 
 
 @final
@@ -144,7 +162,7 @@ class Ipvs:
 
     def services(self) -> list[IpvsService]:
         """Return every virtual service of this namespace, in the kernel's order (by hash)."""
-        found = (parse_service(p) for p in self._netlink.dump(self._type, body(GET_SERVICE)))
+        found = map(LEARNED.service, self._netlink.dump(self._type, body(GET_SERVICE)))
         return [service for service in found if service]
 
     def destinations(self, service: IpvsService) -> list[IpvsDestination]:
@@ -153,13 +171,28 @@ class Ipvs:
         An unknown service gives an empty list, as the kernel does. What changes during the dump
         may be missed or seen twice: the kernel does not tell (net/netfilter/ipvs/ip_vs_ctl.c).
         """
+        return self._behind(service, body(GET_DEST, service_key(service)))
+
+    def _behind(self, service: IpvsService, asked: bytes) -> list[IpvsDestination]:
         reader = Destinations(service.family)
-        self._netlink.dump_into(reader, self._type, body(GET_DEST, service_key(service)))
+        self._netlink.dump_into(reader, self._type, asked)
         return reader.found
 
     def table(self) -> Table:
-        """Return every service with its destinations."""
-        return [(service, self.destinations(service)) for service in self.services()]
+        """Return every service with its destinations.
+
+        A row in which nothing changed since this process read it last is the very same one, so
+        that who made something of it need not make it again.
+        """
+        now: dict[IpvsService, Held] = {}
+        for service in self.services():
+            held = _rows.get(service)
+            asked = held.asked if held else body(GET_DEST, service_key(service))
+            row = (service, self._behind(service, asked))
+            now[service] = held if held and _alike(held.row, row) else Held(asked, row)
+        _rows.clear()  # another thread may read a table meanwhile: it makes anew what it misses
+        _rows.update(now)
+        return [held.row for held in now.values()]
 
     def _told(self, command: int, *kinds: int) -> list[int]:
         """Ask for numbers of IPVS as a whole; what a kernel does not tell is 0."""

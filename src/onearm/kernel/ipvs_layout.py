@@ -2,35 +2,64 @@
 
 from __future__ import annotations
 
+import socket
 import struct
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Optional, final
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Optional, final
 
+from onearm.addresses import unpacked
 from onearm.facts import Counters
 from onearm.kernel.ipvs_messages import (
     CMD_DEST,
     DEST_ACTIVE,
+    DEST_ADDR,
+    DEST_AF,
+    DEST_FWD,
     DEST_INACTIVE,
+    DEST_LOWER,
     DEST_PERSISTENT,
+    DEST_PORT,
     DEST_STATS,
     DEST_STATS64,
+    DEST_TUN_FLAGS,
+    DEST_TUN_PORT,
+    DEST_TUN_TYPE,
+    DEST_UPPER,
+    DEST_WEIGHT,
     GENL,
     STATS_KINDS,
     IpvsDestination,
+    IpvsService,
     parse_counters,
     parse_destination,
+    parse_service,
 )
 from onearm.kernel.netlink import ATTRIBUTE, HEADER, KIND_MASK, Datagram
 
-# A message is cut into what changes with every packet (the figures) and all the rest: headers,
-# lengths, address, weight. Where the rest is byte for byte what was read before, the message is
-# built in the same way, so that the figures stand where they stood. Anything else is walked.
-FIGURES = (DEST_ACTIVE, DEST_INACTIVE, DEST_PERSISTENT, DEST_STATS, DEST_STATS64)
+# A destination whose whole message is byte for byte one that was read before is the same one: so
+# are all that carry no packets. Of the others the values stand where they stood in a message of
+# the same length, if all bytes between them are the same. Anything else is walked.
+VALUES = {  # by the attribute: the field that it fills, and how it is packed
+    DEST_ADDR: ("address", "16s"),
+    DEST_PORT: ("port", "H"),
+    DEST_FWD: ("forwarding", "I"),
+    DEST_WEIGHT: ("weight", "I"),
+    DEST_UPPER: ("upper", "I"),
+    DEST_LOWER: ("lower", "I"),
+    DEST_TUN_TYPE: ("tunnel_type", "B"),
+    DEST_TUN_PORT: ("tunnel_port", "H"),
+    DEST_TUN_FLAGS: ("tunnel_flags", "H"),
+    DEST_ACTIVE: ("active", "I"),
+    DEST_INACTIVE: ("inactive", "I"),
+    DEST_PERSISTENT: ("persistent", "I"),
+    DEST_AF: ("family", "H"),
+}
+ABSENT = {"forwarding": 0, "weight": 0}  # as the walk reads a message without them
+NEEDED = ("address", "port")
 MOST_KNOWN = 1 << 17  # different destinations that are remembered
-LENGTH, WIDE_BYTES = struct.Struct("=I"), 8
+LENGTH, WIDE_BYTES, IPV4_BYTES = struct.Struct("=I"), 8, 4
 NOTHING = Counters()
-Rest = tuple[bytes, bytes, bytes, bytes, bytes]
 
 
 class Span(NamedTuple):
@@ -53,30 +82,43 @@ def spans(data: bytes, start: int, stop: int) -> Optional[list[Span]]:
     return found if start == stop else None
 
 
-def layout(message: bytes) -> Optional[struct.Struct]:
-    """Learn from one whole message where the figures stand; None where it is built otherwise.
+class Layout(NamedTuple):
+    """Where the values of a message stand: bytes between and values by turns, names of these."""
 
-    It unpacks to the netlink header, rest, active, rest, inactive, rest, persistent, rest, rest
-    and the 64-bit statistics.
-    """
-    outer = spans(message, HEADER.size + GENL.size, len(message))
+    whole: struct.Struct
+    between: tuple[bytes, ...]
+    names: tuple[str, ...]
+
+
+def layout(body: bytes) -> Optional[Layout]:
+    """Learn from one message (what follows its header); None where it is built otherwise."""
+    outer = spans(body, GENL.size, len(body))
     if outer is None or [span.kind for span in outer] != [CMD_DEST]:
         return None
-    inner = spans(message, outer[0].start, len(message))
-    figures = [span for span in inner or () if span.kind in FIGURES]
-    if tuple(span.kind for span in figures) != FIGURES or figures[-1].stop != len(message):
+    inner = spans(body, outer[0].start, len(body)) or []
+    if len({span.kind for span in inner}) != len(inner):
+        return None  # of a repeated one the last counts: that is for the walk
+    shape, names, at = ["="], [], 0
+    for span in inner:
+        name, packed = _packed(span)
+        if struct.calcsize(f"={packed}") != span.stop - span.start:
+            return None
+        if name:
+            shape.append(f"{span.start - at}s{packed}")
+            names.append(name)
+            at = span.stop
+    if names[-1:] != ["wide"] or at != len(body) or not {*NEEDED} <= {*names}:
         return None
-    active, inactive, persistent, narrow, wide = figures
-    if (
-        any(span.stop - span.start != LENGTH.size for span in figures[:3])
-        or wide.start == wide.stop
-    ):
-        return None
-    return struct.Struct(
-        f"={HEADER.size}s{active.start - HEADER.size}sI{inactive.start - active.stop}sI"
-        f"{persistent.start - inactive.stop}sI{narrow.start - persistent.stop}s"
-        f"{narrow.stop - narrow.start}x{wide.start - narrow.stop}s{wide.stop - wide.start}s"
-    )
+    made = struct.Struct("".join(shape))
+    return Layout(made, made.unpack(body)[::2], tuple(names))
+
+
+def _packed(span: Span) -> tuple[str, str]:
+    """Give the field that an attribute fills, and how it is packed; "" for what is not read."""
+    size = span.stop - span.start
+    if span.kind in (DEST_STATS, DEST_STATS64):
+        return ("narrow" if span.kind == DEST_STATS else "wide" if size else ""), f"{size}s"
+    return VALUES.get(span.kind, ("", f"{size}s"))
 
 
 class Statistics(NamedTuple):
@@ -101,12 +143,29 @@ def statistics_layout(wide: bytes) -> Optional[Statistics]:
 
 @dataclass
 class Learned:
-    """What this process knows of the kernel's messages: a cache, and nothing else."""
+    """What this process knows of the kernel's messages: a cache, and nothing else.
 
-    layouts: dict[int, struct.Struct] = field(default_factory=dict)  # by a message's length
-    known: dict[tuple[int, Rest], IpvsDestination] = field(default_factory=dict)  # idle, by family
-    idle: dict[bytes, Counters] = field(default_factory=dict)  # statistics that are all 0
+    `known` are the destinations by their whole message, by the family of their service.
+    """
+
+    layouts: dict[int, Layout] = field(default_factory=dict)  # by a message's length
+    known: dict[int, dict[bytes, IpvsDestination]] = field(default_factory=dict)
+    services: dict[bytes, IpvsService] = field(default_factory=dict)  # idle, by their messages
     statistics: Optional[Statistics] = None
+    idle: bytes = b""  # statistics that are all 0
+
+    def service(self, body: bytes) -> Optional[IpvsService]:
+        """Read a service; one that is known by its whole message is the same one."""
+        found = self.services.get(body) or parse_service(body)
+        if found is not None and found.counters == NOTHING:
+            if len(self.services) >= MOST_KNOWN:
+                self.services.clear()
+            self.services[body] = found
+        return found
+
+    def of(self, family: int) -> dict[bytes, IpvsDestination]:
+        """Give the destinations that are known behind services of a family."""
+        return self.known.setdefault(family, {})
 
 
 LEARNED = Learned()
@@ -120,50 +179,81 @@ class Destinations:
         """Begin with what other dumps taught."""
         self.family = family
         self.found: list[IpvsDestination] = []
-        self._learned = learned
+        self._learned, self._known = learned, learned.of(family)
 
     def begin(self) -> None:
         """Forget what the last dump brought, not how it was built."""
         self.found = []
 
     def take(self, datagram: Datagram, start: int, stop: int) -> int:
-        """Read the message at `start`, and those behind it that are built alike.
+        """Read the message at `start`, and those behind it that have the very same header.
 
         Return where the next one begins. The caller saw that the first is whole, and ours.
         """
-        (length,) = LENGTH.unpack_from(datagram, start)
-        layout_ = self._learned.layouts.get(length)
-        if layout_ is not None:
-            whole = start + (stop - start) // length * length
-            rows = layout_.iter_unpack(datagram[start:whole])
-            read = self._rows(rows, bytes(datagram[start : start + HEADER.size]))
-            if read:
-                return start + read * int(length)
-        return self._walk(bytes(datagram[start : start + length]), start)
+        length: int = LENGTH.unpack_from(datagram, start)[0]
+        if length & 3:
+            self._one(bytes(datagram[start + HEADER.size : start + length]))
+            return start + ((length + 3) & ~3)
+        whole = start + (stop - start) // length * length
+        row = f"={HEADER.size}s{length - HEADER.size}s"
+        heads, bodies = zip(*struct.iter_unpack(row, datagram[start:whole]))
+        count = len(heads) if heads.count(heads[0]) == len(heads) else _alike(heads)
+        found = [*map(self._known.get, bodies[:count])]
+        if None not in found:
+            self.found += found  # type: ignore[arg-type]
+        else:
+            for body in bodies[:count]:
+                self._one(body)
+        return start + count * length
 
-    def _rows(self, rows: Iterable[tuple[Any, ...]], header: bytes) -> int:
-        """Take messages until one has another header, or is not known; return how many."""
-        known, idle, found, family = (
-            self._learned.known,
-            self._learned.idle,
-            self.found,
-            self.family,
-        )
-        before = len(found)
-        for head, one, active, two, inactive, three, persistent, four, five, wide in rows:
-            standing = known.get((family, (one, two, three, four, five)))
-            if standing is None or head != header:
-                break
-            if active or inactive or persistent or wide not in idle:
-                standing = _with(standing, active, inactive, persistent, self._count(wide))
-            found.append(standing)
-        return len(found) - before
+    def _one(self, body: bytes) -> None:
+        """Read one message: as it was known, by its layout, or attribute by attribute."""
+        found = self._known.get(body) or self._laid_out(body)
+        if found is None:
+            found = parse_destination(body, self.family)
+            made = layout(body)
+            if made is not None:
+                self._learned.layouts[len(body)] = made
+        if found is not None:
+            self.found.append(found)
+
+    def _laid_out(self, body: bytes) -> Optional[IpvsDestination]:
+        """Read a message whose values stand where they stood in another one."""
+        known = self._learned.layouts.get(len(body))
+        values = known.whole.unpack(body) if known else ()
+        if known is None or values[::2] != known.between:
+            return None
+        told = {**ABSENT, **dict(zip(known.names, values[1::2]))}
+        told.pop("narrow", None)
+        wide, family = told.pop("wide"), told.pop("family", self.family)
+        if family not in (socket.AF_INET, socket.AF_INET6):
+            return None
+        packed = told["address"]
+        told["address"] = unpacked(packed[:IPV4_BYTES] if family == socket.AF_INET else packed)
+        told["port"] = socket.ntohs(told["port"])
+        told["forwarding"] &= 7
+        if told.get("tunnel_port"):
+            told["tunnel_port"] = socket.ntohs(told["tunnel_port"])
+        if wide != self._learned.idle:
+            told["counters"] = self._count(wide)
+        found = IpvsDestination(**told)
+        self._remember(body, found)
+        return found
+
+    def _remember(self, body: bytes, found: IpvsDestination) -> None:
+        """Know it again if it is idle: what carries packets is another one each time."""
+        if found.active or found.inactive or found.persistent or found.counters != NOTHING:
+            return
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[body] = found
 
     def _count(self, wide: bytes) -> Counters:
         """Read statistics; those that are all 0 are known again."""
         counters = self._unpacked(wide)
-        if counters == NOTHING and len(self._learned.idle) < MOST_KNOWN:
-            self._learned.idle[wide] = NOTHING
+        if counters == NOTHING:
+            self._learned.idle = wide
+            return NOTHING
         return counters
 
     def _unpacked(self, wide: bytes) -> Counters:
@@ -175,32 +265,7 @@ class Destinations:
         self._learned.statistics = statistics_layout(wide)
         return parse_counters(wide, b"")
 
-    def _walk(self, message: bytes, start: int) -> int:
-        """Read a message attribute by attribute, and learn from it."""
-        found = parse_destination(message[HEADER.size :], self.family)
-        if found is not None:
-            self.found.append(found)
-            self._learn(message, found)
-        return start + ((len(message) + 3) & ~3)
 
-    def _learn(self, message: bytes, found: IpvsDestination) -> None:
-        made = layout(message)
-        if made is None:
-            return
-        self._learned.layouts[len(message)] = made
-        _, one, _, two, _, three, _, four, five, _ = made.unpack(message)
-        if len(self._learned.known) >= MOST_KNOWN:
-            self._learned.known.clear()
-        self._learned.known[self.family, (one, two, three, four, five)] = replace(
-            found, active=0, inactive=0, persistent=0, counters=NOTHING
-        )
-
-
-def _with(
-    standing: IpvsDestination, active: int, inactive: int, persistent: int, counters: Counters
-) -> IpvsDestination:
-    """Copy a destination with other figures, in a fraction of the time of dataclasses.replace."""
-    made = object.__new__(IpvsDestination)
-    figures = {"active": active, "inactive": inactive, "persistent": persistent}
-    made.__dict__.update(standing.__dict__, counters=counters, **figures)
-    return made
+def _alike(heads: Sequence[bytes]) -> int:
+    """Count the headers at the start that are the very same."""
+    return next(n for n, head in enumerate(heads) if head != heads[0])

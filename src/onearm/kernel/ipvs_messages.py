@@ -11,6 +11,7 @@ from typing import Optional
 from onearm.addresses import unpacked
 from onearm.facts import Counters
 from onearm.kernel.netlink import attribute, attributes, nested, number, text, text_attribute
+from onearm.lean import lean
 from onearm.model import Address
 
 # include/uapi/linux/ip_vs.h. The command that empties the whole table is left out on purpose.
@@ -40,6 +41,7 @@ _WORDS = {"sh": ("sh-fallback", "sh-port"), "mh": ("mh-fallback", "mh-port")}
 _PLAIN = ("flag-1", "flag-2", "flag-3")
 
 
+@lean
 @dataclass(frozen=True)
 class IpvsService:
     """A virtual service. `fwmark` other than 0: by mark, then protocol, address and port are 0.
@@ -62,6 +64,7 @@ class IpvsService:
     counters: Counters = field(default=Counters(), compare=False)
 
 
+@lean
 @dataclass(frozen=True)
 class IpvsDestination:
     """A real server behind a service; `forwarding` is MASQ, LOCAL, TUNNEL or DIRECT.

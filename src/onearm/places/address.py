@@ -9,7 +9,7 @@ from typing import Union
 from onearm.facts import AddressFact
 from onearm.kernel.faults import translate
 from onearm.kernel.links import Links
-from onearm.model import AnnouncedVip, HeldVip, Resource
+from onearm.model import AnnouncedVip, HeldVip, Key, Resource
 
 Vip = (HeldVip, AnnouncedVip)
 AnyVip = Union[HeldVip, AnnouncedVip]
@@ -23,9 +23,12 @@ def read(wanted: Iterable[Resource]) -> list[Resource]:
         return []
     with Links() as links:
         addresses = links.addresses()
+    standing: dict[Key, list[int]] = {}
+    for fact in addresses:
+        standing.setdefault((fact.address, fact.link), []).append(fact.prefix_length)
     found: list[Resource] = []
     for vip in vips:
-        lengths = [a.prefix_length for a in addresses if (a.address, a.link) == vip.key]
+        lengths = standing.get(vip.key)
         if lengths:
             whole = vip.vip.max_prefixlen
             length = whole if whole in lengths else lengths[0]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import Any, Optional
 
+from onearm.again import Again
 from onearm.errors import PlaceError
 from onearm.kernel import packets, sysctl
 from onearm.kernel.faults import translate
@@ -18,6 +19,7 @@ from onearm.kernel.ipvs import (
     Ipvs,
     IpvsDestination,
     IpvsService,
+    Row,
     Table,
     bits_to_flags,
     flags_to_bits,
@@ -35,6 +37,7 @@ from onearm.model import (
     Service,
     Sysctl,
     Timeout,
+    by_kind,
     endpoint,
     state,
     state_key,
@@ -58,25 +61,32 @@ Verdict = tuple[Action, Optional[PlaceError]]
 
 
 def read(wanted: Sequence[Resource], standing: Optional[Table] = None) -> dict[Key, Resource]:
-    """Show what stands under the keys of `wanted`; `standing` is the table as just read."""
-    services = {
-        r.key if isinstance(r, Service) else r.service_key
-        for r in wanted
-        if isinstance(r, (Service, Destination))
-    }
-    found: list[Resource] = []
-    if services:
-        found = _table(services, table() if standing is None else standing)
-    found += address.read(r for r in wanted if isinstance(r, AnnouncedVip))
-    found += timeouts.read(r for r in wanted if isinstance(r, Timeout))
-    found += check_marks.read(r for r in wanted if isinstance(r, CheckMark))
-    found += mark_rules.read(r for r in wanted if isinstance(r, MarkRule))
-    for resource in wanted:
-        if isinstance(resource, Sysctl):
-            value = sysctl.read(resource.name)
-            found += [] if value is None else [Sysctl(resource.name, value)]
-    asked = state(wanted)
-    return {key: resource for key, resource in state(found).items() if key in asked}
+    """Show what stands under the keys of `wanted`, and all of the IPVS table if any of it is asked.
+
+    `standing` is the table as just read.
+    """
+    asked = by_kind(wanted)
+    found: dict[Key, Resource] = {}
+    if Service in asked or Destination in asked:
+        found = _standing(table() if standing is None else standing, _groups(asked))
+    others: list[Resource] = []
+    others += address.read(asked.get(AnnouncedVip, ()))
+    others += timeouts.read(asked.get(Timeout, ()))
+    others += check_marks.read(asked.get(CheckMark, ()))
+    others += mark_rules.read(asked.get(MarkRule, ()))
+    for resource in asked.get(Sysctl, ()):
+        value = sysctl.read(resource.name)
+        others += [] if value is None else [Sysctl(resource.name, value)]
+    return found | state(others)
+
+
+Groups = dict[tuple[int, int], Key]  # the keys of groups of ours, by mark and address family
+
+
+def _groups(asked: Mapping[type, Sequence[Any]]) -> Groups:
+    found = {(r.mark, r.vip.version): r.key for r in asked.get(Service, ()) if r.mark}
+    behind = [r for r in asked.get(Destination, ()) if r.mark]
+    return {(r.mark, r.vip.version): r.service_key for r in behind} | found
 
 
 def table() -> Table:
@@ -88,16 +98,22 @@ def table() -> Table:
         raise translate(error, "reading the IPVS table") from error
 
 
-def _table(services: set[Key], standing: Table) -> list[Resource]:
-    found: list[Resource] = []
-    groups = {(key[3], key[1].version): key for key in services if len(key) > PLAIN}
-    for one, behind in standing:
+def _standing(rows: Table, groups: Groups) -> dict[Key, Resource]:
+    """Turn the table into resources; of a row that is the very same as last time, the same ones."""
+    found: dict[Key, Resource] = {}
+    for row in rows:
+        one = row[0]
         group = groups.get((one.fwmark, VERSIONS[one.family])) if one.fwmark else None
-        service = service_resource(one, group)
-        if service is not None and service.key in services:
-            found.append(service)
-            found += _destinations(service, behind)
+        found.update(_made(one, row, group))
     return found
+
+
+def _resources(row: Row, group: Optional[Key]) -> dict[Key, Resource]:
+    service = service_resource(row[0], group)
+    return {} if service is None else state([service, *_destinations(service, row[1])])
+
+
+_made = Again(_resources)
 
 
 def service_resource(standing: IpvsService, group: Optional[Key] = None) -> Optional[Service]:
@@ -153,7 +169,7 @@ def _destinations(service: Service, standing: Iterable[IpvsDestination]) -> Iter
             port=service.port,
             server=found.address,
             weight=found.weight,
-            forwarding=METHODS.get(found.forwarding, str(found.forwarding)),
+            forwarding=METHODS.get(found.forwarding) or str(found.forwarding),
             upper=found.upper,
             lower=found.lower,
             tunnel=tunnel_name(found),

@@ -13,7 +13,18 @@ from onearm.errors import Denied, PlaceError
 from onearm.kernel.faults import translate
 from onearm.kernel.ipvs import Table
 from onearm.ledger import Ledger
-from onearm.model import Action, AnnouncedVip, Key, Resource, Seen, state, state_key
+from onearm.model import (
+    Action,
+    AnnouncedVip,
+    Key,
+    Mark,
+    Resource,
+    Seen,
+    State,
+    by_kind,
+    notes,
+    state_key,
+)
 from onearm.places import boot_files, director, real_server
 
 ROLES: dict[type, Any] = {
@@ -22,6 +33,10 @@ ROLES: dict[type, Any] = {
     **dict.fromkeys(boot_files.KINDS, boot_files),
 }
 MODULES = (director, real_server, boot_files)
+
+
+Made = tuple[Resource, Optional[Mark], Seen]
+Sight = dict[Key, Made]  # of an observation: what stood, its mark, and what was made of these
 
 
 class HostPlace:
@@ -35,60 +50,63 @@ class HostPlace:
         adopt: bool = False,
         unwritten: Optional[Callable[[str], None]] = None,
         table: Optional[Table] = None,
+        sight: Optional[Sight] = None,
         files: bool = True,
     ) -> None:
         """Read the ledger: it says what is ours here. With `adopt`, what is kept is marked too.
 
         With `unwritten`, which is told why, a ledger that cannot be written keeps nothing from
         being set anew that is marked already: weights must follow health on a full disk. `table`
-        is the IPVS table as it was read a moment ago, for what is observed now. Without `files`
+        is the IPVS table as it was read a moment ago, for what is observed now. `sight` is kept
+        from one observation to the next, which makes anew only what differs. Without `files`
         those of the boot are nobody's business here: a daemon's unit may not write them.
         """
         self._name, self._adopt, self._unwritten, self._table = name, adopt, unwritten, table
         self._ledger, self._files = ledger or Ledger(), files
+        self._sight: Sight = {} if sight is None else sight
 
-    def observe(self, wanted: Iterable[Resource]) -> dict[Key, Seen]:
+    def observe(self, wanted: State) -> dict[Key, Seen]:
         """Show what stands under the wanted keys, and what carries our mark.
 
         A mark whose thing is gone, and which nobody wants, is shown as if the thing stood: so the
         next plan takes the mark down.
         """
-        asked = state(wanted)
-        wishes = dict(asked)
-        marks = self._ledger.marks
-        for key, mark in marks.items():
-            if self._name in mark.names and self._minds(mark.resource):
-                asked.setdefault(key, mark.resource)
-        standing = self._read(list(asked.values()))
+        marks, sight = self._ledger.marks, self._sight
+        asked = {**wanted, **self._unwanted(wanted)}
+        standing = self._read(asked.values())
         found: dict[Key, Seen] = {}
-        for key in asked:
-            resource = standing.get(key)
-            if resource is None and key not in wishes:
-                resource = marks[key].resource
-            if resource is not None:
-                found[key] = self._seen(key, resource)
+        rows = zip(map(standing.get, asked), map(marks.get, asked), map(sight.get, asked))
+        for (key, want), (resource, mark, made) in zip(asked.items(), rows):
+            if made and made[0] is resource and made[1] is mark and made[2].resource is want:
+                found[key] = made[2]
+            elif resource is not None:
+                found[key] = _seen(resource, mark, want)
+                sight[key] = resource, mark, found[key]
+            elif key not in wanted:
+                found[key] = _seen(want, mark, want)
+        for key in set(sight).difference(found) if len(sight) > len(found) else ():
+            del sight[key]
         return found
+
+    def _unwanted(self, wanted: State) -> dict[Key, Resource]:
+        """Give what carries our mark and nobody wants any more."""
+        marks = self._ledger.marks
+        others = set(marks).difference(wanted)
+        found = {key: marks[key] for key in marks if key in others} if others else {}
+        return {
+            key: mark.resource
+            for key, mark in found.items()
+            if self._name in mark.names and self._minds(mark.resource)
+        }
 
     def _minds(self, resource: Resource) -> bool:
         return self._files or not isinstance(resource, boot_files.KINDS)
 
-    def _seen(self, key: Key, resource: Resource) -> Seen:
-        mark = self._ledger.marks.get(key)
-        if mark is None:
-            return Seen(resource)
-        if mark.resource == resource:
-            return Seen(mark.resource, mark.names, mark.resource)
-        noted = {
-            name: getattr(mark.resource, name)
-            for name, spec in type(resource).__dataclass_fields__.items()
-            if not spec.compare or name == "announced"
-        }
-        return Seen(replace(resource, **noted), mark.names, mark.resource)
-
-    def _read(self, asked: Sequence[Resource]) -> dict[Key, Resource]:
+    def _read(self, asked: Iterable[Resource]) -> dict[Key, Resource]:
         found: dict[Key, Resource] = {}
+        kinds = by_kind(asked)
         for role in MODULES:
-            mine = [r for r in asked if isinstance(r, tuple(role.KINDS))]
+            mine = [r for kind in role.KINDS for r in kinds.get(kind, ())]
             if self._table is not None and role is director:
                 found.update(director.read(mine, self._table))
             else:
@@ -111,11 +129,13 @@ class HostPlace:
     def _apply(
         self, batch: Sequence[Action], done: Callable[[Action], None]
     ) -> dict[Action, PlaceError]:
-        unmarked = {state_key(a.resource) for a in batch if not self._marked(a.resource)}
+        unmarked = {
+            key for key in (a.state_key for a in batch) if self._name not in self._ledger.names(key)
+        }
         refused = self._note([a for a in batch if a.after is not None and not self._only_told(a)])
-        shared = [a for a in batch if a.after is None and self._shared(a.resource)]
+        shared = [a for a in batch if a.after is None and self._shared(a)]
         left = {*shared, *refused}
-        for action, error in self._change([a for a in batch if a not in left]):
+        for action, error in self._change([a for a in batch if a not in left] if left else batch):
             if error is None:
                 done(action)
             else:
@@ -141,21 +161,21 @@ class HostPlace:
 
     def _only_told(self, action: Action) -> bool:
         """Say whether a VIP is merely announced again: one that is nobody's of ours stays so."""
-        standing = action.verb == "keep" and isinstance(action.resource, AnnouncedVip)
-        return standing and not self._adopt and not self._ledger.names(state_key(action.resource))
+        standing = type(action.after) is AnnouncedVip and action.before == action.after
+        return standing and not self._adopt and not self._ledger.names(action.state_key)
 
-    def _marked(self, resource: Resource) -> bool:
-        return self._name in self._ledger.names(state_key(resource))
+    def _shared(self, action: Action) -> bool:
+        return bool({*self._ledger.names(action.state_key)} - {self._name})
 
-    def _shared(self, resource: Resource) -> bool:
-        return bool({*self._ledger.names(state_key(resource))} - {self._name})
-
-    def _was(self, built: Iterable[Resource]) -> dict[Key, dict[str, str]]:
-        before = {state_key(r): ROLES[type(r)].was(r) for r in built}
-        return {key: values for key, values in before.items() if values is not None}
+    @staticmethod
+    def _was(built: Iterable[Resource]) -> dict[Key, dict[str, str]]:
+        before = [(r, ROLES[type(r)].was(r)) for r in built]
+        return {state_key(r): values for r, values in before if values is not None}
 
     def _change(self, batch: Sequence[Action]) -> Iterable[tuple[Action, Optional[PlaceError]]]:
-        marked = {key: mark.was for key, mark in self._ledger.marks.items()}
+        marks = self._ledger.marks
+        keys = [key for key in (a.state_key for a in batch) if key in marks]
+        marked = {key: marks[key].was for key in keys}
         for role in MODULES:
             kinds = tuple(role.KINDS)
             mine = [a for a in batch if isinstance(a.resource, kinds)]
@@ -166,12 +186,12 @@ class HostPlace:
         self, batch: Sequence[Action], refused: dict[Action, PlaceError], unmarked: set[Key]
     ) -> None:
         """Forget what is gone, and what was marked now but is still as it was before."""
-        gone = [state_key(a.resource) for a in batch if a.after is None and a not in refused]
-        tried = [a for a in refused if a.after and state_key(a.resource) in unmarked]
+        gone = [a.state_key for a in batch if a.after is None and not (refused and a in refused)]
+        tried = [a for a in refused if a.after and a.state_key in unmarked]
         if gone or tried:
             standing = self._read([a.resource for a in tried])
-            same = [a for a in tried if standing.get(state_key(a.resource)) == a.before]
-            self._ledger.unmark(self._name, gone + [state_key(a.resource) for a in same])
+            same = [a for a in tried if standing.get(a.state_key) == a.before]
+            self._ledger.unmark(self._name, gone + [a.state_key for a in same])
 
     def note(self, resources: Sequence[Resource]) -> None:
         """Mark what stands and is known to be ours, though no mark says so; raises PlaceError."""
@@ -180,6 +200,21 @@ class HostPlace:
     def remember_hosts(self, hosts: Iterable[str]) -> None:
         """Keep the names of all hosts of this apply, so that one that leaves is visited again."""
         self._ledger.remember_hosts(self._name, hosts)
+
+
+def _seen(resource: Resource, mark: Optional[Mark], want: Resource) -> Seen:
+    """Show what stands with what only its mark knows. What is as wanted is the wanted value."""
+    if mark is None:
+        return Seen(resource)
+    if mark.resource == resource:
+        known = want is mark.resource or (want == resource and notes(want) == notes(mark.resource))
+        return Seen(want if known else mark.resource, mark.names, mark.resource)
+    noted = {
+        name: getattr(mark.resource, name)
+        for name, spec in type(resource).__dataclass_fields__.items()
+        if not spec.compare or name == "announced"
+    }
+    return Seen(replace(resource, **noted), mark.names, mark.resource)
 
 
 def identity() -> dict[str, Any]:

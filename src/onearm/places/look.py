@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Optional
 
+from onearm.again import Again
 from onearm.facts import (
     ClaimFact,
     DestinationFact,
@@ -20,10 +21,10 @@ from onearm.kernel import arp, fou, ipvs_trial, packets, sysctl
 from onearm.kernel import mark_rules as kernel_rules
 from onearm.kernel.arp_drops import output_drops
 from onearm.kernel.faults import translate
-from onearm.kernel.ipvs import Ipvs, IpvsDestination, IpvsService, Table, bits_to_flags
+from onearm.kernel.ipvs import Ipvs, IpvsDestination, Row, Table, bits_to_flags
 from onearm.kernel.links import Links
 from onearm.ledger import Ledger
-from onearm.model import Address, MarkRule, Service
+from onearm.model import Address, Mark, MarkRule, Service
 from onearm.places import boot_manager, check_marks, director, mark_rules, tunnel_link
 from onearm.places.director import NUMBERS, persistence
 from onearm.places.methods import METHODS, tunnel_name
@@ -102,7 +103,7 @@ def _look(question: Question, table: Callable[[], Table]) -> HostFacts:
             mark_rules=tuple(mark_rules.all_of(families)),
             claims=tuple(_claims(links, question)),
             arp_drops=tuple(output_drops(question.drops)) if question.drops else (),
-            marks=tuple(ledger.marks.values()),
+            marks=_marks("", ledger.marks),
             known_hosts=ledger.hosts,
             lacks=lacks,
             boot=boot_manager.manager(seen),
@@ -160,11 +161,10 @@ def services(
 
     A group of ours, which the kernel knows by a mark alone, is named as the ledger names it.
     """
-    known: dict[int, DestinationFact] = {}
     standing = director.table() if table is None else table
     marked = any(service.fwmark for service, _ in standing)
     groups = _groups(ledger or Ledger()) if marked else {}
-    shown = (_service(service, behind, known) for service, behind in standing)
+    shown = [_shown(row[0], row) for row in standing]
     if not groups:
         return tuple(shown)
     families = (check_marks.VERSIONS[service.family] for service, _ in standing)
@@ -188,13 +188,8 @@ def _named(fact: ServiceFact, group: Optional[Service]) -> ServiceFact:
     return replace(fact, protocol=protocol, vip=vip, port=port, destinations=behind)
 
 
-def _service(
-    found: IpvsService, destinations: Sequence[IpvsDestination], known: dict[int, DestinationFact]
-) -> ServiceFact:
-    """Show a service; idle destinations are one value for many services, and so are their facts."""
-    for one in destinations:
-        if id(one) not in known:
-            known[id(one)] = _destination(one)
+def _service(row: Row) -> ServiceFact:
+    found, destinations = row
     return ServiceFact(
         protocol=NUMBERS.get(found.protocol, str(found.protocol)),
         vip=found.address,
@@ -203,7 +198,7 @@ def _service(
         scheduler=found.scheduler,
         flags=tuple(bits_to_flags(found.scheduler, found.flags)),
         counters=found.counters,
-        destinations=tuple([known[id(one)] for one in destinations]),
+        destinations=tuple(map(_destination, destinations)),
         **persistence(found),
     )
 
@@ -220,6 +215,10 @@ def _destination(found: IpvsDestination) -> DestinationFact:
         counters=found.counters,
         tunnel=tunnel_words(tunnel_name(found), found.tunnel_port),
     )
+
+
+_shown = Again(_service)
+_marks: Again[tuple[Mark, ...]] = Again(lambda marks: tuple(marks.values()))
 
 
 def _claims(links: Links, question: Question) -> Iterable[ClaimFact]:

@@ -1,0 +1,34 @@
+"""What was made of the same values the last time need not be made again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from operator import is_
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+MOST = 1 << 14  # things by default; past that all is forgotten, and made anew
+
+
+class Again(Generic[T]):
+    """The last result of a pure function for each key, as long as its values are the very same.
+
+    Our values are frozen, so that one that is the same object is the same. What is given is kept,
+    so that no other object can come to stand where it stood.
+    """
+
+    def __init__(self, make: Callable[..., T], most: int = MOST) -> None:
+        """Remember results of `make`, for so many keys at most."""
+        self._make, self._most = make, most
+        self._held: dict[Hashable, tuple[tuple[Any, ...], T]] = {}
+
+    def __call__(self, key: Hashable, *given: Any) -> T:
+        """Give what `make` makes of what is given."""
+        held = self._held.get(key)
+        if held is not None and len(held[0]) == len(given) and all(map(is_, held[0], given)):
+            return held[1]
+        if len(self._held) >= self._most:
+            self._held.clear()
+        made = self._make(*given)
+        self._held[key] = (given, made)
+        return made
