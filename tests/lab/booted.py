@@ -22,13 +22,16 @@ LONGEST_S = 400
 HALT_S = 5  # now and then this kernel spins when it is told to halt
 
 
-def told(folder, units):
-    """Boot `proof.target`, return what booted_inside.py told; its console goes with a failure."""
+def told(folder, units, more=None):
+    """Boot `proof.target`, return what booted_inside.py told; its console goes with a failure.
+
+    `more` replaces parts of the world: its files, by their names in the folder, and its network.
+    """
     (folder / "units").mkdir()
     shutil.copy(UNIT, folder / "units")
     for name, text in units.items():
         (folder / "units" / name).write_text(text)
-    _write_world(folder)
+    _write_world(folder, more or {})
     ours, theirs = socket.socketpair()
     argv = _command_line(folder, theirs.fileno())
     console = folder / "console"
@@ -47,7 +50,7 @@ def _ended(pid):
     return os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
-def _write_world(folder):
+def _write_world(folder, more):
     """Say where our Python lies: it must be seen though /root and /home are not (ProtectHome)."""
     world = {
         "python": sys.base_prefix,
@@ -55,6 +58,7 @@ def _write_world(folder):
         "site": sysconfig.get_path("purelib"),
         "src": str(SRC),
         "inside": str(HERE),
+        **more,
     }
     (folder / "world.json").write_text(json.dumps(world))
 

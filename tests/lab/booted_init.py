@@ -52,11 +52,11 @@ def install(world):
     launcher.chmod(0o755)
     for unit in (SHARED / "units").iterdir():
         Path("/etc/systemd/system", unit.name).write_bytes(unit.read_bytes())
-    for name, target in FILES.items():
+    for name, target in world.get("files", FILES).items():
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         Path(target).write_bytes((SHARED / name).read_bytes())
     Path("/var/lib/prometheus/node-exporter").mkdir(parents=True)
-    for name in MASKED:
+    for name in world.get("masked", MASKED):
         Path(f"/etc/systemd/system/{name}.service").symlink_to(os.devnull)
 
 
@@ -65,8 +65,10 @@ def begin(modules, folder):
     os.environ["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     SHARED.mkdir(parents=True)
     linux.mount("none", SHARED, "hostfs", options=folder)
-    install(json.loads((SHARED / "world.json").read_text()))
-    subprocess.run(["sh", "-exc", NETWORK], stdin=subprocess.DEVNULL, check=True)
+    world = json.loads((SHARED / "world.json").read_text())
+    install(world)
+    network = world.get("network", NETWORK)
+    subprocess.run(["sh", "-exc", network], stdin=subprocess.DEVNULL, check=True)
     words = ("--system", "--unit=proof.target", "--log-target=console", "--show-status=no")
     os.execv("/lib/systemd/systemd", ["systemd", *words])  # noqa: S606 - PID 1 becomes systemd
 

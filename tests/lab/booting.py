@@ -26,18 +26,55 @@ iface eth0 inet static
     address {address}/27
     gateway 203.0.113.1
 """
+CONNECTION = """
+[connection]
+id=eth0
+type=ethernet
+interface-name=eth0
+[ipv4]
+method=manual
+address1={address}/27,203.0.113.1
+[ipv6]
+method=disabled
+"""
+NETPLAN = """
+network:
+  version: 2
+  renderer: {renderer}
+  ethernets:
+    eth0:
+      addresses: [{{address}}/27]
+      routes:
+        - to: default
+          via: 203.0.113.1
+"""
+OWN_FILES = {  # by which the manager rules eth0, as on an image
+    "networkd": ("/etc/systemd/network/20-eth0.network", NETWORKD),
+    "networkmanager": ("/etc/NetworkManager/system-connections/eth0.nmconnection", CONNECTION),
+    "ifupdown": ("/etc/network/interfaces.d/eth0", INTERFACES),
+}
+RENDERERS = {"networkd": "networkd", "networkmanager": "NetworkManager"}
+OWN_FILES |= {
+    f"netplan-{name}": ("/etc/netplan/50-cloud-init.yaml", NETPLAN.format(renderer=renderer))
+    for name, renderer in RENDERERS.items()
+}
 # What an init does first: systemd-sysctl comes before all that has to do with the network.
 SYSCTL = "/lib/systemd/systemd-sysctl"
+UDEV = f"""
+    mkdir -p -m 0755 /run/systemd /run/dbus
+    {SYSCTL}
+    /lib/systemd/systemd-udevd --daemon 2>/dev/null
+    udevadm trigger --subsystem-match=net --action=add
+    udevadm settle
+    """
+STARTS = {  # the programs that stay
+    "networkd": "setsid /lib/systemd/systemd-networkd >>/run/manager.log 2>&1 &",
+    "networkmanager": "setsid NetworkManager --no-daemon >>/run/manager.log 2>&1 &",
+}
+STARTS = {name: f"{words}\necho $! >/run/manager.pid\n" for name, words in STARTS.items()}
 BEGIN = {
-    "networkd": f"""
-        mkdir -p -m 0755 /run/systemd
-        {SYSCTL}
-        /lib/systemd/systemd-udevd --daemon 2>/dev/null
-        udevadm trigger --subsystem-match=net --action=add
-        udevadm settle
-        setsid /lib/systemd/systemd-networkd >/run/networkd.log 2>&1 &
-        echo $! >/run/networkd.pid
-        """,
+    "networkd": UDEV + STARTS["networkd"],
+    "networkmanager": UDEV + "dbus-daemon --system --fork\n" + STARTS["networkmanager"],
     "ifupdown": f"mkdir -p /run/network; {SYSCTL}; ifup -a 2>/dev/null || true",
     "unit": f"""
         mkdir -p /run/network
@@ -46,29 +83,29 @@ BEGIN = {
         ifup -a 2>/dev/null || true
         """,
 }
+# netplan is a generator of systemd's: it writes into /run before anything else begins
+BEGIN |= {f"netplan-{name}": f"netplan generate\n{BEGIN[name]}" for name in RENDERERS}
 RESTART = """
 ip -o monitor address >/run/monitor &
 monitor=$!
 sleep 0.3
-pid=$(cat /run/networkd.pid)
+pid=$(cat /run/manager.pid)
 kill $pid
 while kill -0 $pid 2>/dev/null; do sleep 0.1; done
-setsid /lib/systemd/systemd-networkd >>/run/networkd.log 2>&1 &
-echo $! >/run/networkd.pid
+{start}
 sleep 3
 kill $monitor
 cat /run/monitor
 """
-FOLLOWS = {  # when a NIC appears: udev and networkd notice by themselves
-    "networkd": "true",
+FOLLOWS = {  # when a NIC appears: udev and the manager notice by themselves
     "ifupdown": "ifup eth0",
     "unit": "ifup eth0",
 }
 END = """
-for pid in $(pidof systemd-networkd systemd-udevd); do
+for pid in $(pidof systemd-networkd systemd-udevd NetworkManager dbus-daemon); do
     [ "$(readlink /proc/$pid/ns/net)" = "$(readlink /proc/self/ns/net)" ] && kill $pid
 done
-rm -rf /run/systemd /run/udev /run/network
+rm -rf /run/systemd /run/udev /run/network /run/dbus /run/NetworkManager
 """
 # Asks for the VIP all the time; says who claimed it, in requests of its own or in replies.
 ASKER = r"""
@@ -106,13 +143,11 @@ class Booting:
 
     def furnish(self):
         """Let the distribution's manager rule eth0, as on an image; then it runs."""
-        text = (NETWORKD if self.manager == "networkd" else INTERFACES).format(
-            address=ADDRESSES[self.host]
-        )
-        name = {"networkd": "/etc/systemd/network/20-eth0.network"}.get(
-            self.manager, "/etc/network/interfaces.d/eth0"
-        )
-        self.sh(f"mkdir -p $(dirname {name}); cat >{name}", stdin=text.encode())
+        name, text = OWN_FILES.get(self.manager, OWN_FILES["ifupdown"])
+        text = text.format(address=ADDRESSES[self.host])
+        # networkd reads as a user of its own; NetworkManager takes no file that others read
+        mode = "0644" if self.manager == "networkd" else "0600"
+        self.sh(f"install -D -m {mode} /dev/stdin {name}", stdin=text.encode())
         self.sh("ip address flush dev eth0; ip link set eth0 down")
         self.begin()
         self.settled()
@@ -148,12 +183,9 @@ class Booting:
         """Start what answers on port 80, as an init would at the end."""
         self.sh(f"{RESPONDER_STARTS} </dev/null >/dev/null 2>&1")
 
-    def restart_networkd(self):
-        """Restart it; say which addresses went and came meanwhile."""
-        said = self.sh(
-            RESTART,
-        )
-        return said.splitlines()
+    def restart(self):
+        """Restart the manager; say which addresses went and came meanwhile."""
+        return self.sh(RESTART.format(start=STARTS[self.manager])).splitlines()
 
     def holds_vip(self):
         self.until("ip -o address show dev eth-vip 2>/dev/null | grep -q 203.0.113.2/32")

@@ -4,6 +4,8 @@ The far side holds a static entry for the VIP, as if a director had chosen the M
 The answer starts from the VIP and finds a cold neighbour cache: that is the moment to see.
 """
 
+import contextlib
+import json
 import os
 import platform
 import subprocess
@@ -12,9 +14,12 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from booting import ASKER
 from namespaces import Namespace
 
 import onearm
+from onearm.boot import files
+from onearm.boot.files import Share
 from onearm.kernel import arp, arp_tables, packets
 from onearm.kernel.arp_drops import output_drops
 from onearm.model import Action, ArpSilence
@@ -32,6 +37,7 @@ ip link set s0 address {MAC} up
 ip address add {OWN}/27 dev s0
 ip address add {VIP}/32 dev lo
 """
+SILENCE = ArpSilence("s0", "nft", VIP, OWN)
 FAR_SIDE = f"""
 ip link set r0 address {FAR_MAC} up
 ip address add {FAR}/27 dev r0
@@ -115,6 +121,38 @@ def test_a_real_server_is_silent_and_yet_fills_its_cold_cache(sides, policy):
     print(f"proved: arp {policy} ({tool}) on the running kernel {platform.release()}")
     assert apply(near, silence, None) == {}
     assert near.sh("nft list tables arp").count("onearm") == 0
+    assert provoke(near, far)[0] == [MAC]
+
+
+@contextlib.contextmanager
+def asking(far):
+    """Ask for the VIP all the time; give what asks, whose output ends with who claimed it."""
+    enter = ["nsenter", f"--net=/proc/{far.holder.pid}/ns/net", sys.executable, "-ISc"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*enter, ASKER.replace("eth0", "r0")], **pipes) as asker:
+        assert asker.stdout.readline() == "asking\n"
+        yield asker
+
+
+def test_at_boot_the_rules_stand_before_the_vip(sides, tmp_path):
+    """The script of the unit, on a host that has a NIC and nothing else; it is asked all along."""
+    near, far = sides
+    near.sh(f"ip address del {VIP}/32 dev lo")
+    # this kernel may have no dummies, and what is there is taken as it is
+    near.sh("ip link add eth-vip type veth peer name other")
+    *_, boot = files.real_server("networkd", Share("web", (VIP,), (SILENCE,)))
+    script = tmp_path / "web.sh"
+    script.write_text(json.loads(boot.text))
+    with asking(far) as asker:
+        said = near.sh(f"sh {script}").splitlines()
+        answers, asked, got = provoke(near, far)
+        count, *claims = asker.communicate("end\n", timeout=30)[0].split()
+    assert said == [f"silence on s0 about {VIP}", f"{VIP}/32 on eth-vip"]
+    assert int(count) > 5
+    assert (answers, set(asked), got, claims) == ([], {str(OWN)}, "refused", [])
+    assert list(near.call(lambda: real_server.read([SILENCE])).values()) == [SILENCE]
+    assert near.sh(f"sh {script}") == ""
+    near.sh("nft delete table arp onearm")
     assert provoke(near, far)[0] == [MAC]
 
 
