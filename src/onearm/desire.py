@@ -17,6 +17,7 @@ from onearm.cloud_facts import CloudFacts
 from onearm.drain import draining, service_resource
 from onearm.facts import DaemonFact, Facts, HostFacts
 from onearm.groups import Marks, allocate, ends_of, known, left_rules
+from onearm.lean import like
 from onearm.model import (
     IPV4,
     NEUTRON,
@@ -162,11 +163,18 @@ def _one_part(
     service: VirtualService, decision: Decision, near: Mapping[str, Address], mark: int
 ) -> Part:
     members = {member.host: member for member in service.members}
-    behind = [
-        _destination(service, replace(members.get(h, Member(h)), weight=v.weight), near[h], mark)
-        for h, v in decision.verdicts.items()
-        if v.weight is not None
-    ]
+    behind: list[Destination] = []
+    before: tuple[object, ...] = ()
+    for host, verdict in decision.verdicts.items():
+        weight, member = verdict.weight, members.get(host) or Member(host)
+        if weight is None:
+            continue
+        settings = (weight, member.upper, member.lower, member.forwarding, member.port)
+        if settings == before:
+            behind.append(like(behind[-1], server=near[host], host=host))
+        else:
+            behind.append(_destination(service, member, weight, near[host], mark))
+        before = settings
     ways = [destination for destination in behind if destination.forwarding != "direct"]
     return Part(service_resource(service, mark), state(behind), ways)
 
@@ -175,7 +183,7 @@ _part = Again(_one_part)
 
 
 def _destination(
-    service: VirtualService, member: Member, server: Address, mark: int
+    service: VirtualService, member: Member, weight: int, server: Address, mark: int
 ) -> Destination:
     way, port = member.forwarding or service.forwarding, member.port or service.port
     return Destination(
@@ -183,7 +191,7 @@ def _destination(
         vip=service.vip,
         port=service.port,
         server=server,
-        weight=member.weight,
+        weight=weight,
         upper=member.upper,
         lower=member.lower,
         host=member.host,

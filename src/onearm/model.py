@@ -213,7 +213,6 @@ class SpecFile:
         return (self.path,)
 
 
-@lean
 @dataclass(frozen=True)
 class BootFile:
     """A file of ours that the host's own tools read at boot and that brings no VIP up by itself:
@@ -244,6 +243,7 @@ class BootVip:
         return (self.path,)
 
 
+@lean
 @dataclass(frozen=True)
 class Destination:
     """A real server behind a service; weight 0 takes no new connections.
