@@ -169,8 +169,9 @@ class HostPlace:
 
     @staticmethod
     def _was(built: Iterable[Resource]) -> dict[Key, dict[str, str]]:
-        before = [(r, ROLES[type(r)].was(r)) for r in built]
-        return {state_key(r): values for r, values in before if values is not None}
+        return {
+            state_key(r): values for r in built if (values := ROLES[type(r)].was(r)) is not None
+        }
 
     def _change(self, batch: Sequence[Action]) -> Iterable[tuple[Action, Optional[PlaceError]]]:
         marks = self._ledger.marks
