@@ -152,11 +152,14 @@ def _parts(spec: Spec, place: str, watch: Watch, marks: Marks) -> list[Part]:
     for service in spec.services:
         near, mark = servers_of(spec, service.vip.version), known(service, marks)
         part = _part(service.key, service, decisions[service.key], near, mark)
-        drained = service.hosts if watch.drains else ()
-        drains = tuple([watch.drains[h] for h in drained if h in watch.drains])
-        noted = replace(part.service, drains=drains) if drains else part.service
-        found.append(part._replace(service=noted))
+        found.append(_noted(part, service, watch.drains) if watch.drains else part)
     return found
+
+
+def _noted(part: Part, service: VirtualService, drains: Mapping[str, Drain]) -> Part:
+    """Note with a service who of its real servers is drained by hand."""
+    found = tuple([drains[host] for host in service.hosts if host in drains])
+    return part._replace(service=replace(part.service, drains=found)) if found else part
 
 
 def _one_part(
@@ -256,10 +259,10 @@ def boot_manager(spec: Spec, host: HostFacts) -> str:
 
 def _kept(spec: Spec, host: HostFacts, made: State) -> Files:
     """List what keeps a director's VIP over a restart of systemd-networkd, which rules its link."""
+    if boot_manager(spec, host) != "networkd" or not host.network_files:
+        return []
     links = {one.link for one in made.values() if isinstance(one, AnnouncedVip)}
     found = [host.network_files[link] for link in sorted(links) if link in host.network_files]
-    if boot_manager(spec, host) != "networkd":
-        return []
     return [one for path in found for one in files.kept(spec.name, path)]
 
 
