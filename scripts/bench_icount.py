@@ -119,7 +119,8 @@ def archive(found: Iterable[Path], plan: str) -> bytes:
     made = Archive()
     for folder in ("proc", "sys", "dev", "run", "tmp", "var/lib"):
         made.add(folder, b"", 0o40755)
-    programs = ["/usr/bin/python3", shutil.which("ipvsadm"), shutil.which("ip"), "/usr/bin/unshare"]
+    named = ("ipvsadm", "ip", "keepalived", "unshare")
+    programs = ["/usr/bin/python3", *map(shutil.which, named)]
     extensions = [*map(str, Path("/usr/lib/python3.11/lib-dynload").glob("*.so"))]
     for program in [p for p in programs if p] + extensions:
         made.file(program)

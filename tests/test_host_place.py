@@ -25,6 +25,7 @@ from onearm.model import (
     Link,
     Service,
     Sysctl,
+    notes,
     state,
     state_key,
 )
@@ -389,6 +390,7 @@ def test_an_unexpected_error_of_the_system_is_a_place_error(lone, monkeypatch):
 
 
 SOME = [r for r in POOL if not isinstance(r, (Sysctl, ArpSilence))]
+SOME.append(Destination("tcp", VIP, 80, SERVER, host="r2"))
 MOVES = st.tuples(st.sampled_from(["stands", "wanted", "marked"]), st.sampled_from(SOME))
 
 
@@ -402,13 +404,20 @@ def test_a_sight_that_is_kept_shows_what_a_fresh_one_shows(moves):
         book, wanted = Book(lone.path, lone.machine), {}
         for what, thing in moves:
             key = state_key(thing)
-            if what == "marked" and book.names(key):
+            if what == "marked" and book.holds("web", thing):
                 book.unmark("web", [key])
             elif what == "marked":
                 book.mark("web", [thing], {})
             else:
                 things = lone.machine.things if what == "stands" else wanted
-                if things.pop(key, None) is None:
-                    things[key] = thing
+                held = things.pop(key, None)
+                if held is None or notes(held) != notes(thing):
+                    things[key] = replace(thing)
             fresh = HostPlace("web", book).observe(wanted)
-            assert HostPlace("web", book, sight=kept).observe(wanted) == fresh
+            seen = HostPlace("web", book, sight=kept).observe(wanted)
+            assert seen == fresh
+            assert [*map(noted, seen.values())] == [*map(noted, fresh.values())]
+
+
+def noted(seen):
+    return notes(seen.resource), seen.marked and notes(seen.marked)

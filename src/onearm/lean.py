@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, fields, replace
+from dataclasses import MISSING, Field, fields
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -45,13 +45,14 @@ def _value(found: Field[Any], known: dict[str, Any]) -> str:
 
 def like(base: T, **changes: Any) -> T:
     """Copy a frozen value but for some fields, as dataclasses.replace does."""
-    number = len(base.__dataclass_fields__)  # type: ignore[attr-defined]
-    if len(base.__dict__) != number:  # it has more than its fields, made of these
-        return replace(base, **changes)  # type: ignore[type-var]
+    own = base.__dataclass_fields__  # type: ignore[attr-defined]
     made = object.__new__(type(base))
     filled = made.__dict__
     filled.update(base.__dict__)
     filled.update(changes)
-    if len(filled) != number:
-        raise TypeError(f"{type(base).__name__} has not all of the fields {', '.join(changes)}")
+    if len(filled) != len(own):
+        if not changes.keys() <= own.keys():
+            raise TypeError(f"{type(base).__name__} has not all of the fields {', '.join(changes)}")
+        for remembered in filled.keys() - own.keys():  # what was made of the fields of the other
+            del filled[remembered]
     return made
