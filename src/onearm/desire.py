@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from operator import eq
 from typing import NamedTuple
 
 from onearm import groups
@@ -150,8 +151,8 @@ def _parts(spec: Spec, place: str, watch: Watch, marks: Marks) -> list[Part]:
     decisions = watch.rotation.decisions
     found = []
     for service in spec.services:
-        near, mark = servers_of(spec, service.vip.version), known(service, marks)
-        part = _part(service.key, service, decisions[service.key], near, mark)
+        near, mark, key = servers_of(spec, service.vip.version), known(service, marks), service.key
+        part = _part(key, service, decisions[key], tuple(map(near.get, service.hosts)), mark)
         found.append(_noted(part, service, watch.drains) if watch.drains else part)
     return found
 
@@ -163,8 +164,9 @@ def _noted(part: Part, service: VirtualService, drains: Mapping[str, Drain]) -> 
 
 
 def _one_part(
-    service: VirtualService, decision: Decision, near: Mapping[str, Address], mark: int
+    service: VirtualService, decision: Decision, addresses: tuple[Address, ...], mark: int
 ) -> Part:
+    near = dict(zip(service.hosts, addresses, strict=True))
     members = {member.host: member for member in service.members}
     behind: list[Destination] = []
     before: tuple[object, ...] = ()
@@ -182,7 +184,7 @@ def _one_part(
     return Part(service_resource(service, mark), state(behind), ways)
 
 
-_part = Again(_one_part)
+_part = Again(_one_part, alike=eq)
 
 
 def _destination(
