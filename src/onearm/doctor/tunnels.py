@@ -40,7 +40,7 @@ def link(o: Observations) -> Iterator[Clue]:
         yield Clue(
             server.name,
             what,
-            f"{name}, a {kind} tunnel from the director, up",
+            f"{name}, a tunnel ({kind}) from the director, up",
             "what the director sends arrives in a tunnel that nobody takes it out of",
             ("" if found is not None else make) + f"ip link set {name} up",
             touches=(server.name,),
