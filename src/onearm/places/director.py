@@ -70,7 +70,8 @@ def read(wanted: Sequence[Resource], standing: Optional[Table] = None) -> dict[K
     asked = by_kind(wanted)
     found: dict[Key, Resource] = {}
     if Service in asked or Destination in asked:
-        found = _standing(table() if standing is None else standing, _groups(asked))
+        rows = table() if standing is None else standing
+        found = _standing(rows, _groups(asked) if any(row[0].fwmark for row in rows) else {})
     others: list[Resource] = []
     others += address.read(asked.get(AnnouncedVip, ()))
     others += timeouts.read(asked.get(Timeout, ()))

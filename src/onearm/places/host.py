@@ -131,7 +131,9 @@ class HostPlace:
         found: dict[Key, Resource] = {}
         kinds = by_kind(asked)
         for role in MODULES:
-            mine = [r for kind in role.KINDS for r in kinds.get(kind, ())]
+            mine: list[Any] = []
+            for kind in role.KINDS:
+                mine += kinds.get(kind, ())
             if self._table is not None and role is director:
                 found.update(director.read(mine, self._table))
             else:
