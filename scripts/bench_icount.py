@@ -1,5 +1,7 @@
 """Instructions counted by QEMU (-icount): a Debian kernel with ip_vs, Python and ipvsadm, no more.
 
+    .venv/bin/python scripts/bench_icount.py "whole-idle 1000 10" "ipvsadm-list 1000 10"
+
 One nanosecond of the guest is one instruction, whatever else this machine does.
 """
 
@@ -164,6 +166,10 @@ def measure(plan: Iterable[str]) -> dict[str, list[float]]:
             for raw in guest.stdout or ():
                 line = raw.decode(errors="replace").strip()
                 print(line, file=sys.stderr)
-                if match := re.match(r"RESULT (.*?) (\{.*\})$", line):
+                if match := re.search(r"RESULT (.*?) (\{.*\})$", line):
                     found.setdefault(match[1], []).append(json.loads(match[2])["wall_s"])
     return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1:]), indent=1))
