@@ -109,7 +109,7 @@ LAYERS = (
     Layer(
         "desire",
         "again lean model facts cloud_facts cloud spec ways groups silence drain rotation boot"
-        " boot.files",
+        " boot.files boot.share",
         **PURE,
     ),
     Layer("foresight", "model facts spec ways desire diff health rotation snapshot", **PURE),

@@ -3,18 +3,23 @@
 import configparser
 import json
 import subprocess
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
 from onearm.boot import files
-from onearm.boot.files import Share
-from onearm.model import ArpSilence, BootFile, BootVip
+from onearm.boot.share import Share, Tunnel
+from onearm.model import ArpSilence, BootFile, BootVip, TunnelLink
 
 VIP, VIP6 = ip_address("203.0.113.2"), ip_address("2001:db8:203::2")
 BY_SYSCTL = (ArpSilence("eth0"), ArpSilence("eth1.5", deaf=False))
 BY_RULES = (ArpSilence("eth0", "arptables", VIP, ip_address("203.0.113.4")),)
 SHARE = Share("web", (VIP, VIP6), BY_SYSCTL)
+OWN, DIRECTOR = ip_address("203.0.113.4"), ip_address("203.0.113.3")
+IPIP = Tunnel(TunnelLink("ipip-vip", "ipip", OWN, DIRECTOR), (ip_address("203.0.113.9"),))
+GRE = Tunnel(TunnelLink("gre-vip", "gre", OWN), (ip_address("203.0.113.11"),))
+TUNNELS = Share("web", (), BY_SYSCTL, (IPIP, GRE))
 HEAD = "# made by onearm for web; changes are overwritten\n"
 EVERY_LINKS = "# made by onearm; changes are overwritten\n"
 SYSCTLS = "/etc/sysctl.d/99-zz-onearm-web.conf"
@@ -119,6 +124,41 @@ def test_rules_and_vips_are_one_script_that_ends_at_the_first_failure():
     assert places == sorted(places)
     unit = text(found["/etc/systemd/system/onearm-web.service"])
     assert "Before=network-pre.target\n" in unit
+
+
+def test_networkd_makes_the_ends_of_tunnels_without_waiting_for_a_nic():
+    folder = "/etc/systemd/network/00-onearm-"
+    found = made("networkd", TUNNELS)
+    assert f"{folder}eth-vip.netdev" not in found
+    ends = {"Independent": "yes", "Local": "203.0.113.4", "Remote": "203.0.113.3"}
+    assert ini(found[f"{folder}ipip-vip.netdev"])["Tunnel"] == ends
+    assert ini(found[f"{folder}gre-vip.netdev"])["Tunnel"] == {**ends, "Remote": "any"}
+    assert "Address=203.0.113.9/32" in text(found[f"{folder}ipip-vip.network.d/web.conf"])
+    loose = "-net/ipv4/conf/ipip-vip/rp_filter = 2\n-net/ipv4/conf/gre-vip/rp_filter = 2\n"
+    assert text(found[SYSCTLS]).endswith(loose)
+
+
+def test_ifupdown_opens_the_port_and_loosens_the_filter_before_a_link_is_up():
+    found = made("ifupdown", replace(TUNNELS, ports=(6080,)))
+    lines = text(found["/etc/network/interfaces.d/onearm-web"]).split("auto ")[1].splitlines()
+    assert [line.split()[0] for line in lines[2:5]] == ["pre-up"] * 3
+    assert lines[4].endswith("|| ip fou add port 6080 gue")
+    assert lines[-2] == "    up ip address replace 203.0.113.9/32 dev ipip-vip"
+    assert text(found["/etc/modules-load.d/onearm-web.conf"]) == HEAD + "fou\n"
+
+
+@pytest.mark.parametrize(
+    ("manager", "ports"), [("networkmanager", ()), ("networkd", (6080,)), ("unit", (6080,))]
+)
+def test_tunnels_that_a_manager_has_no_words_for_are_a_script(manager, ports):
+    found = made(manager, replace(TUNNELS, ports=ports))
+    script = text(found["/etc/onearm/boot/web.sh"])
+    assert ("ip fou add port 6080 gue" in script) == bool(ports)
+    assert "hold 203.0.113.11/32 gre-vip\n" in script
+    assert SYSCTLS not in found
+    # networkd is kept from taking away what the script made
+    guards = [path for path in found if path.endswith("-vip.network")]
+    assert len(guards) == (2 if manager == "networkd" else 0)
 
 
 def test_a_directors_vip_is_kept_beside_the_file_that_rules_its_link():

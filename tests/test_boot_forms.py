@@ -11,7 +11,7 @@ from onearm import spec
 from onearm.boot import forms
 from onearm.boot.command import handed, render_command
 from onearm.errors import UsageError
-from onearm.ways import holds, tunnel_needs
+from onearm.ways import holds
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 REFERENCE = EXAMPLES / "reference.yaml"
@@ -38,13 +38,11 @@ def all_hosts():
         loaded = spec.load(path)
         held = {name for name, some in holds(loaded, ()).items() if some}
         for host in (*loaded.directors, *loaded.real_servers):
-            if host.name in held and tunnel_needs(loaded, host.name):
-                continue
             if host in loaded.real_servers and host.name not in held:
                 continue
             yield pytest.param(loaded, host.name, id=f"{path.stem}-{host.name}")
     loaded = spec.parse(KINDS, "kinds.yaml")
-    for name in ("d", "r1", "r2"):
+    for name in ("d", "r1", "r2", "t"):
         yield pytest.param(loaded, name, id=f"kinds-{name}")
 
 
@@ -101,6 +99,19 @@ def test_a_director_has_all_that_its_spec_says():
     assert script.index("hold 203.0.113.2/32") > script.rindex("ipvsadm")
 
 
+def test_an_end_of_tunnels_is_there_before_its_vip_and_after_the_silence():
+    script = forms.shell(handed(spec.parse(KINDS, "kinds.yaml"), "t"))
+    steps = (
+        "arp_ignore",
+        "ip link add ipip-vip type ipip local 203.0.113.7 remote 203.0.113.3\n",
+        "put /proc/sys/net/ipv4/conf/ipip-vip/rp_filter 2\n",
+        "hold 203.0.113.2/32 ipip-vip\n",
+    )
+    places = [script.index(step) for step in steps]
+    assert places == sorted(places)
+    assert "type dummy" not in script
+
+
 @pytest.mark.parametrize("name", ["r1", "r2"])
 def test_rules_need_a_link(name):
     loaded = spec.parse(KINDS, "kinds.yaml")
@@ -114,8 +125,11 @@ def test_rules_need_a_link(name):
     ("name", "links", "said"),
     [
         ("r4", (), "--for r4: the spec has no such host, it has d, r1, r2, r3, t, m"),
-        ("t", (), "--for t: packets come to it in tunnels"),
-        ("m", (), "--for m: no service of the spec has it hold a VIP"),
+        (
+            "m",
+            (),
+            "--for m: no service of the spec has it hold a VIP: its default route",
+        ),
         ("r3", (), "--for r3: no service of the spec has it"),
         ("d", ("a", "b"), "--for d: a director announces its VIPs on one --link"),
     ],

@@ -8,7 +8,6 @@ import pytest
 from onearm.facts import AddressFact, ClaimFact, PathFact, ServiceFact
 from onearm.model import AnnouncedVip, ArpSilence, Destination, HeldVip, Mark, Service, Sysctl
 from onearm.preflight import ERROR, WARNING, preflight
-from onearm.spec import Forwarding
 from worlds import DIRECTOR, SERVERS, SPEC, VIP, facts, host, nic
 
 R1, R2 = (server.address for server in SERVERS)
@@ -178,7 +177,3 @@ def test_a_real_server_that_a_reboot_takes_out_is_named():
     assert boot_notes("unknown") == {("boot.unknown", "r1"), ("boot.unknown", "r2")}
     assert boot_notes("networkd") == boot_notes("") == set()
     assert boot_notes("unknown", replace(SPEC, boot="unit")) == set()
-    tunnels = replace(SPEC.services[0], forwarding=Forwarding("tunnel", "ipip"))
-    spec = replace(SPEC, services=(tunnels,))
-    assert boot_notes("networkd", spec) == {("boot.tunnel", "r1"), ("boot.tunnel", "r2")}
-    assert boot_notes("") == boot_notes("networkd", replace(spec, boot="off")) == set()

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from onearm import groups
 from onearm.again import Again
 from onearm.boot import files
-from onearm.boot.files import Files, Share
+from onearm.boot.files import Files
+from onearm.boot.share import share
 from onearm.cloud import wanted
 from onearm.cloud_facts import CloudFacts
 from onearm.drain import draining, service_resource
@@ -22,14 +23,12 @@ from onearm.lean import like
 from onearm.model import (
     IPV4,
     NEUTRON,
-    VIP_LINK,
     Address,
     AnnouncedVip,
     ArpSilence,
     CheckMark,
     Destination,
     Drain,
-    HeldVip,
     Key,
     MarkRule,
     Resource,
@@ -52,7 +51,7 @@ from onearm.spec import (
     portable_text,
     servers_of,
 )
-from onearm.ways import Hold, holding, holds, masq_sysctls, tunnel_needs, tunnel_sysctls
+from onearm.ways import Hold, holding, holds, masq_sysctls, tunnel_sysctls
 
 # Per network namespace, docs.kernel.org/networking/ipvs-sysctl.html. conntrack=1 costs a conntrack
 # entry that never sees the reply, so that firewalls call every later packet INVALID; without
@@ -240,17 +239,13 @@ def _real_server(
 
 
 def _boot_files(spec: Spec, place: str, host: HostFacts, made: Iterable[Resource]) -> Files:
-    """List the files by which a real server of the spec has the same after a reboot.
-
-    None where some packets come in tunnels: no manager's files bring all of their ends back.
-    """
+    """List the files by which a real server of the spec has the same after a reboot."""
     manager = boot_manager(spec, host)
-    if not manager or _own(spec, place) is None or tunnel_needs(spec, place):
+    if not manager or _own(spec, place) is None:
         return []
     found = list(made)
-    vips = tuple(r.vip for r in found if isinstance(r, HeldVip) and r.link == VIP_LINK)
-    quiet = tuple(r for r in found if isinstance(r, ArpSilence))
-    return files.real_server(manager, Share(spec.name, vips, quiet))
+    quiet = [one for one in found if isinstance(one, ArpSilence)]
+    return files.real_server(manager, share(spec.name, found, quiet))
 
 
 def boot_manager(spec: Spec, host: HostFacts) -> str:

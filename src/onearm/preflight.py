@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from onearm import preflight_ways
-from onearm.desire import boot_manager, director_link, unshared
+from onearm.desire import director_link, unshared
 from onearm.facts import AddressFact, Facts, HostFacts
 from onearm.finding import ERROR, NOTE, WARNING, Finding, by_severity
 from onearm.model import (
@@ -22,7 +22,7 @@ from onearm.model import (
 )
 from onearm.silence import arp_addresses, speaks_arp
 from onearm.spec import Host, Spec
-from onearm.ways import tunnel_needs, vip_links
+from onearm.ways import vip_links
 
 STRICTEST_IGNORE = 2  # arp_ignore above 2 also hides addresses that must answer (net/ipv4/arp.c)
 
@@ -350,15 +350,6 @@ def _boot(spec: Spec, facts: Facts) -> Iterator[Finding]:
                 f"after a reboot {host.name} does not hold its VIPs until onearm runs again:"
                 " nothing that onearm knows brings its links up",
                 "say in the spec what does, as in `boot: networkd`; or `boot: off`",
-            )
-        elif boot_manager(spec, seen) and tunnel_needs(spec, host.name):
-            yield Finding(
-                "boot.tunnel",
-                NOTE,
-                host.name,
-                f"after a reboot {host.name} does not hold its VIPs until onearm runs again: files"
-                " for the boot are written for direct routing alone, and packets come in tunnels",
-                "run `onearm apply` after a reboot; or say `boot: off`",
             )
 
 

@@ -46,7 +46,8 @@ KEEPALIVED = {
         regex_min_offset regex_max_offset regex_stack tls_compliant""",
     "TCP_CHECK": CHECK,
     "SMTP_CHECK": f"{CHECK} helo_name host",
-    "host": "connect_ip connect_port bindto bind_port bind_if fwmark",
+    "host": """connect_ip connect_port bindto bind_port bind_if fwmark alpha delay_before_retry
+        delay_loop warmup connect_timeout retry log_all_failures""",
     "DNS_CHECK": f"{CHECK} type name",
     "MISC_CHECK": """retry delay_before_retry warmup delay_loop alpha log_all_failures misc_path
         misc_timeout misc_dynamic user""",
@@ -170,6 +171,7 @@ def word_of(one):
 
 
 def test_every_row_stands_in_a_case(losses):
+    assert len(CASES) >= 30
     seen = {(tool_of(case), block, word_of(one)) for case, block, one, _, _ in losses}
     seen |= {("ipvsadm", "-A", word) for word in FLAGS.split()}
     seen |= {("ldirectord", "file", word) for word in ("virtual", "virtual6")}

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from onearm.boot import files, forms, script
 from onearm.boot.forms import Handout
+from onearm.boot.share import share
 from onearm.desire import DIRECTOR_SYSCTLS, desire
 from onearm.errors import UsageError
 from onearm.facts import HostFacts
 from onearm.model import IPV4, Address, ArpSilence
 from onearm.spec import Host, Spec, load
-from onearm.ways import TUNNEL_SYSCTLS, holds, tunnel_needs
+from onearm.ways import TUNNEL_SYSCTLS, holding, holds
 
 WRITTEN = "systemd"  # the form that is files, so that a folder can take it
 
@@ -51,21 +52,15 @@ def handed(spec: Spec, name: str, links: tuple[str, ...] = ()) -> Handout:
 
 
 def _real_server(spec: Spec, host: Host, links: tuple[str, ...]) -> str:
-    if tunnel_needs(spec, host.name):
-        raise UsageError(
-            f"--for {host.name}: packets come to it in tunnels, and render writes the ends of none:"
-            " use onearm apply"
-        )
-    vips = _vips(spec, host)
-    if not vips:
-        raise UsageError(
-            f"--for {host.name}: no service of the spec has it hold a VIP: there is nothing to do"
-        )
-    return script.real_server(spec.name, vips, _silences(host, vips, links))
-
-
-def _vips(spec: Spec, host: Host) -> tuple[Address, ...]:
-    return tuple(sorted({hold.vip for hold in holds(spec, ()).get(host.name, ())}, key=int))
+    held = holds(spec, ()).get(host.name, set())
+    if not held:
+        masq = any(s.way(host.name).method == "masq" for s in spec.services if host.name in s.hosts)
+        needs = "its default route over the director is all that masq needs"
+        rest = needs if masq else "there is nothing to do"
+        raise UsageError(f"--for {host.name}: no service of the spec has it hold a VIP: {rest}")
+    vips = tuple(sorted({hold.vip for hold in held}, key=int))
+    made = holding(spec, host, HostFacts(), held)
+    return script.real_server(share(spec.name, made, _silences(host, vips, links)))
 
 
 def _silences(

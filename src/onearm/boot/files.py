@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from onearm.boot import script
 from onearm.boot.script import header
-from onearm.model import IPV4, IPV6, VIP_LINK, Address, ArpSilence, BootFile, BootVip
+from onearm.boot.share import Share, Tunnel, whole
+from onearm.model import IPV4, IPV6, VIP_LINK, Address, BootFile, BootVip
 
 NETWORKD = "/etc/systemd/network"
 UNITS = "/etc/systemd/system"
@@ -18,31 +18,28 @@ PLAIN, RUNS, SECRET = 0o644, 0o755, 0o600
 Files = list["BootFile | BootVip"]
 
 
-@dataclass(frozen=True)
-class Share:
-    """What one spec has a real server hold: its VIPs, and the links that are silent about them."""
-
-    name: str
-    vips: tuple[Address, ...]
-    silences: tuple[ArpSilence, ...] = ()
-
-    @property
-    def by_rules(self) -> bool:
-        """Whether packet filter rules silence the links, which only a script can bring back."""
-        return any(silence.policy != "sysctl" for silence in self.silences)
-
-
 def real_server(manager: str, share: Share) -> Files:
     """List the files of a real server whose links that manager brings up.
 
-    Silence by rules and the VIPs are one script then: no tool but a script can order the two.
+    Silence by rules and the VIPs are one script: no tool but a script can order the two.
     """
-    if not share.vips:
+    if not share.all_vips:
         return []
-    if share.by_rules or manager == "unit":
-        guard = _networkd_link() if manager == "networkd" else []
-        return [*guard, *unit(share.name, _script(share))]
-    return [*_silence(share), *MANAGERS[manager](share)]
+    if share.by_rules or not _can(manager, share):
+        guard = _networkd_links(share) if manager == "networkd" else []
+        return [*guard, *unit(share.name, script.real_server(share))]
+    return [*_modules(share), *_silence(share), *MANAGERS[manager](share)]
+
+
+def _can(manager: str, share: Share) -> bool:
+    """Say whether a manager's own files bring such a share back; else a script does.
+
+    NetworkManager has no word for a tunnel from anybody, nor for UDP ports. systemd-networkd has
+    one for those, but its netdev of kind fou fails with GUE (ERANGE in 252).
+    """
+    return {"networkd": not share.ports, "networkmanager": not share.tunnels}.get(
+        manager, manager != "unit"
+    )
 
 
 def kept(name: str, network_file: str) -> Files:
@@ -68,7 +65,7 @@ def _silence(share: Share) -> Files:
     The kernel copies `default` to the links that are there and were never set; those of now are
     named all the same, for a value of their own in another file would count. Ours is read last.
     """
-    if all(vip.version == IPV6 for vip in share.vips):
+    if all(vip.version == IPV6 for vip in share.all_vips):
         return []
     lines = [header(share.name), "net/ipv4/conf/default/arp_ignore = 1\n"]
     lines += ["net/ipv4/conf/default/arp_announce = 2\n"]
@@ -76,31 +73,58 @@ def _silence(share: Share) -> Files:
         conf = f"net/ipv4/conf/{silence.link}"
         lines += [f"{conf}/arp_ignore = 1\n"] if silence.deaf else []
         lines += [f"{conf}/arp_announce = 2\n"] if silence.mute else []
+    # A link that is not there yet is none of systemd-sysctl's failures: udev sets it when it comes.
+    lines += [f"-net/ipv4/conf/{one.link.name}/rp_filter = 2\n" for one in share.tunnels]
     return [_file(f"/etc/sysctl.d/99-zz-onearm-{share.name}.conf", "".join(lines))]
 
 
-def _networkd_link() -> Files:
-    """Make the link, and let nothing else configure it; all specs of a host share these two."""
+def _modules(share: Share) -> Files:
+    """Name the one module that no kernel loads by itself."""
+    path = f"/etc/modules-load.d/onearm-{share.name}.conf"
+    return [_file(path, header(share.name) + "fou\n")] if share.ports else []
+
+
+def _networkd_links(share: Share) -> Files:
+    """Make the links, and let nothing else configure them; all specs of a host share these."""
+    found = _networkd_link(VIP_LINK, "Kind=dummy\n") if share.vips else []
+    for one in share.tunnels:
+        found += _networkd_link(one.link.name, _networkd_tunnel(one))
+    return found
+
+
+def _networkd_tunnel(one: Tunnel) -> str:
+    return (
+        f"Kind={one.link.kind}\n\n[Tunnel]\nIndependent=yes\n"
+        f"Local={one.link.local}\nRemote={one.remote}\n"
+    )
+
+
+def _networkd_link(name: str, kind: str) -> Files:
     head = header("")
-    netdev = f"{head}[NetDev]\nName={VIP_LINK}\nKind=dummy\n"
+    netdev = f"{head}[NetDev]\nName={name}\n{kind}"
     network = (
-        f"{head}[Match]\nName={VIP_LINK}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\n"
+        f"{head}[Match]\nName={name}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\n"
         "ConfigureWithoutCarrier=yes\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
         "KeepConfiguration=static\n"
     )
     # The first file by name that matches a link is its only one: `Name=e*` in another must not be.
-    base = f"{NETWORKD}/00-onearm-{VIP_LINK}"
+    base = f"{NETWORKD}/00-onearm-{name}"
     return [_file(f"{base}.netdev", netdev), _file(f"{base}.network", network)]
 
 
 def _networkd(share: Share) -> Files:
-    parts = [header(share.name)]
-    for vip in share.vips:
+    holders = [(VIP_LINK, share.vips), *((one.link.name, one.vips) for one in share.tunnels)]
+    held = [_networkd_vips(share.name, link, vips) for link, vips in holders if vips]
+    return [*_networkd_links(share), *held]
+
+
+def _networkd_vips(name: str, link: str, vips: Sequence[Address]) -> BootVip:
+    parts = [header(name)]
+    for vip in vips:
         more = "DuplicateAddressDetection=none\nPreferredLifetime=0\n"
-        said = f"[Address]\nAddress={vip}/{vip.max_prefixlen}\n"
+        said = f"[Address]\nAddress={whole(vip)}\n"
         parts.append(said + (more if vip.version == IPV6 else ""))
-    path = f"{NETWORKD}/00-onearm-{VIP_LINK}.network.d/{share.name}.conf"
-    return [*_networkd_link(), _vips(path, "\n".join(parts))]
+    return _vips(f"{NETWORKD}/00-onearm-{link}.network.d/{name}.conf", "\n".join(parts))
 
 
 def _networkmanager(share: Share) -> Files:
@@ -120,28 +144,40 @@ def _networkmanager(share: Share) -> Files:
 def _method(family: str, vips: Sequence[Address]) -> str:
     if not vips:
         return f"[{family}]\nmethod=disabled\n"
-    rows = [f"address{n}={vip}/{vip.max_prefixlen}\n" for n, vip in enumerate(vips, 1)]
+    rows = [f"address{n}={whole(vip)}\n" for n, vip in enumerate(vips, 1)]
     return f"[{family}]\nmethod=manual\n{''.join(rows)}never-default=true\n"
 
 
 def _ifupdown(share: Share) -> Files:
     """Write a stanza without `down`: a restart of networking takes no VIP away."""
-    there = f"ip link show dev {VIP_LINK} >/dev/null 2>&1"
-    lines = [
-        f"auto {VIP_LINK}",
-        f"iface {VIP_LINK} inet manual",
-        f"    pre-up {there} || ip link add {VIP_LINK} type dummy",
-        f"    up ip link set {VIP_LINK} up",
-    ]
-    for vip in share.vips:
-        more = " nodad preferred_lft 0" if vip.version == IPV6 else ""
-        lines.append(f"    up ip address replace {vip}/{vip.max_prefixlen} dev {VIP_LINK}{more}")
-    text = header(share.name) + "\n".join(lines) + "\n"
+    stanzas = [_stanza(VIP_LINK, "type dummy", [], share.vips)] if share.vips else []
+    for one in share.tunnels:
+        name = one.link.name
+        made = f"type {one.link.kind} local {one.link.local} remote {one.remote}"
+        first = [f"echo 2 >/proc/sys/net/ipv4/conf/{name}/rp_filter"]
+        if one.link.kind == "ipip":
+            first += [
+                f"{script.GUE_STANDS.format(port=port)} || ip fou add port {port} gue"
+                for port in share.ports
+            ]
+        stanzas.append(_stanza(name, made, first, one.vips))
+    text = header(share.name) + "\n".join(stanzas)
     return [_vips(f"/etc/network/interfaces.d/onearm-{share.name}", text)]
 
 
-def _script(share: Share) -> str:
-    return script.real_server(share.name, share.vips, share.silences)
+def _stanza(link: str, made: str, first: Sequence[str], vips: Sequence[Address]) -> str:
+    there = f"ip link show dev {link} >/dev/null 2>&1"
+    lines = [
+        f"auto {link}",
+        f"iface {link} inet manual",
+        f"    pre-up {there} || ip link add {link} {made}",
+        *(f"    pre-up {one}" for one in first),
+        f"    up ip link set {link} up",
+    ]
+    for vip in vips:
+        more = " nodad preferred_lft 0" if vip.version == IPV6 else ""
+        lines.append(f"    up ip address replace {whole(vip)} dev {link}{more}")
+    return "\n".join(lines) + "\n"
 
 
 def script_path(name: str) -> str:

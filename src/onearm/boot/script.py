@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from onearm.boot.share import Share, Tunnel, whole
 from onearm.commands import commands, shell_line
 from onearm.model import (
     IPV6,
@@ -63,6 +64,29 @@ if ! ip link show dev {link} >/dev/null 2>&1; then
 fi
 ip link set {link} up
 """
+GUE_STANDS = "ip fou show 2>/dev/null | grep -q '^port {port} gue'"
+GUE = """\
+# Where packets come in UDP: no kernel loads that module by itself.
+if ! {stands}; then
+    modprobe -q fou || true
+    ip fou add port {port} gue
+    echo "UDP port {port} takes gue"
+fi
+"""
+TUNNEL = """\
+# The end of tunnels: what comes from {remote} is taken out, and handled as come by this link.
+if ! ip link show dev {link} >/dev/null 2>&1; then
+    ip link add {link} type {kind} local {local} remote {remote}
+    echo "link {link}"
+elif ! ip -d link show dev {link} | grep -qF ' remote {remote} local {local} '; then
+    ip link change {link} type {kind} local {local} remote {remote}
+    echo "link {link} takes packets from {remote} to {local}"
+fi
+# Replies never leave by it: a strict reverse path filter (1) would drop all. The greater value of
+# `all` and the link counts.
+put /proc/sys/net/ipv4/conf/{link}/rp_filter 2
+ip link set {link} up
+"""
 LOOKS = {
     "nft": "nft list table arp onearm 2>/dev/null | grep -qF '\"onearm {vip} {link}\"'",
     "arptables": "arptables-legacy -L -n -v | grep -F -- '-i {link} ' | grep -qwF '{vip}'",
@@ -90,25 +114,35 @@ def header(name: str) -> str:
     return f"# made by onearm{whom}; changes are overwritten\n"
 
 
-def real_server(name: str, vips: Sequence[Address], silences: Iterable[ArpSilence] = ()) -> str:
-    """Write what a real server holds, in silence by `silences`, or on every link by sysctl."""
-    rules = [silence for silence in silences if silence.policy != "sysctl"]
+def real_server(share: Share) -> str:
+    """Write what a real server holds, in silence by its rules, or on every link by sysctl."""
+    rules = [silence for silence in share.silences if silence.policy != "sysctl"]
     if rules:
         quiet = "".join(map(_rule, rules))
     else:
-        four = any(vip.version != IPV6 for vip in vips)
+        four = any(vip.version != IPV6 for vip in share.all_vips)
         quiet = EVERY_LINK.format(link=VIP_LINK) if four else ""
-    held = "".join(_held(vip) for vip in vips)
-    return "\n".join([SHELL + header(name) + ABOUT, CHANGES + quiet, _held_link() + held])
+    parts = [SHELL + header(share.name) + ABOUT, CHANGES + quiet]
+    parts += [_gue(port) for port in share.ports]
+    parts += [_tunnel(one) for one in share.tunnels]
+    if share.vips:
+        parts.append(HELD.format(link=VIP_LINK) + _held(VIP_LINK, share.vips))
+    return "\n".join(parts)
 
 
-def _held_link() -> str:
-    return HELD.format(link=VIP_LINK)
+def _held(link: str, vips: Iterable[Address]) -> str:
+    options = {vip: " nodad preferred_lft 0" if vip.version == IPV6 else "" for vip in vips}
+    return "".join(f"hold {whole(vip)} {link}{more}\n" for vip, more in options.items())
 
 
-def _held(vip: Address) -> str:
-    options = " nodad preferred_lft 0" if vip.version == IPV6 else ""
-    return f"hold {vip}/{vip.max_prefixlen} {VIP_LINK}{options}\n"
+def _gue(port: int) -> str:
+    return GUE.format(port=port, stands=GUE_STANDS.format(port=port))
+
+
+def _tunnel(one: Tunnel) -> str:
+    link = one.link
+    said = {"link": link.name, "kind": link.kind, "local": link.local, "remote": one.remote}
+    return TUNNEL.format(**said) + _held(link.name, one.vips)
 
 
 def _rule(silence: ArpSilence) -> str:
@@ -178,10 +212,8 @@ def _typed(resource: Resource) -> str:
 
 
 def _announced(vip: Address) -> str:
-    whole = f"{vip}/{vip.max_prefixlen}"
-    options = " nodad preferred_lft 0" if vip.version == IPV6 else ""
+    held = _held('"$link"', [vip])
     told = (ANNOUNCE6 if vip.version == IPV6 else ANNOUNCE4).format(vip=vip)
     return (
-        f'if [ -z "$(ip -o address show dev "$link" to {whole})" ]; then\n'
-        f'    hold {whole} "$link"{options}\n{told}fi\n'
+        f'if [ -z "$(ip -o address show dev "$link" to {whole(vip)})" ]; then\n    {held}{told}fi\n'
     )

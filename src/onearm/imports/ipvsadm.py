@@ -14,7 +14,6 @@ from onearm.imports.found import (
     Note,
     Server,
     Service,
-    Value,
     must,
     shown,
 )
@@ -118,12 +117,8 @@ def _service(key: Key, head: Command, behind: list[Command]) -> Service | Lost:
             found.notes += inner.notes
         except Cannot as reason:
             found.notes.append(Note(each.at, shown(each.rest), str(reason), differs=True))
-    keys: dict[str, Value] = {"scheduler": found.values.get("scheduler", "wlc")}
     protocol = PROTOCOLS[key[0]]
-    if flags := whole.flags(found, protocol):
-        keys["flags"] = flags
-    if stay := whole.persistence(found, protocol, vip):
-        keys["persistence"] = stay
+    keys = whole.kind(found, "wlc", protocol, vip)
     service = Service(line.at, body[0], vip, port, protocol, tuple(keys.items()), tuple(servers))
     return replace(service, notes=tuple(found.notes), body=body)
 

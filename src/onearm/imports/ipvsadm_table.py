@@ -32,6 +32,7 @@ ALIASES = {
 BARE = ("-g", "-i", "-m", "-o", "-6", "--ops", "--tun-nocsum", "--tun-csum", "--tun-remcsum")
 PROTOCOLS = {"-t": "tcp", "-u": "udp", "--sctp-service": "sctp"}
 SET = "--set"
+UNTOLD_S = 300
 
 
 def timeouts(words: Sequence[str]) -> dict[str, int]:
@@ -45,18 +46,23 @@ def method(statement: Statement) -> Value:
     return forwarding.METHODS[statement.word]
 
 
+def persistence(statement: Statement) -> Value:
+    """Read seconds; without any they are five minutes."""
+    return values.persistence(statement) if statement.words else UNTOLD_S
+
+
 def plain(statement: Statement) -> Value:
     return statement.word
 
 
 ROWS = (
-    Row("file", "--set", "timeouts", "0 leaves the kernel's own", read=values.first),
+    Row("file", "--set", "timeouts", "0 leaves the kernel's own", read=values.first, most=3),
     Row("-A -a", "-t -u --sctp-service", "vip, port", read=values.first),
     Row("-A -a", "-f", why=MARKED, differs=True),
     Row("-A", "-s", "scheduler", read=values.scheduler),
     Row("-A", "sh-port sh-fallback mh-port mh-fallback", "flags[]", read=values.scheduler_flag),
     Row("-A", "flag-1 flag-2 flag-3", "flags[]", read=values.scheduler_flag),
-    Row("-A", "-p", "persistence", read=values.persistence),
+    Row("-A", "-p", "persistence", "300 s alone", read=persistence),
     Row("-A", "-M", "persistence.netmask", read=values.netmask),
     Row("-A", "--pe", "persistence.engine", read=values.engine),
     Row("-A", "-o", "flags[]", "udp only", read=values.one_packet),

@@ -119,7 +119,7 @@ def _addresses(one: Statement, groups: Groups) -> Iterator[tuple[str, str, str]]
     if kind == "fwmark":
         raise Cannot(MARKED)
     if kind != "group":
-        yield one.at, kind, rest[0] if rest else "0"
+        yield one.at, kind.partition("/")[0], rest[0] if rest else "0"  # it passes over a mask
         return
     group = groups.get(rest[0] if rest else "")
     if group is None or not group.body:
@@ -257,11 +257,7 @@ def _keys(
     servers: list[Server],
     service: Service,
 ) -> tuple[tuple[str, Value], ...]:
-    keys: dict[str, Value] = {"scheduler": found.values.get("scheduler", "wlc")}
-    if flags := whole.flags(found, service.protocol):
-        keys["flags"] = flags
-    if stay := whole.persistence(found, service.protocol, service.vip):
-        keys["persistence"] = stay
+    keys = whole.kind(found, "wlc", service.protocol, service.vip)
     if inhibits and all(inhibit for _, inhibit in inhibits):
         keys["on_failure"] = "weight 0"
     else:

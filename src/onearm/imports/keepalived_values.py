@@ -22,6 +22,7 @@ from onearm.spec_load.probes import (
 CODE = re.compile(r"([0-9]{3})(?:-([0-9]{3}))?", re.ASCII)
 OPTIONS = {"caseless": "i", "dotall": "s", "multiline": "m", "utf": "", "never_utf": "", "ucp": ""}
 TIMEOUTS = {"tcp": "tcp", "tcpfin": "tcp_fin", "udp": "udp"}  # and the spec's names
+UNTOLD_S = 360  # how long clients stay where persistence_timeout stands alone
 HEX = re.compile(r"[0-9A-Fa-fXx ]*", re.ASCII)
 
 
@@ -37,6 +38,11 @@ def sorry(statement: Statement) -> Value:
     address = values.host_address(statement)
     given = statement.words[1] if len(statement.words) > 1 else "0"
     return address, values.number(given, 0, HIGHEST_PORT)
+
+
+def persistence(statement: Statement) -> Value:
+    """Read seconds; without any they are six minutes."""
+    return values.persistence(statement) if statement.words else UNTOLD_S
 
 
 def timeouts(statement: Statement) -> Value:

@@ -17,7 +17,6 @@ from onearm.imports.found import (
     Note,
     Server,
     Service,
-    Value,
     must,
     shown,
 )
@@ -164,20 +163,16 @@ def _filled(
                     made[port] = check(told)
                 checks.append((server, one.at, made[port]))
     chosen, differing = whole.one_check(checks)
-    keys: list[tuple[str, Value]] = [("scheduler", str(found.values.get("scheduler", "wrr")))]
     flags = found.values.get("flags", ())
     one_packet = (ONE_PACKET,) if found.values.get("ops") else ()
     found.values["flags[]"] = (*(flags if isinstance(flags, tuple) else ()), *one_packet)
     for key in ("ops", "flags"):
         if key in found.origin:
             found.origin["flags[]"] = found.origin[key]
-    if named := whole.flags(found, service.protocol):
-        keys.append(("flags", named))
-    if stay := whole.persistence(found, service.protocol, service.vip):
-        keys.append(("persistence", stay))
+    keys = whole.kind(found, "wrr", service.protocol, service.vip)
     if found.values.get("on_failure", common.values.get("on_failure", 0)):
-        keys.append(("on_failure", "weight 0"))
-    service = replace(service, keys=tuple(keys), servers=tuple(servers), check=chosen)
+        keys["on_failure"] = "weight 0"
+    service = replace(service, keys=tuple(keys.items()), servers=tuple(servers), check=chosen)
     service = _with_sorry(service, found, common, addresses)
     return replace(service, notes=tuple(dict.fromkeys((*found.notes, *differing))))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from onearm.imports import values
-from onearm.imports.found import Cannot, Value
-from onearm.imports.table import Statement
+from onearm.imports.found import Cannot, Value, must
+from onearm.imports.table import Reader, Statement
 from onearm.spec_load.fields import HIGHEST_PORT
 from onearm.spec_load.probes import LONGEST_FILE
 
@@ -45,6 +45,23 @@ PORTS = {name: port for port, name in SERVICES.items()} | {
     "sip-tls": 5061,
     "postgresql": 5432,
     "http-alt": 8080,
+    "webcache": 8080,
+    "kerberos": 88,
+    "sunrpc": 111,
+    "imap2": 143,
+    "snmp": 161,
+    "snmp-trap": 162,
+    "submissions": 465,
+    "rsync": 873,
+    "ftps": 990,
+    "openvpn": 1194,
+    "ms-sql-s": 1433,
+    "radius-acct": 1813,
+    "nfs": 2049,
+    "svn": 3690,
+    "xmpp-client": 5222,
+    "amqp": 5672,
+    "x11": 6000,
 }
 TYPES = ("connect", "external", "external-perl", "negotiate", "off", "on", "ping")
 SPOKEN = (*SERVICES.values(), "none", "simpletcp")
@@ -61,6 +78,17 @@ def text(statement: Statement) -> Value:
     if not found or not found[1]:
         raise Cannot("a text in double quotes belongs here")
     return found[1]
+
+
+def digits(read: Reader) -> Reader:
+    """Make a reader of the first digits, which are all that the tool takes of `5 seconds`."""
+
+    def reader(statement: Statement) -> Value:
+        found = re.search(r"[0-9]+", statement.rest)
+        must(found is not None, "no number")
+        return read(statement._replace(words=(found[0],) if found else ()))
+
+    return reader
 
 
 def host(statement: Statement) -> Value:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from onearm.imports.found import Cannot, Note, Value, shown
 
+SURPLUS = "{} stands behind what belongs here: the tool itself passes over it"
 UNKNOWN = "no keyword that is known here"
 SECRET = ("password", "passwd", "secret", "auth_pass", "login")  # their values are not repeated
 
@@ -42,7 +43,8 @@ class Row(NamedTuple):
 
     `to` is the spec's key; `read` gives its value or raises Cannot. Without `read` it becomes a
     comment with the reason `why`; with it, `why` is what the table in the docs adds. A key `to`
-    that ends in `[]` may be given often. `differs`: see Note.
+    that ends in `[]` may be given often. `differs`: see Note. `most`: how many words belong behind
+    the keyword, 0 for any number: what stands behind those, the tools pass over in silence.
     """
 
     blocks: str
@@ -51,6 +53,7 @@ class Row(NamedTuple):
     why: str = ""
     differs: bool = False
     read: Reader | None = None
+    most: int = 1
 
 
 Table = Mapping[tuple[str, str], Row]
@@ -102,5 +105,7 @@ def _take(found: Gathered, row: Row, read: Reader, statement: Statement) -> None
     if row.to.endswith("[]"):
         before = found.values.get(row.to, ())
         value = (*(before if isinstance(before, tuple) else ()), value)
+    if row.most and len(statement.words) > row.most:
+        found.note(statement, SURPLUS.format(" ".join(statement.words[row.most :])))
     found.values[row.to] = value
     found.origin[row.to] = statement

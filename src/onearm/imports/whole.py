@@ -23,9 +23,8 @@ Asked = tuple[Server, str, Check | None]  # a real server, its place in the file
 Doubt = Callable[[str, bool], None]  # says why something is not as it was, and whether it differs
 
 
-def flags(found: Gathered, protocol: str) -> tuple[str, ...]:
+def flags(found: Gathered, scheduler: str, protocol: str) -> tuple[str, ...]:
     """Give the flags that the service's scheduler knows; the others are noted."""
-    scheduler = str(found.values.get("scheduler", "wlc"))
     given = found.values.get("flags[]", ())
     names = [_named(str(flag), scheduler) for flag in given] if isinstance(given, tuple) else []
     if ONE_PACKET in names and protocol != "udp":
@@ -53,6 +52,14 @@ def persistence(found: Gathered, protocol: str, vip: Address) -> tuple[tuple[str
         else:
             pairs.append((key, found.values[f"persistence.{key}"]))
     return () if seconds is None else tuple(pairs)
+
+
+def kind(found: Gathered, scheduler: str, protocol: str, vip: Address) -> dict[str, Value]:
+    """Give what kind of service it is: its scheduler, or the tool's own, flags and persistence."""
+    keys: dict[str, Value] = {"scheduler": found.values.get("scheduler", scheduler)}
+    keys["flags"] = flags(found, str(keys["scheduler"]), protocol)
+    keys["persistence"] = persistence(found, protocol, vip)
+    return {key: value for key, value in keys.items() if value}
 
 
 def bounds(found: Gathered) -> tuple[int, int]:
