@@ -1,5 +1,7 @@
 """Instructions counted by QEMU (-icount): a Debian kernel with ip_vs, Python and ipvsadm, no more.
 
+    .venv/bin/python scripts/bench_icount.py "whole-idle 1000 10" "ipvsadm-list 1000 10"
+
 One nanosecond of the guest is one instruction, whatever else this machine does.
 """
 
@@ -119,7 +121,8 @@ def archive(found: Iterable[Path], plan: str) -> bytes:
     made = Archive()
     for folder in ("proc", "sys", "dev", "run", "tmp", "var/lib"):
         made.add(folder, b"", 0o40755)
-    programs = ["/usr/bin/python3", shutil.which("ipvsadm"), shutil.which("ip"), "/usr/bin/unshare"]
+    named = ("ipvsadm", "ip", "keepalived", "unshare")
+    programs = ["/usr/bin/python3", *map(shutil.which, named)]
     extensions = [*map(str, Path("/usr/lib/python3.11/lib-dynload").glob("*.so"))]
     for program in [p for p in programs if p] + extensions:
         made.file(program)
@@ -163,6 +166,10 @@ def measure(plan: Iterable[str]) -> dict[str, list[float]]:
             for raw in guest.stdout or ():
                 line = raw.decode(errors="replace").strip()
                 print(line, file=sys.stderr)
-                if match := re.match(r"RESULT (.*?) (\{.*\})$", line):
+                if match := re.search(r"RESULT (.*?) (\{.*\})$", line):
                     found.setdefault(match[1], []).append(json.loads(match[2])["wall_s"])
     return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1:]), indent=1))

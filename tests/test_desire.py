@@ -3,6 +3,9 @@
 from dataclasses import replace
 from datetime import datetime, timezone
 
+from onearm import desire as desire_module
+from onearm import rotation
+from onearm.again import Again
 from onearm.desire import DIRECTOR_SYSCTLS, _by_hand, desire, director_link
 from onearm.facts import HostFacts, PathFact
 from onearm.model import (
@@ -16,7 +19,9 @@ from onearm.model import (
     Mark,
     Service,
     Sysctl,
+    notes,
 )
+from onearm.spec import Member
 from worlds import SERVERS, SERVICE, SPEC, VIP, facts
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -99,3 +104,38 @@ def test_a_daemon_writes_no_files():
     world["d"] = replace(world["d"], boot="networkd", network_files={"eth0": "/x.network"})
     found = desire(SPEC, {"d": world["d"]}, NOW, watch=_by_hand(SPEC, world["d"], NOW))
     assert not [r for r in found["d"].values() if isinstance(r, BootFile)]
+
+
+def variants():
+    """Give specs of which each differs from the first in one thing."""
+    other = tuple(replace(h, address=R1 + 90 + n) for n, h in enumerate(SERVERS))
+    sorry = replace(SERVICE, policy=replace(SERVICE.policy, sorry="r2", quorum=3))
+    services = [
+        replace(SERVICE),
+        replace(SERVICE, scheduler="wlc"),
+        replace(SERVICE, drain_s=30),
+        replace(SERVICE, members=SERVICE.members[:1]),
+        replace(SERVICE, members=(Member("r1"), Member("r2", weight=4, upper=9))),
+        sorry,
+    ]
+    return [
+        replace(SPEC, real_servers=other),
+        *(replace(SPEC, services=(one,)) for one in services),
+    ]
+
+
+def told(spec):
+    found = desire(spec, facts(spec), NOW)
+    return {place: [(r, notes(r)) for r in some.values()] for place, some in found.items()}
+
+
+def test_what_is_remembered_of_one_spec_is_not_taken_for_another(monkeypatch):
+    fresh = []
+    for spec in variants():
+        monkeypatch.setattr(desire_module, "_part", Again(desire_module._one_part))
+        monkeypatch.setattr(rotation, "_decided", {})
+        fresh.append(told(spec))
+    monkeypatch.undo()
+    for spec, alone in zip(variants() + variants()[::-1], fresh + fresh[::-1], strict=True):
+        assert told(SPEC)
+        assert told(spec) == alone

@@ -83,3 +83,21 @@ def test_what_does_more_than_fill_its_fields_is_refused():
     for kind in (Busy, Partly):
         with pytest.raises(TypeError, match="does more than fill"):
             lean.lean(kind)
+
+
+def test_a_copy_is_what_replace_gives():
+    base = Lean("a", 3, ("n",), {"b": "c"})
+    for changes in ({}, {"name": "b"}, {"weight": 9, "notes": ()}):
+        assert vars(lean.like(base, **changes)) == vars(replace(base, **changes))
+    assert base.name == "a"
+    with pytest.raises(TypeError):
+        lean.like(base, nobody=1)
+
+
+def test_a_copy_does_not_take_what_was_made_of_the_fields():
+    one, other = model.Link("a"), model.Link("b")
+    action = model.Action("d1", None, one)
+    assert action.state_key == ("Link", "a")
+    assert lean.like(action, after=other).state_key == ("Link", "b")
+    with pytest.raises(TypeError):
+        lean.like(action, nobody=1)

@@ -1,4 +1,4 @@
-"""A constructor for frozen dataclasses of which there are very many, at a third of the cost."""
+"""Frozen dataclasses of which there are very many: made and copied at a fraction of the cost."""
 
 from __future__ import annotations
 
@@ -41,3 +41,18 @@ def _value(found: Field[Any], known: dict[str, Any]) -> str:
         return found.name
     known[f"make_{found.name}"] = found.default_factory
     return f"make_{found.name}() if {found.name} is MISSING else {found.name}"
+
+
+def like(base: T, **changes: Any) -> T:
+    """Copy a frozen value but for some fields, as dataclasses.replace does."""
+    own = base.__dataclass_fields__  # type: ignore[attr-defined]
+    made = object.__new__(type(base))
+    filled = made.__dict__
+    filled.update(base.__dict__)
+    filled.update(changes)
+    if len(filled) != len(own):
+        if not changes.keys() <= own.keys():
+            raise TypeError(f"{type(base).__name__} has not all of the fields {', '.join(changes)}")
+        for remembered in filled.keys() - own.keys():  # what was made of the fields of the other
+            del filled[remembered]
+    return made

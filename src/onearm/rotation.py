@@ -106,11 +106,13 @@ def decide(before: Rotation, scene: Scene) -> Rotation:
         key = service.key
         basis = _basis(scene, service)
         held = _decided.get(key)
-        if held is None or basis is None or held.service is not service or held.basis != basis:
+        if held is None or basis is None or (held.service, held.basis) != (service, basis):
             standing = Standing(servers[service.vip.version], table.get(service.identity, ()))
             one = _Deciding(before, scene, service, standing)
             held = _decided[key] = Decided(service, basis, *one.decided())
             ramps |= one.ramps
+        elif held.service is not service:
+            _decided[key] = held._replace(service=service)  # told apart sooner the next time
         decisions[key] = held.decision
         served.append(held.served)
     if len(_decided) > MOST_DECIDED:

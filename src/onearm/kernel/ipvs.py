@@ -171,10 +171,9 @@ class Ipvs:
         An unknown service gives an empty list, as the kernel does. What changes during the dump
         may be missed or seen twice: the kernel does not tell (net/netfilter/ipvs/ip_vs_ctl.c).
         """
-        return self._behind(service, body(GET_DEST, service_key(service)))
+        return self._behind(Destinations(service.family), body(GET_DEST, service_key(service)))
 
-    def _behind(self, service: IpvsService, asked: bytes) -> list[IpvsDestination]:
-        reader = Destinations(service.family)
+    def _behind(self, reader: Destinations, asked: bytes) -> list[IpvsDestination]:
         self._netlink.dump_into(reader, self._type, asked)
         return reader.found
 
@@ -185,10 +184,14 @@ class Ipvs:
         that who made something of it need not make it again.
         """
         now: dict[IpvsService, Held] = {}
+        readers: dict[int, Destinations] = {}
         for service in self.services():
             held = _rows.get(service)
             asked = held.asked if held else body(GET_DEST, service_key(service))
-            row = (service, self._behind(service, asked))
+            reader = readers.get(service.family)
+            if reader is None:
+                reader = readers[service.family] = Destinations(service.family)
+            row = (service, self._behind(reader, asked))
             now[service] = held if held and _alike(held.row, row) else Held(asked, row)
         _rows.clear()  # another thread may read a table meanwhile: it makes anew what it misses
         _rows.update(now)

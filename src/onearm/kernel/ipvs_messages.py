@@ -63,6 +63,14 @@ class IpvsService:
     pe: str = ""
     counters: Counters = field(default=Counters(), compare=False)
 
+    def __hash__(self) -> int:
+        """Know it: what is read of a table is looked up several times a round by its service."""
+        held: Optional[int] = self.__dict__.get("_hash")
+        if held is None:
+            key = (self.family, self.protocol, self.address, self.port, self.fwmark)
+            held = self.__dict__["_hash"] = hash(key)
+        return held
+
 
 @lean
 @dataclass(frozen=True)
