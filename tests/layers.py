@@ -79,7 +79,9 @@ LAYERS = (
     Layer("serve.*", "wire errors snapshot serve.*"),
     Layer("places.daemons", "errors facts model wire serve.client places.spec_file", **NODE),
     Layer(
-        "places.*", "again kernel.* ledger model facts entries vitals errors wire places.*", **NODE
+        "places.*",
+        "again lean kernel.* ledger model facts entries vitals errors wire places.*",
+        **NODE,
     ),
     Layer("traffic", "kernel.* wire errors model facts", **NODE),
     Layer(
@@ -106,7 +108,7 @@ LAYERS = (
     Layer("rotation", "lean model facts spec ways drain health snapshot", **PURE),
     Layer(
         "desire",
-        "again model facts cloud_facts cloud spec ways groups silence drain rotation boot"
+        "again lean model facts cloud_facts cloud spec ways groups silence drain rotation boot"
         " boot.files",
         **PURE,
     ),

@@ -184,14 +184,14 @@ REFUSED = [  # text, line, fragments
     (
         HOSTS + "services:\n  - {vip: 1.2.3.4, port: 85/tcp}\n  - {vip: 1.2.3.4, port: 80-90/tcp}",
         8,
-        "service 1.2.3.4 80-90/tcp stands twice, first at line 7",
+        "service 1.2.3.4 80-90/tcp has ports of the service at line 7",
     ),
     (
         HOSTS
         + "services:\n  - {vip: 1.2.3.4, port: 90-99/tcp}\n"
         + "  - {vips: [1.2.3.5, 1.2.3.4], ports: [70/tcp, 80-90/tcp]}",
         8,
-        "service 1.2.3.4 80-90/tcp stands twice, first at line 7",
+        "service 1.2.3.4 80-90/tcp has ports of the service at line 7",
     ),
     (
         service(

@@ -3,7 +3,7 @@
 import pytest
 
 from onearm import wire
-from onearm.errors import OnearmError, PlaceError, Unreachable
+from onearm.errors import OnearmError, PlaceError, Unreachable, UsageError
 from onearm.places import child
 from onearm.places.conversation import FOREIGN_LIMIT, Conversation
 from prefixes import Liar, open_files
@@ -195,6 +195,17 @@ def test_a_bug_of_the_node_arrives_with_its_traceback(tmp_path):
         ask(liar)
     assert type(caught.value) is OnearmError
     assert str(caught.value) == "server-1: the node failed:\nTraceback:\n  line ? 1\nValueError"
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("UsageError", UsageError), ("Differs", PlaceError), ("x", PlaceError)]
+)
+def test_what_the_user_asked_wrongly_is_told_as_that(tmp_path, kind, expected):
+    """The daemon there has the user here."""
+    said = f"hello(); asked(); say(error={{'kind': '{kind}', 'text': 'no'}})"
+    with pytest.raises(expected, match=r"^server-1: no$") as caught:
+        ask(Liar(tmp_path, said))
+    assert type(caught.value) is expected
 
 
 INSTALLS = """\

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from fakes import Killed
@@ -29,7 +29,7 @@ from onearm.model import (
     state_key,
 )
 from onearm.places import host
-from onearm.places.host import HostPlace
+from onearm.places.host import HostPlace, Sight
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "100"))
 VIP = ip_address("203.0.113.2")
@@ -386,3 +386,29 @@ def test_an_unexpected_error_of_the_system_is_a_place_error(lone, monkeypatch):
     monkeypatch.setattr(lone.machine, "was", broken)
     with pytest.raises(PlaceError, match="reading what stands here"):
         lone.place("web").apply(create(CONNTRACK), lambda _: None)
+
+
+SOME = [r for r in POOL if not isinstance(r, (Sysctl, ArpSilence))]
+MOVES = st.tuples(st.sampled_from(["stands", "wanted", "marked"]), st.sampled_from(SOME))
+
+
+@given(st.lists(MOVES, max_size=12))
+@settings(max_examples=EXAMPLES)
+@example([("stands", SOME[0]), ("wanted", SOME[1]), ("marked", SOME[1]), ("wanted", SOME[1])])
+def test_a_sight_that_is_kept_shows_what_a_fresh_one_shows(moves):
+    kept = Sight()
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        lone = Lone(patch, Path(folder), {}, [])
+        book, wanted = Book(lone.path, lone.machine), {}
+        for what, thing in moves:
+            key = state_key(thing)
+            if what == "marked" and book.names(key):
+                book.unmark("web", [key])
+            elif what == "marked":
+                book.mark("web", [thing], {})
+            else:
+                things = lone.machine.things if what == "stands" else wanted
+                if things.pop(key, None) is None:
+                    things[key] = thing
+            fresh = HostPlace("web", book).observe(wanted)
+            assert HostPlace("web", book, sight=kept).observe(wanted) == fresh

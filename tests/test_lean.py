@@ -65,3 +65,39 @@ def test_it_is_frozen_and_compares_and_hashes_as_its_fields_say():
 def test_each_has_a_default_of_its_own_that_is_made():
     assert Lean("a").more == {}
     assert Lean("a").more is not Lean("a").more
+
+
+def test_what_does_more_than_fill_its_fields_is_refused():
+    @dataclass(frozen=True)
+    class Busy:
+        name: str
+
+        def __post_init__(self):
+            raise AssertionError("a lean constructor would not call this")
+
+    @dataclass(frozen=True)
+    class Partly:
+        name: str
+        known: int = field(default=0, init=False)
+
+    for kind in (Busy, Partly):
+        with pytest.raises(TypeError, match="does more than fill"):
+            lean.lean(kind)
+
+
+def test_a_copy_is_what_replace_gives():
+    base = Lean("a", 3, ("n",), {"b": "c"})
+    for changes in ({}, {"name": "b"}, {"weight": 9, "notes": ()}):
+        assert vars(lean.like(base, **changes)) == vars(replace(base, **changes))
+    assert base.name == "a"
+    with pytest.raises(TypeError):
+        lean.like(base, nobody=1)
+
+
+def test_a_copy_does_not_take_what_was_made_of_the_fields():
+    one, other = model.Link("a"), model.Link("b")
+    action = model.Action("d1", None, one)
+    assert action.state_key == ("Link", "a")
+    assert lean.like(action, after=other).state_key == ("Link", "b")
+    with pytest.raises(TypeError):
+        lean.like(action, nobody=1)

@@ -19,6 +19,7 @@ from onearm.model import (
     Seen,
     Service,
     Sysctl,
+    Timeout,
     state,
     state_key,
 )
@@ -31,7 +32,7 @@ EMPTY = replace(FED, weight=0)
 SERVICE, VIPS = Service("tcp", VIP, 80, "rr"), AnnouncedVip(VIP, "eth0")
 SILENCE, HELD, LINK = ArpSilence("eth0"), HeldVip(VIP), Link("eth-vip")
 UNTOLD = replace(SILENCE, announced=False)
-CONNTRACK = Sysctl("net/ipv4/vs/conntrack", "0")
+CONNTRACK, TIMEOUT = Sysctl("net/ipv4/vs/conntrack", "0"), Timeout("tcp", 60)
 
 BOOT, BOTH = (BootVip("/etc/x", f'"# ours\\n{text}"') for text in ("1\\n", "1\\n2\\n"))
 
@@ -65,7 +66,9 @@ TABLE = [  # what is out, before, after, what stands on d, what is wanted there,
     ("a silence that is loosened", "r1", SILENCE, replace(SILENCE, mute=False), [], [], True),
     ("a silence that is told of", "r1", UNTOLD, SILENCE, [], [], False),
     ("a link that goes", "r1", LINK, None, [LINK], [], True),
-    ("a sysctl that goes", "r1", CONNTRACK, None, [CONNTRACK], [], False),
+    ("a sysctl that is put back", "r1", CONNTRACK, None, [CONNTRACK], [], True),
+    ("a sysctl that is set", "r1", None, CONNTRACK, [], [CONNTRACK], False),
+    ("a timeout that is put back", "r1", TIMEOUT, None, [TIMEOUT], [], True),
 ]
 
 

@@ -76,6 +76,7 @@ def test_what_is_left_is_said_host_by_host():
         "left on r1: 1 to create",
         "     + create dummy link eth-vip",
         "nothing is left on 2 other places",
+        "what is left waits for what is out; take a host gone for good out of the spec",
     ]
 
 

@@ -28,7 +28,7 @@ class IPv4Address(ipaddress.IPv4Address):
 
     def __str__(self) -> str:
         """Give the same text as the standard library's."""
-        self._shown = self._shown or super().__str__()
+        self._shown = self._shown or "{}.{}.{}.{}".format(*self.packed)
         return self._shown
 
 

@@ -17,6 +17,7 @@ from onearm.cloud_facts import CloudFacts
 from onearm.drain import draining, service_resource
 from onearm.facts import DaemonFact, Facts, HostFacts
 from onearm.groups import Marks, allocate, ends_of, known, left_rules
+from onearm.lean import like
 from onearm.model import (
     IPV4,
     NEUTRON,
@@ -151,22 +152,32 @@ def _parts(spec: Spec, place: str, watch: Watch, marks: Marks) -> list[Part]:
     for service in spec.services:
         near, mark = servers_of(spec, service.vip.version), known(service, marks)
         part = _part(service.key, service, decisions[service.key], near, mark)
-        drained = service.hosts if watch.drains else ()
-        drains = tuple([watch.drains[h] for h in drained if h in watch.drains])
-        noted = replace(part.service, drains=drains) if drains else part.service
-        found.append(part._replace(service=noted))
+        found.append(_noted(part, service, watch.drains) if watch.drains else part)
     return found
+
+
+def _noted(part: Part, service: VirtualService, drains: Mapping[str, Drain]) -> Part:
+    """Note with a service who of its real servers is drained by hand."""
+    found = tuple([drains[host] for host in service.hosts if host in drains])
+    return part._replace(service=replace(part.service, drains=found)) if found else part
 
 
 def _one_part(
     service: VirtualService, decision: Decision, near: Mapping[str, Address], mark: int
 ) -> Part:
     members = {member.host: member for member in service.members}
-    behind = [
-        _destination(service, replace(members.get(h, Member(h)), weight=v.weight), near[h], mark)
-        for h, v in decision.verdicts.items()
-        if v.weight is not None
-    ]
+    behind: list[Destination] = []
+    before: tuple[object, ...] = ()
+    for host, verdict in decision.verdicts.items():
+        weight, member = verdict.weight, members.get(host) or Member(host)
+        if weight is None:
+            continue
+        settings = (weight, member.upper, member.lower, member.forwarding, member.port)
+        if settings == before:
+            behind.append(like(behind[-1], server=near[host], host=host))
+        else:
+            behind.append(_destination(service, member, weight, near[host], mark))
+        before = settings
     ways = [destination for destination in behind if destination.forwarding != "direct"]
     return Part(service_resource(service, mark), state(behind), ways)
 
@@ -175,7 +186,7 @@ _part = Again(_one_part)
 
 
 def _destination(
-    service: VirtualService, member: Member, server: Address, mark: int
+    service: VirtualService, member: Member, weight: int, server: Address, mark: int
 ) -> Destination:
     way, port = member.forwarding or service.forwarding, member.port or service.port
     return Destination(
@@ -183,7 +194,7 @@ def _destination(
         vip=service.vip,
         port=service.port,
         server=server,
-        weight=member.weight,
+        weight=weight,
         upper=member.upper,
         lower=member.lower,
         host=member.host,
@@ -248,10 +259,10 @@ def boot_manager(spec: Spec, host: HostFacts) -> str:
 
 def _kept(spec: Spec, host: HostFacts, made: State) -> Files:
     """List what keeps a director's VIP over a restart of systemd-networkd, which rules its link."""
+    if boot_manager(spec, host) != "networkd" or not host.network_files:
+        return []
     links = {one.link for one in made.values() if isinstance(one, AnnouncedVip)}
     found = [host.network_files[link] for link in sorted(links) if link in host.network_files]
-    if boot_manager(spec, host) != "networkd":
-        return []
     return [one for path in found for one in files.kept(spec.name, path)]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from onearm.errors import Refused
 from onearm.model import (
@@ -273,7 +272,4 @@ def _within_batch(action: Action) -> tuple[int, str]:
     rank = _RANK[type(resource)]
     if action.place == NEUTRON and builds(action):
         rank = -rank
-    return rank, "', '".join(map(_text, resource.key)) + "'"
-
-
-_text = lru_cache(maxsize=65536, typed=True)(str)
+    return rank, "', '".join(map(str, resource.key)) + "'"

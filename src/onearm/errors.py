@@ -81,7 +81,7 @@ class Differs(OnearmError):  # noqa: N818
 
 KINDS: dict[str, type[OnearmError]] = {
     kind.__name__: kind
-    for kind in (Refused, PlaceError, Unreachable, Denied, Busy, Missing, Differs)
+    for kind in (UsageError, Refused, PlaceError, Unreachable, Denied, Busy, Missing, Differs)
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from operator import attrgetter
 from typing import Any, Optional, Union, get_args
@@ -213,7 +212,6 @@ class SpecFile:
         return (self.path,)
 
 
-@lean
 @dataclass(frozen=True)
 class BootFile:
     """A file of ours that the host's own tools read at boot and that brings no VIP up by itself:
@@ -244,6 +242,7 @@ class BootVip:
         return (self.path,)
 
 
+@lean
 @dataclass(frozen=True)
 class Destination:
     """A real server behind a service; weight 0 takes no new connections.
@@ -521,9 +520,13 @@ class Action:
             raise ValueError("an action without before and after changes nothing")
         return found
 
-    @cached_property
+    @property
     def state_key(self) -> Key:
-        return state_key(self.resource)
+        """What identifies the resource; asked for several times, and made once."""
+        held: Optional[Key] = self.__dict__.get("_key")
+        if held is None:
+            held = self.__dict__["_key"] = state_key(self.resource)
+        return held
 
     @property
     def verb(self) -> str:

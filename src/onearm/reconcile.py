@@ -24,8 +24,6 @@ from onearm.model import (
     Seen,
     Service,
     State,
-    Sysctl,
-    Timeout,
     World,
 )
 
@@ -60,11 +58,12 @@ class Outcome:
 def held(action: Action, out: Mapping[str, object], observed: Observed, desired: World) -> bool:
     """Say whether an action must wait because a place is out.
 
-    No VIP moves; no VIP, silence, link, pair, group, rule or reservation is removed; no packet
-    starts towards a server that is itself out, or to any while the cloud is: a pair may be missing.
+    No VIP moves; no VIP, silence, link, pair, group, rule or reservation is removed; no sysctl is
+    put back: what stays of a tunnel or of masq lives by it. No packet starts towards a server that
+    is itself out, or to any while the cloud is: a pair may be missing.
     Taking traffic away goes on while its service keeps another destination with weight.
     """
-    if not out or isinstance(action.resource, (Sysctl, Timeout)):
+    if not out:
         return False
     if builds(action):
         return _building_held(action, out, observed)

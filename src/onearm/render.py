@@ -23,6 +23,7 @@ from onearm.words import SIGNS, describe, file_lines, reason
 
 COLOURS = {"create": "green", "update": "yellow", "delete": "red", "keep": "cyan"}
 PIPE_WIDTH = 1000  # columns
+WAITS = "what is left waits for what is out; take a host gone for good out of the spec"
 FEW = 5  # places that are out for one reason, each with a line of its own
 SEVERITIES = {"error": "bold red", "warning": "yellow", "note": "cyan", "critical": "bold red"}
 
@@ -164,6 +165,8 @@ def show_outcome(
     if outcome.out or left:
         well = len(facts.keys() - outcome.out.keys() - left.keys())
         console.print(f"nothing is left on {plural(well, 'other place')}")
+    if outcome.out and left:
+        console.print(WAITS, highlight=False)
 
 
 def _show_left(console: Console, head: str, rest: Sequence[Action], facts: Facts) -> None:

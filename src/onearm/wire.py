@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import operator
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import (
@@ -231,45 +230,50 @@ _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
 
 def text(value: Any) -> str:
     """Write one of our values as JSON: what `encode` gives, without the data in between."""
-    writer = _WRITERS.get(type(value))
-    if writer is None:
-        writer = _WRITERS[type(value)] = _writer(type(value))
-    return writer(value)
+    return _WRITERS[type(value)](value)
 
 
-_WRITERS: dict[type, Callable[[Any], str]] = {
-    str: json.encoder.encode_basestring_ascii,
-    int: int.__repr__,
-    bool: lambda value: "true" if value else "false",
-    type(None): lambda _value: "null",
-}
+class _Writers(dict[type, Callable[[Any], str]]):
+    def __missing__(self, kind: type) -> Callable[[Any], str]:
+        self[kind] = made = _writer(kind)
+        return made
+
+
+_WRITERS = _Writers(
+    {
+        str: json.encoder.encode_basestring_ascii,
+        int: int.__repr__,
+        bool: lambda value: "true" if value else "false",
+        type(None): lambda _value: "null",
+    }
+)
 
 
 def _writer(kind: type) -> Callable[[Any], str]:
     if dataclasses.is_dataclass(kind):
         return _dataclass_writer(kind)
     if issubclass(kind, _TEXTUAL):
-        return functools.lru_cache(maxsize=65536)(lambda value: f'"{value}"')
+        return lambda value: '"' + str(value) + '"'
     if issubclass(kind, (tuple, list)):
         return lambda value: f"[{','.join(map(text, value))}]"
     return lambda value: _JSON.encode(encode(value))
 
 
 def _dataclass_writer(kind: Any) -> Callable[[Any], str]:
-    fields = dataclasses.fields(kind)
-    tag = [f'"{TAG}":"{kind.__name__}"'] if kind.__name__ in model.KINDS else []
-    shown = [(f'"{field.name}":', *_left_out(field)) for field in fields]
-    values = operator.attrgetter(*(field.name for field in fields), "__class__")
-
-    def write(value: Any) -> str:
-        parts = tag[:]
-        for (head, default, always), held in zip(shown, values(value)):
-            if always or (held is not default and held != default):
-                writer = _WRITERS.get(held.__class__)
-                parts.append(head + (text(held) if writer is None else writer(held)))
-        return f"{{{','.join(parts)}}}"
-
-    return write
+    """Write a function that reads the fields by their names: a table has tens of thousands."""
+    known: dict[str, Any] = {"writers": _WRITERS}
+    tag = f'"{TAG}":"{kind.__name__}",' if kind.__name__ in model.KINDS else ""
+    lines = [f"def write(value):\n    text = {tag!r}"]
+    for field in dataclasses.fields(kind):
+        told = f"text += '\"{field.name}\":' + writers[held.__class__](held) + ','"
+        default, always = _left_out(field)
+        if not always:
+            known[f"default_{field.name}"] = default
+            unlike = f"held is not default_{field.name} and held != default_{field.name}"
+            told = f"if {unlike}: {told}"
+        lines.append(f"    held = value.{field.name}\n    {told}")
+    exec("\n".join([*lines, "    return '{' + text[:-1] + '}'\n"]), known)  # noqa: S102 - our names
+    return typing.cast("Callable[[Any], str]", known["write"])
 
 
 def _left_out(field: dataclasses.Field[Any]) -> tuple[Any, bool]:

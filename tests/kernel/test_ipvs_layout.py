@@ -4,6 +4,7 @@ import struct
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -223,3 +224,51 @@ def test_what_is_remembered_is_bounded(monkeypatch):
     data = [b"".join(framed(one, pads=False) for one in many)]
     assert fast(data, learned) == fast(data, learned) == [whole(one) for one in many]
     assert 0 < len(learned.of(FAMILY)) <= 2
+
+
+def test_the_like_of_what_is_known_is_read_by_its_address_alone(monkeypatch):
+    learned = Learned()
+    fast([framed(WEB, pads=True) * 2], learned)  # walked, then laid out
+    fast([framed(replace(WEB, weight=7), pads=True)], learned)
+    others = [replace(WEB, address=IPv4Address(n), weight=w) for n in (7, 8) for w in (3, 7)]
+    monkeypatch.setattr(Destinations, "_laid_out", lambda *_: pytest.fail("laid out again"))
+    data = [b"".join(framed(one, pads=True) for one in others)]
+    assert fast(data, learned) == [whole(one) for one in others]
+
+
+@given(
+    st.lists(FOUND, min_size=2, max_size=2),
+    st.integers(0, 400),
+    st.integers(0, 255),
+    st.sampled_from([2, 10]),
+)
+def test_the_like_with_another_byte_is_read_as_by_the_walk(entries, at, value, family):
+    learned = Learned()
+    one, other = (replace(e, active=0, inactive=0, persistent=0, counters=NOTHING) for e in entries)
+    for _ in range(3):
+        fast([framed(one, pads=True)], learned, family)
+    data = bytearray(framed(replace(one, address=other.address), pads=True))
+    data[16 + at % (len(data) - 16)] = value
+    datagrams = [bytes(data)]
+    slow = outcome(lambda: slowly(datagrams, family))
+    assert outcome(lambda: fast(datagrams, learned, family)) == slow
+
+
+def service_payload(address, **fields):
+    told = m.IpvsService(2, 6, address, 80, scheduler="rr", **fields)
+    counts = b"".join(attribute(kind, bytes(8)) for kind in range(1, 11))
+    stats = nested(m.SVC_STATS64, counts)
+    return m.GENL.pack(m.NEW_SERVICE, 1, 0) + nested(
+        m.CMD_SERVICE, m.service_whole(told)[4:], stats
+    )
+
+
+def test_services_are_read_as_by_the_walk():
+    learned = Learned()
+    bodies = [service_payload(IPv4Address(n), timeout_s=t) for n in (1, 2, 3) for t in (0, 5)]
+    for _ in range(2):
+        for body in bodies:
+            found = learned.service(body)
+            assert found == m.parse_service(body)
+            assert found.address == m.parse_service(body).address
+            assert learned.service(body) is found

@@ -35,6 +35,8 @@ def test_one_drained_and_one_down_is_no_drift_and_survives_sigkill(lab):
         assert not rotation(lab).get("server-2")
         lab.onearm("undrain", "server-2", "--spec", daemon.spec, code=0)
         daemon.wait(lambda: rotation(lab) == {"server-2": 1, "server-3": 1})
+        again = lab.onearm("undrain", "server-2", "--spec", daemon.spec, code=2)
+        assert "server-2 is not drained by hand" in again.err
 
 
 def test_what_was_answered_outlives_the_sigkill_that_follows(lab):

@@ -29,7 +29,7 @@ class LocalPlace:
         """Begin with nothing read."""
         self._table: Table = ()
         self._fresh_until = 0.0
-        self._sight: Sight = {}
+        self._sight = Sight()
 
     def look(self, question: look.Question) -> HostFacts:
         """Gather the facts; raises PlaceError. The IPVS table is kept for the observation."""

@@ -28,7 +28,7 @@ from onearm.reconcile import Outcome, Run
 from onearm.words import describe
 
 MOST_TEXTS, LONGEST_TEXT = 200, 1000
-MOST_TOLD = 1000  # actions of one round, each in a line of its own
+MOST_TOLD = 200  # actions of one round, each in a line of its own
 
 
 def bounded(texts: Iterable[str]) -> list[str]:

@@ -184,14 +184,15 @@ class Ipvs:
         A row in which nothing changed since this process read it last is the very same one, so
         that who made something of it need not make it again.
         """
-        global _rows
-        before, _rows = _rows, {}
+        now: dict[IpvsService, Held] = {}
         for service in self.services():
-            held = before.get(service)
+            held = _rows.get(service)
             asked = held.asked if held else body(GET_DEST, service_key(service))
             row = (service, self._behind(service, asked))
-            _rows[service] = held if held and _alike(held.row, row) else Held(asked, row)
-        return [held.row for held in _rows.values()]
+            now[service] = held if held and _alike(held.row, row) else Held(asked, row)
+        _rows.clear()  # another thread may read a table meanwhile: it makes anew what it misses
+        _rows.update(now)
+        return [held.row for held in now.values()]
 
     def _told(self, command: int, *kinds: int) -> list[int]:
         """Ask for numbers of IPVS as a whole; what a kernel does not tell is 0."""

@@ -10,8 +10,10 @@ from typing import NamedTuple, Optional, final
 
 from onearm.addresses import unpacked
 from onearm.facts import Counters
+from onearm.kernel.ipvs_alike import Alike, Span, inside, spans
 from onearm.kernel.ipvs_messages import (
     CMD_DEST,
+    CMD_SERVICE,
     DEST_ACTIVE,
     DEST_ADDR,
     DEST_AF,
@@ -27,15 +29,15 @@ from onearm.kernel.ipvs_messages import (
     DEST_TUN_TYPE,
     DEST_UPPER,
     DEST_WEIGHT,
-    GENL,
     STATS_KINDS,
+    SVC_ADDR,
     IpvsDestination,
     IpvsService,
     parse_counters,
     parse_destination,
     parse_service,
 )
-from onearm.kernel.netlink import ATTRIBUTE, HEADER, KIND_MASK, Datagram
+from onearm.kernel.netlink import HEADER, Datagram
 
 # A destination whose whole message is byte for byte one that was read before is the same one: so
 # are all that carry no packets. Of the others the values stand where they stood in a message of
@@ -62,26 +64,6 @@ LENGTH, WIDE_BYTES, IPV4_BYTES = struct.Struct("=I"), 8, 4
 NOTHING = Counters()
 
 
-class Span(NamedTuple):
-    """Where an attribute's payload stands."""
-
-    kind: int
-    start: int
-    stop: int
-
-
-def spans(data: bytes, start: int, stop: int) -> Optional[list[Span]]:
-    """Give the attributes of data[start:stop]; None unless they fill it exactly."""
-    found = []
-    while start + ATTRIBUTE.size <= stop:
-        length, kind = ATTRIBUTE.unpack_from(data, start)
-        if length < ATTRIBUTE.size or start + length > stop:
-            return None
-        found.append(Span(kind & KIND_MASK, start + ATTRIBUTE.size, start + length))
-        start += (length + 3) & ~3
-    return found if start == stop else None
-
-
 class Layout(NamedTuple):
     """Where the values of a message stand: bytes between and values by turns, names of these."""
 
@@ -92,14 +74,8 @@ class Layout(NamedTuple):
 
 def layout(body: bytes) -> Optional[Layout]:
     """Learn from one message (what follows its header); None where it is built otherwise."""
-    outer = spans(body, GENL.size, len(body))
-    if outer is None or [span.kind for span in outer] != [CMD_DEST]:
-        return None
-    inner = spans(body, outer[0].start, len(body)) or []
-    if len({span.kind for span in inner}) != len(inner):
-        return None  # of a repeated one the last counts: that is for the walk
     shape, names, at = ["="], [], 0
-    for span in inner:
+    for span in inside(body, CMD_DEST):
         name, packed = _packed(span)
         if struct.calcsize(f"={packed}") != span.stop - span.start:
             return None
@@ -150,22 +126,35 @@ class Learned:
 
     layouts: dict[int, Layout] = field(default_factory=dict)  # by a message's length
     known: dict[int, dict[bytes, IpvsDestination]] = field(default_factory=dict)
+    alike: dict[int, Alike[IpvsDestination]] = field(default_factory=dict)  # idle, by the family
     services: dict[bytes, IpvsService] = field(default_factory=dict)  # idle, by their messages
+    services_alike: Alike[IpvsService] = field(default_factory=lambda: Alike(CMD_SERVICE, SVC_ADDR))
     statistics: Optional[Statistics] = None
     idle: bytes = b""  # statistics that are all 0
 
     def service(self, body: bytes) -> Optional[IpvsService]:
         """Read a service; one that is known by its whole message is the same one."""
-        found = self.services.get(body) or parse_service(body)
-        if found is not None and found.counters == NOTHING:
-            if len(self.services) >= MOST_KNOWN:
-                self.services.clear()
-            self.services[body] = found
+        found = self.services.get(body) or self.services_alike.get(body)
+        if found is None:
+            found = parse_service(body)
+            if found is None or found.counters != NOTHING:
+                return found
+            self.services_alike.learn(body, found)
+        if len(self.services) >= MOST_KNOWN:
+            self.services.clear()
+        self.services[body] = found
         return found
 
     def of(self, family: int) -> dict[bytes, IpvsDestination]:
         """Give the destinations that are known behind services of a family."""
         return self.known.setdefault(family, {})
+
+    def alike_of(self, family: int) -> Alike[IpvsDestination]:
+        """Give what is known of messages that differ in the address alone."""
+        found = self.alike.get(family)
+        if found is None:
+            found = self.alike[family] = Alike(CMD_DEST, DEST_ADDR)
+        return found
 
 
 LEARNED = Learned()
@@ -180,6 +169,7 @@ class Destinations:
         self.family = family
         self.found: list[IpvsDestination] = []
         self._learned, self._known = learned, learned.of(family)
+        self._alike = learned.alike_of(family)
 
     def begin(self) -> None:
         """Forget what the last dump brought, not how it was built."""
@@ -208,7 +198,12 @@ class Destinations:
 
     def _one(self, body: bytes) -> None:
         """Read one message: as it was known, by its layout, or attribute by attribute."""
-        found = self._known.get(body) or self._laid_out(body)
+        found = self._known.get(body)
+        if found is None:
+            found = self._alike.get(body)
+            if found is not None:
+                self._keep(body, found)
+        found = found or self._laid_out(body)
         if found is None:
             found = parse_destination(body, self.family)
             made = layout(body)
@@ -244,6 +239,10 @@ class Destinations:
         """Know it again if it is idle: what carries packets is another one each time."""
         if found.active or found.inactive or found.persistent or found.counters != NOTHING:
             return
+        self._alike.learn(body, found)
+        self._keep(body, found)
+
+    def _keep(self, body: bytes, found: IpvsDestination) -> None:
         if len(self._known) >= MOST_KNOWN:
             self._known.clear()
         self._known[body] = found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from onearm.kernel.ipvs_layout import Span, spans
+from onearm.kernel.ipvs_alike import Span, spans
 from onearm.kernel.ipvs_messages import (
     CMD_DEST,
     CMD_SERVICE,

@@ -105,8 +105,8 @@ def _parse(output: bytes) -> dict[str, Any]:
 
 
 def _kind(name: str) -> type[OnearmError]:
-    if name in {"OnearmError", "UsageError"}:
-        return UsageError if name == "UsageError" else OnearmError
+    if name == "OnearmError":
+        return OnearmError
     return type(revive(name, ""))
 
 

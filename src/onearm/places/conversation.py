@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from onearm import bundle, wire
-from onearm.errors import OnearmError, PlaceError, Unreachable, revive
+from onearm.errors import OnearmError, PlaceError, Unreachable, UsageError, revive
 from onearm.places.child import Child
 from onearm.places.obstacles import explained, obstacle
 
@@ -96,8 +96,9 @@ class Conversation:
         text = "\n".join(wire.decode(str, line) for line in lines.splitlines())
         if error.get("kind") == "bug":
             return OnearmError(f"{self._host}: the node failed:\n{text}")
-        found = revive(str(error.get("kind")), f"{self._host}: {text}")
-        return found if isinstance(found, PlaceError) else PlaceError(str(found))
+        told = f"{self._host}: {text}"
+        found = revive(str(error.get("kind")), told)
+        return found if isinstance(found, (PlaceError, UsageError)) else PlaceError(told)
 
     def _start(self, deadline: float) -> Child:
         """Start the node; many at once may be too many for a jump host, which some try again."""

@@ -7,6 +7,7 @@ import itertools
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
+from operator import attrgetter
 from typing import Any, Optional
 
 from onearm.again import Again
@@ -25,6 +26,7 @@ from onearm.kernel.ipvs import (
     flags_to_bits,
 )
 from onearm.kernel.links import Links
+from onearm.lean import like
 from onearm.model import (
     Action,
     Address,
@@ -162,8 +164,15 @@ def netmask(length: int) -> int:
 
 def _destinations(service: Service, standing: Iterable[IpvsDestination]) -> Iterator[Resource]:
     """Turn the kernel's destinations into ours, each with the port that is its own."""
+    made: Optional[Destination] = None
+    before: Any = None
     for found in standing:
-        yield Destination(
+        settings = _SETTINGS(found)
+        if made is not None and settings == before:
+            yield like(made, server=found.address)
+            continue
+        before = settings
+        made = Destination(
             protocol=service.protocol,
             vip=service.vip,
             port=service.port,
@@ -177,6 +186,13 @@ def _destinations(service: Service, standing: Iterable[IpvsDestination]) -> Iter
             own_port=found.port if found.port not in (service.port, 0) else 0,
             mark=service.mark,
         )
+        yield made
+
+
+# All of a destination but its address and figures: most of a service have equal ones.
+_SETTINGS = attrgetter(
+    "port", "forwarding", "weight", "upper", "lower", "tunnel_type", "tunnel_port", "tunnel_flags"
+)
 
 
 def was(resource: Resource) -> Optional[dict[str, str]]:

@@ -6,7 +6,8 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from operator import is_
 from typing import Any, Optional
 
 from onearm.errors import Denied, PlaceError
@@ -36,7 +37,21 @@ MODULES = (director, real_server, boot_files)
 
 
 Made = tuple[Resource, Optional[Mark], Seen]
-Sight = dict[Key, Made]  # of an observation: what stood, its mark, and what was made of these
+
+
+@dataclass
+class Sight:
+    """An observation: all that it was made of, thing by thing and as a whole, and what it gave."""
+
+    made: dict[Key, Made] = field(default_factory=dict)
+    wanted: int = 0  # so many are wanted; the rest is only marked
+    basis: tuple[list[Any], ...] = ()
+    found: dict[Key, Seen] = field(default_factory=dict)
+
+    def same(self, wanted: int, basis: tuple[list[Any], ...]) -> bool:
+        """Say whether it would be made of the very same values again."""
+        alike = wanted == self.wanted and [*map(len, basis)] == [*map(len, self.basis)]
+        return alike and all(all(map(is_, *two)) for two in zip(basis, self.basis))
 
 
 class HostPlace:
@@ -63,7 +78,7 @@ class HostPlace:
         """
         self._name, self._adopt, self._unwritten, self._table = name, adopt, unwritten, table
         self._ledger, self._files = ledger or Ledger(), files
-        self._sight: Sight = {} if sight is None else sight
+        self._sight = sight or Sight()
 
     def observe(self, wanted: State) -> dict[Key, Seen]:
         """Show what stands under the wanted keys, and what carries our mark.
@@ -74,9 +89,17 @@ class HostPlace:
         marks, sight = self._ledger.marks, self._sight
         asked = {**wanted, **self._unwanted(wanted)}
         standing = self._read(asked.values())
+        basis = ([*asked.values()], [*map(standing.get, asked)], [*map(marks.get, asked)])
+        if not sight.same(len(wanted), basis):
+            sight.found = self._seen(wanted, asked, basis)
+            sight.wanted, sight.basis = len(wanted), basis
+        return dict(sight.found)
+
+    def _seen(self, wanted: State, asked: State, basis: tuple[list[Any], ...]) -> dict[Key, Seen]:
+        """Make of it what differs from the last sight."""
         found: dict[Key, Seen] = {}
-        rows = zip(map(standing.get, asked), map(marks.get, asked), map(sight.get, asked))
-        for (key, want), (resource, mark, made) in zip(asked.items(), rows):
+        sight = self._sight.made
+        for key, want, resource, mark, made in zip(asked, *basis, map(sight.get, asked)):
             if made and made[0] is resource and made[1] is mark and made[2].resource is want:
                 found[key] = made[2]
             elif resource is not None:
@@ -169,8 +192,9 @@ class HostPlace:
 
     @staticmethod
     def _was(built: Iterable[Resource]) -> dict[Key, dict[str, str]]:
-        before = [(r, ROLES[type(r)].was(r)) for r in built]
-        return {state_key(r): values for r, values in before if values is not None}
+        return {
+            state_key(r): values for r in built if (values := ROLES[type(r)].was(r)) is not None
+        }
 
     def _change(self, batch: Sequence[Action]) -> Iterable[tuple[Action, Optional[PlaceError]]]:
         marks = self._ledger.marks

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Optional
+from typing import Any, Optional
 
 from onearm.again import Again
 from onearm.facts import (
@@ -24,7 +24,7 @@ from onearm.kernel.faults import translate
 from onearm.kernel.ipvs import Ipvs, IpvsDestination, Row, Table, bits_to_flags
 from onearm.kernel.links import Links
 from onearm.ledger import Ledger
-from onearm.model import Address, Mark, MarkRule, Service
+from onearm.model import Address, Mark, MarkRule, Service, by_kind
 from onearm.places import boot_manager, check_marks, director, mark_rules, tunnel_link
 from onearm.places.director import NUMBERS, persistence
 from onearm.places.methods import METHODS, tunnel_name
@@ -81,9 +81,9 @@ def look(question: Question, table: Optional[Callable[[], Table]] = None) -> Hos
 
 def _look(question: Question, table: Callable[[], Table]) -> HostFacts:
     ledger = Ledger()
-    marked = [mark.resource for mark in ledger.marks.values()]
-    served = any(isinstance(resource, Service) for resource in marked)
-    families = {r.vip.version for r in marked if isinstance(r, MarkRule)} | {*question.groups}
+    marked = _marked("", ledger.marks)
+    served = bool(marked.get(Service))
+    families = {r.vip.version for r in marked.get(MarkRule, ())} | {*question.groups}
     with Links() as links:
         seen = links.links()
         lacks = _lacks(question, seen)
@@ -219,6 +219,9 @@ def _destination(found: IpvsDestination) -> DestinationFact:
 
 _shown = Again(_service)
 _marks: Again[tuple[Mark, ...]] = Again(lambda marks: tuple(marks.values()))
+_marked: Again[dict[type, list[Any]]] = Again(
+    lambda marks: by_kind(mark.resource for mark in marks.values())
+)
 
 
 def _claims(links: Links, question: Question) -> Iterable[ClaimFact]:

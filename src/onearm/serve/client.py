@@ -18,7 +18,6 @@ from onearm.errors import (
     OnearmError,
     PlaceError,
     Unreachable,
-    UsageError,
     revive,
 )
 
@@ -132,7 +131,7 @@ def _revived(error: Any) -> OnearmError:
     if not isinstance(error, dict):
         raise wire.WireError("the daemon sent neither a reply nor an error of ours")
     kind, said = (wire.decode(str, error.get(field)) for field in ("kind", "text"))
-    return UsageError(said) if kind == "UsageError" else revive(kind, said)
+    return revive(kind, said)
 
 
 def _no_part(_data: Any) -> None:

@@ -93,9 +93,7 @@ class Claims:
         """Complain of what is taken; take it."""
         at = self._taken(protocol, end)
         if at is not None:
-            ports = f"{end.port}" if end.port == end.last else f"{end.port}-{end.last}"
-            text = f"service {end.vip} {ports}/{protocol} stands twice, first at line {at}"
-            self.notes.add(node, f"{text}: join them")
+            self.notes.add(node, f"service {end.vip} {_overlap(end, protocol, at)}")
         if end.port == end.last:
             self.lines.setdefault((protocol, end.vip, end.port), line(node))
         else:
@@ -115,3 +113,10 @@ class Claims:
             if (other, vip) == (protocol, end.vip) and end.port <= port <= end.last
         )
         return next(several, None)
+
+
+def _overlap(end: End, protocol: str, at: int) -> str:
+    if end.port == end.last:
+        return f"{end.port}/{protocol} stands twice, first at line {at}: join them"
+    ports = f"{end.port}-{end.last}/{protocol}"
+    return f"{ports} has ports of the service at line {at}: a port belongs to one of them"
