@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""One measurement of an IPVS table, in a network namespace of its own; prints one JSON object.
+"""Measurements of an IPVS table, in a network namespace of its own; prints one JSON object.
 
-    unshare -n python3 bench_table_inside.py WHAT SERVICES SERVERS
+    unshare -n python3 bench_table_inside.py WHAT SERVICES SERVERS TIMES
 
-Standard library and the node side of onearm alone, but for WHAT that begins with `whole`.
+What is measured in it by name, with the figures of each go. What is compared goes in turns, and
+what builds a table does so in a process of its own, which has nothing from the go before.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from onearm.places import bodies, director
 collector.patient()
 VIPS, SERVERS = int(IPv4Address("10.64.0.0")), int(IPv4Address("10.128.0.0"))
 Shape = list[tuple[IPv4Address, list[IPv4Address]]]
+Figures = dict[str, list[dict[str, float]]]
 POLL_S = 0.02
+LONGEST_S = 60
 
 
 def shape(services: int, servers: int, moved: int = 0) -> Shape:
@@ -97,15 +100,6 @@ def counted() -> int:
         return sum(line.startswith(b"  -> ") for line in file) - 1
 
 
-def built(table: Shape) -> None:
-    """Put a table there, and see that it stands."""
-    for batch in actions(table):
-        if any(error for _, error in director.apply(batch, {})):
-            raise SystemExit("the kernel refused a part")
-    if counted() != sum(len(servers) for _, servers in table):
-        raise SystemExit("not all stands")
-
-
 def ipvsadm_restore(table: Shape) -> dict[str, float]:
     """Time `ipvsadm -R`."""
     with tempfile.TemporaryFile() as file:
@@ -116,9 +110,8 @@ def ipvsadm_restore(table: Shape) -> dict[str, float]:
         return watch.seen()
 
 
-def ipvsadm_list(table: Shape) -> dict[str, float]:
+def ipvsadm_list() -> dict[str, float]:
     """Time `ipvsadm -Ln >/dev/null`."""
-    built(table)
     watch = Watch()
     subprocess.run(["ipvsadm", "-Ln"], stdout=subprocess.DEVNULL, check=True)
     return watch.seen()
@@ -153,25 +146,27 @@ def kernel_share(table: Shape) -> dict[str, float]:
         return watch.seen()
 
 
-def keepalived_start(table: Shape) -> dict[str, float]:
-    """Time a start until the table is complete."""
-    with running_keepalived(table) as (watch, process):
-        return watch.seen() | {"cpu_s": tree_cpu(process)}
-
-
-def keepalived_reload(table: Shape) -> dict[str, float]:
-    """Time SIGHUP until 1 % of the real servers are others."""
-    services, servers = len(table), len(table[0][1])
-    changed = shape(services, servers, max(1, services * servers // 100))
+def keepalived_both(table: Shape, times: int) -> Figures:
+    """Time a start until the table is complete, and SIGHUP until 1 % of it are others."""
+    changed = shape(len(table), len(table[0][1]), moved(table))
     wanted = {f"{int(a):08X}" for _, found in changed for a in found}
-    with running_keepalived(table) as (_, process):
-        config = Path(process.args[2])  # type: ignore[index]
-        config.write_text(keepalived(changed))
-        before, watch = tree_cpu(process), Watch()
-        process.send_signal(signal.SIGHUP)
-        while listed() != wanted:
-            time.sleep(POLL_S)
-        return watch.seen() | {"cpu_s": tree_cpu(process) - before}
+    found: Figures = {"keepalived-start": [], "keepalived-reload": []}
+    for _ in range(times):
+        with running_keepalived(table) as (watch, process):
+            found["keepalived-start"].append(watch.seen() | {"cpu_s": tree_cpu(process)})
+            config = Path(process.args[2])  # type: ignore[index]
+            config.write_text(keepalived(changed))
+            before, again = tree_cpu(process), Watch()
+            process.send_signal(signal.SIGHUP)
+            until = time.monotonic() + LONGEST_S
+            while listed() != wanted:
+                time.sleep(POLL_S)
+                if time.monotonic() > until:
+                    raise SystemExit("keepalived did not take its file anew")
+            used = tree_cpu(process) - before
+            found["keepalived-reload"].append(again.seen() | {"cpu_s": used})
+        emptied()
+    return found
 
 
 def listed() -> set[str]:
@@ -195,16 +190,18 @@ def running_keepalived(table: Shape) -> Iterator[tuple[Watch, subprocess.Popen[b
             stderr=subprocess.DEVNULL,
         )
         try:
+            until = time.monotonic() + LONGEST_S
             while counted() != total:
-                if process.poll() is not None:
-                    raise SystemExit("keepalived ended")
+                if process.poll() is not None or time.monotonic() > until:
+                    raise SystemExit("keepalived does not make its table")
                 time.sleep(POLL_S)
             yield watch, process
         finally:
-            process.kill()
+            # The children first: one that outlives its parent takes its table down, and the next's.
             for child in children(process.pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
+            process.kill()
             process.wait()
 
 
@@ -222,12 +219,16 @@ def children(pid: int) -> list[int]:
 
 
 def tree_cpu(process: subprocess.Popen[bytes]) -> float:
-    """Add up the CPU time of a process and its children."""
-    ticks = 0
+    """Add up the CPU time of a process and its children, as finely as the kernel tells it."""
+    used = 0.0
     for pid in (process.pid, *children(process.pid)):
+        fine = Path(f"/proc/{pid}/schedstat")
+        if fine.exists():
+            used += int(fine.read_text().split()[0]) / 1e9
+            continue
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(words[11]) + int(words[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+        used += (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+    return used
 
 
 # The whole path: from a parsed spec to a kernel that was read again.
@@ -277,9 +278,9 @@ def parsed(table: Shape) -> Any:
     return spec.parse("\n".join(lines) + "\n", "bench.yaml")
 
 
-def whole_build(table: Shape) -> dict[str, float]:
+def whole_build(table: Shape, spec: Any) -> dict[str, float]:
     """Time the daemon's first round."""
-    spec, daemon = parsed(table), Daemon()
+    daemon = Daemon()
     watch = Watch()
     daemon.round(spec)
     seen = watch.seen()
@@ -288,83 +289,108 @@ def whole_build(table: Shape) -> dict[str, float]:
     return seen
 
 
-def whole_node(table: Shape) -> dict[str, float]:
-    """Time an operator's run by way of a node process on this machine."""
-    from onearm.daemon.core import Core
-    from onearm.desire import desire
-    from onearm.places.look import Question
-    from onearm.places.remote import RemotePlace
-    from onearm.reconcile import Run
-
-    ledger.PATH.unlink(missing_ok=True)
-    spec, place = parsed(table), RemotePlace("d1", [], "default", 120.0)
-    watch = Watch()
-    try:
-        place.lock()
-        facts = place.look(Question(role="director"))
-        world = desire(spec, {"d1": facts}, Core.wall())
-        outcome = Run("default", world, {"d1": place}).converge()
-    finally:
-        place.close()
-    seen = watch.seen()
-    if len(outcome.left) or outcome.out:
-        raise SystemExit(f"{outcome.out or outcome.left}")
-    return seen
+def apart(work: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Do one go in a process of its own and with an empty table."""
+    emptied()
+    reads, writes = os.pipe()
+    pid = os.fork()
+    if not pid:
+        with open(writes, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
+            json.dump(work(), file)
+        os._exit(0)
+    os.close(writes)
+    with open(reads, encoding="ascii") as file:  # noqa: PTH123 - a descriptor
+        said = file.read()
+    os.waitpid(pid, 0)
+    if not said:
+        raise SystemExit("a go failed")
+    found: dict[str, float] = json.loads(said)
+    return found
 
 
-def whole_change(table: Shape) -> dict[str, float]:
-    """Time a round that has 1 % other real servers, and count what is written."""
-    services, servers = len(table), len(table[0][1])
-    number = max(1, services * servers // 100)
-    spec, daemon = parsed(table), Daemon()
-    daemon.round(spec)
-    changed = parsed(shape(services, servers, number))
-    journal: list[int] = []
-    send = Ipvs.send
+def emptied() -> None:
+    """Take the table away."""
+    subprocess.run(["ipvsadm", "-C"], check=True)
+
+
+def building(table: Shape, times: int) -> Figures:
+    """Build the table in all ways, in turns."""
+    spec = parsed(table)
+    Daemon()  # what it loads is there before the processes part
+    goes: dict[str, Callable[[], dict[str, float]]] = {
+        "ipvsadm-restore": lambda: ipvsadm_restore(table),
+        "netlink": lambda: netlink_part(table),
+        "kernel": lambda: kernel_share(table),
+        "whole-build": lambda: whole_build(table, spec),
+    }
+    found: Figures = {name: [] for name in goes}
+    for _ in range(times):
+        for name, work in goes.items():
+            found[name].append(apart(work))
+    return found
+
+
+def moved(table: Shape) -> int:
+    """Say how many 1 % of the real servers are."""
+    return max(1, sum(len(found) for _, found in table) // 100)
+
+
+def changing(table: Shape, times: int) -> Figures:
+    """Time rounds that have 1 % other real servers, there and back, and count what is written."""
+    specs = [parsed(table), parsed(shape(len(table), len(table[0][1]), moved(table)))]
+    daemon, journal, send = Daemon(), [], Ipvs.send
+    daemon.round(specs[0])
 
     def noted(self: Ipvs, sent: Any) -> dict[int, int]:
         journal.append(len(sent))
         return send(self, sent)
 
     Ipvs.send = noted  # type: ignore[method-assign]
-    watch = Watch()
-    daemon.round(changed)
-    return watch.seen() | {"written": sum(journal), "changed": 2 * number}
+    found = []
+    for go in range(times):
+        journal.clear()
+        watch = Watch()
+        daemon.round(specs[(go + 1) % 2])
+        differ = {"written": sum(journal), "changed": 2 * moved(table)}
+        found.append(watch.seen() | differ)
+    return {"whole-change": found}
 
 
-def whole_idle(table: Shape) -> dict[str, float]:
-    """Time a round that has nothing to do; and what the process holds."""
+def idling(table: Shape, times: int) -> Figures:
+    """Time rounds that have nothing to do and lists of the same table; and what is held."""
     spec, daemon = parsed(table), Daemon()
     daemon.round(spec)
     daemon.round(spec)
-    watch = Watch()
-    done = daemon.round(spec)
-    seen = watch.seen()
-    if done:
-        raise SystemExit("something was done")
+    found: Figures = {"ipvsadm-list": [], "whole-idle": []}
+    for _ in range(times):
+        found["ipvsadm-list"].append(ipvsadm_list())
+        watch = Watch()
+        done = daemon.round(spec)
+        found["whole-idle"].append(watch.seen() | {"rss_mb": resident()})
+        if done:
+            raise SystemExit("something was done")
+    return found
+
+
+def resident() -> float:
+    """Say how much memory this process holds."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     rss = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
-    return seen | {"rss_mb": int(rss) / 1024}
+    return int(rss) / 1024
 
 
-WHAT: dict[str, Callable[[Shape], dict[str, float]]] = {
-    "ipvsadm-restore": ipvsadm_restore,
-    "ipvsadm-list": ipvsadm_list,
-    "netlink": netlink_part,
-    "kernel": kernel_share,
-    "keepalived-start": keepalived_start,
-    "keepalived-reload": keepalived_reload,
-    "whole-build": whole_build,
-    "whole-node": whole_node,
-    "whole-change": whole_change,
-    "whole-idle": whole_idle,
+WHAT: dict[str, Callable[[Shape, int], Figures]] = {
+    "building": building,
+    "keepalived": keepalived_both,
+    "changing": changing,
+    "idling": idling,
 }
 
 
-def main(what: str, services: str, servers: str) -> None:
+def main(what: str, services: str, servers: str, times: str) -> None:
     """Measure, print."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)  # brings the table of addresses
-    print(json.dumps(WHAT[what](shape(int(services), int(servers)))))
+    print(json.dumps(WHAT[what](shape(int(services), int(servers)), int(times))))
 
 
 if __name__ == "__main__":

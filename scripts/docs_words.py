@@ -29,6 +29,10 @@ VARIABLES = (
         "`native` or `uml`, where the choice that the lab makes by itself is not wanted",
     ),
     (
+        "`ONEARM_LAB_MEMORY`",
+        "how much memory the lab's guest has, in megabytes as `2048M`; default `512M`",
+    ),
+    (
         "`XDG_RUNTIME_DIR`, `XDG_CACHE_HOME`, `XDG_STATE_HOME`",
         "where labs, what is built once, and tracebacks live ([files.md](files.md))",
     ),

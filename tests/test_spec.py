@@ -3,6 +3,7 @@
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 import pytest
+import yaml
 
 from onearm import spec
 from onearm.errors import SpecError
@@ -197,3 +198,26 @@ def test_files_that_cannot_be_read(tmp_path):
     assert refusal(bad).startswith(f"{bad}:8: port 80")
     bad.write_text("\ufeff" + GOOD.replace("\n", "\r\n"))
     assert spec.load(bad).directors
+
+
+def test_words_that_stand_twice_are_complained_of_twice():
+    one = "{vip: 203.0.113.2, port: %s/tcp, real_servers: {server-2: {weight: %s}}}"
+    again = HOSTS + "services:\n  - " + one % (80, 5) + "\n  - "
+    assert complaints(again + one % (81, "'5'"))[0].startswith("web.yaml:8: weight '5'")
+    found = complaints(again + one % (81, -1) + "\n  - " + one % (82, -1))
+    assert [text.split(": ")[0] for text in found] == ["web.yaml:8", "web.yaml:9"]
+
+
+def test_the_same_words_may_mean_another_port():
+    body = "{server-2: {port: 8080}}"
+    one = "  - {vip: 203.0.113.2, port: %s/tcp, forwarding: masq, real_servers: %s}\n"
+    text = HOSTS + "services:\n" + one % (80, body) + one % (8080, body)
+    ports = [service.members[0].port for service in spec.parse(text, "web.yaml").services]
+    assert ports == [8080, 0]
+
+
+@pytest.mark.parametrize("value", ["5", "'5'", "!!str 5", "0x5", "~", "yes", "5.0", "2001-01-01"])
+def test_tags_are_those_of_yaml_wherever_a_text_stands(value):
+    text = f"a: {value}\nb: [{value}, '5', {value}]\n{value}: {{c: {value}}}\n"
+    plain = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert yaml.serialize(document.compose(text, "it")) == yaml.serialize(plain)

@@ -17,7 +17,18 @@ from hypothesis import strategies as st
 
 from onearm import spec, spec_load
 from onearm.errors import SpecError
-from onearm.spec_load import checks, cloud, fields, hosts, kinds, policy, probes, services, ways
+from onearm.spec_load import (
+    bodies,
+    checks,
+    cloud,
+    fields,
+    hosts,
+    kinds,
+    policy,
+    probes,
+    services,
+    ways,
+)
 from spec_cases import GOOD, HOSTS, complaints
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs/reference/spec.schema.json").read_text())
@@ -113,7 +124,7 @@ WORDS = st.sampled_from(
         *spec_load.TOP,
         *services.SERVICE,
         *hosts.REAL_SERVER,
-        *services.MEMBER,
+        *bodies.MEMBER,
         *services.SCHEDULERS,
         *cloud.CLOUD,
         *checks.ALL,

@@ -10,7 +10,7 @@ import yaml
 
 from onearm import spec, spec_load
 from onearm.boot import files
-from onearm.spec_load import checks, cloud, fields, hosts, probes, services, ways
+from onearm.spec_load import bodies, checks, cloud, fields, hosts, probes, services, ways
 from spec_cases import GOOD, complaints
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +37,7 @@ def test_the_schema_has_the_keys_and_words_that_the_loader_knows():
     assert set(parts["service"]["properties"]) == set(services.SERVICE)
     assert set(parts["director"]["properties"]) == set(hosts.DIRECTOR)
     assert set(parts["real_server"]["properties"]) == set(hosts.REAL_SERVER)
-    assert set(parts["member"]["properties"]) == set(services.MEMBER)
+    assert set(parts["member"]["properties"]) == set(bodies.MEMBER)
     assert parts["method"]["enum"] == [*ways.METHODS]
     way = parts["forwarding"]["oneOf"][-1]["properties"]
     assert set(way) == set(ways.WAY)
@@ -73,7 +73,7 @@ def test_the_reference_page_names_every_key_and_word():
     for word in (
         *spec_load.TOP,
         *services.SERVICE,
-        *services.MEMBER,
+        *bodies.MEMBER,
         *ways.METHODS,
         *ways.TUNNELS,
         *ways.WAY,

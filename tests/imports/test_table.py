@@ -20,7 +20,7 @@ from imported import (
 
 from onearm.imports.found import Lost, notes_of
 from onearm.imports.ipvsadm_table import ALIASES
-from onearm.spec_load import checks, services
+from onearm.spec_load import bodies, checks, services
 
 CHECK = """connect_ip connect_port bindto bind_port bind_if connect_timeout fwmark retry
 delay_before_retry warmup delay_loop alpha log_all_failures"""
@@ -113,7 +113,7 @@ def test_every_keyword_has_a_row_and_every_row_is_a_keyword(tool):
 @pytest.mark.parametrize("tool", TABLES)
 def test_what_a_spec_can_say_is_carried_wherever_the_tool_can_say_it(tool):
     """Fails when the spec learns a key, until a row leads to it or it is named as ours alone."""
-    can = {*services.SERVICE, *services.MEMBER, *CHECKED}
+    can = {*services.SERVICE, *bodies.MEMBER, *CHECKED}
     carried = set(keys_of(tool)) & can
     assert can - carried - NOWHERE[tool] == set()
     assert carried & NOWHERE[tool] == set()

@@ -51,6 +51,10 @@ def test_in_a_namespace_of_its_own(lab, name):
     inside(lab, "inside_lab", name, "unshare", "-n")
 
 
+def test_figures_in_a_namespace_of_its_own(lab):
+    inside(lab, "inside_figures", "counts_what_ipvsadm_prints", "unshare", "-n")
+
+
 @pytest.mark.parametrize(
     "name",
     [

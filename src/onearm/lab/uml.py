@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ from onearm.lab.seat import Seat
 
 KERNEL = "linux.uml"
 MEMORY = "512M"
+MEMORY_VARIABLE = "ONEARM_LAB_MEMORY"
 # The guest's tty stalls for ever when its 4 KiB line buffer overflows: less than that may be under
 # way towards the guest before the agent says that it has read it.
 CREDIT = 2000
@@ -75,11 +77,19 @@ def _environment() -> dict[str, str]:
     return environment
 
 
+def _memory() -> str:
+    """Say how much memory the guest has; the machine gives what is used of it."""
+    found = os.environ.get(MEMORY_VARIABLE) or MEMORY
+    if not re.fullmatch(r"[1-9][0-9]{0,5}M", found):
+        raise Missing(f"{MEMORY_VARIABLE} is {found[:60]!r}: write megabytes like 2048M")
+    return found
+
+
 def _command_line(directory: Path, fd: int, extra: Sequence[str]) -> list[str]:
     """Make the agent PID 1; words behind `--` are its arguments."""
     tree = modules.tree(_version())
     argv = [
-        *(KERNEL, f"mem={MEMORY}", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"),
+        *(KERNEL, f"mem={_memory()}", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"),
         *(
             "console=tty0",
             "con=null",

@@ -47,11 +47,16 @@ def spec(text: str, source: str) -> Spec:
     """Check the whole file; raise one SpecError with all complaints, or give the Spec."""
     notes = Complaints(source)
     with _uncollected():
-        root = compose(text, source)
-        top = known(notes, root, "a spec", TOP)
-        found = _spec(notes, root, top, text) if top is not None else Spec()
+        found = _read(notes, text)
     notes.settle()
     return found
+
+
+def _read(notes: Complaints, text: str) -> Spec:
+    """Read all of it; the nodes are gone when this ends, before anybody collects cycles again."""
+    root = compose(text, notes.source)
+    top = known(notes, root, "a spec", TOP)
+    return _spec(notes, root, top, text) if top is not None else Spec()
 
 
 @contextmanager

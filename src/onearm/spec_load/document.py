@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import yaml
@@ -13,6 +14,38 @@ DEPTH = 32  # the deepest spec is 6 deep; libyaml's compose recurses on the C st
 NODES = 2_000_000  # counted with every alias written out
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+Implicit = tuple[bool, bool] | bool  # of a scalar: its tag is not written, plain and quoted
+
+
+class _TooMuch(Exception):  # noqa: N818 - never leaves this module
+    """More levels or nodes than one pass may build without being measured first."""
+
+
+class Counting(Loader):  # type: ignore[misc,valid-type] # which of the two is known when it runs
+    """Counts while it composes, and gives each kind of scalar its tag by one look."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.level = self.total = 0
+        self.tags: dict[tuple[type[yaml.Node], str | None, Implicit], str] = {}
+
+    def descend_resolver(self, _parent: yaml.Node | None, _index: object) -> None:
+        """Go one level down, before libyaml does; onearm has no tags by path."""
+        self.level += 1
+        self.total += 1
+        if self.level > DEPTH or self.total > NODES:
+            raise _TooMuch
+
+    def ascend_resolver(self) -> None:
+        self.level -= 1
+
+    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Implicit) -> str:
+        """Give the tag; the same text has the same one."""
+        key = (kind, value, implicit)
+        tag = self.tags.get(key)
+        if tag is None:
+            tag = self.tags[key] = str(super().resolve(*key))
+        return tag
 
 
 def read(path: str | Path) -> str:
@@ -34,8 +67,7 @@ def compose(text: str, source: str) -> yaml.Node:
     try:
         if len(text.encode()) > BYTES:
             raise _wrong(source, 1, f"the file is larger than {BYTES >> 20} MiB: no spec is")
-        _measure(text, source)
-        root = yaml.compose(text, Loader=Loader)
+        root = _composed(text, source)
     except UnicodeEncodeError:
         raise _wrong(source, 1, "the text is not Unicode: it has half a surrogate pair") from None
     except yaml.MarkedYAMLError as error:
@@ -46,6 +78,15 @@ def compose(text: str, source: str) -> yaml.Node:
     if root is None:
         raise _wrong(source, 1, "the spec is empty: it needs directors, real_servers and services")
     return root
+
+
+def _composed(text: str, source: str) -> yaml.Node | None:
+    """Count on the way where nothing can be written out twice; else, and if in doubt, before."""
+    with contextlib.suppress(_TooMuch):
+        if "*" not in text:
+            return yaml.compose(text, Loader=Counting)
+    _measure(text, source)
+    return yaml.compose(text, Loader=Loader)
 
 
 def without(text: str, key: str) -> str:

@@ -9,10 +9,11 @@ import yaml
 from onearm.model import Address
 from onearm.spec import DIRECT, Host, Member, VirtualService
 from onearm.spec_load import fields, notes
+from onearm.spec_load.bodies import Bodies
 from onearm.spec_load.checks import Checks
 from onearm.spec_load.ends import Claims, Ends, read_ends
 from onearm.spec_load.hosts import Hosts
-from onearm.spec_load.kinds import read_bounds, read_persistence
+from onearm.spec_load.kinds import read_persistence
 from onearm.spec_load.notes import NULL, SECTIONS, Complaints, Fields, entries, known, line, shown
 from onearm.spec_load.policy import POLICY, read_policy
 from onearm.spec_load.ways import agree, no_masq, one_family, own_port, read_way
@@ -33,7 +34,6 @@ SERVICE = (
     "forwarding",
     *POLICY,
 )
-MEMBER = ("weight", "upper", "lower", "forwarding", "port")
 
 SCHEDULERS: dict[str, tuple[str, ...]] = {  # and the flags that each knows
     "rr": (),
@@ -70,6 +70,7 @@ class Services:
             self.versions.setdefault(name, set()).add(address.version)
         self.everyone = tuple(Member(host.name) for host in servers)
         self.claims = Claims(notes)
+        self.bodies = Bodies(notes)
         self.members: dict[Member, Member] = {}  # one value, however often it is used
         self.way, self.ends = DIRECT, Ends([], [])  # of the service that is being read
 
@@ -218,13 +219,11 @@ class Services:
             text = f"real server {shown(key)} is {shown(value)}: write {{weight: 3}} or nothing"
             self.notes.add(value, text)
             return None
-        what = f"real server {shown(key)} of a service"
-        given = known(self.notes, value, what, MEMBER) or {}
-        weight = self.notes.optional(given, "weight", fields.weight, 1)
-        bounds = read_bounds(self.notes, given)
-        way = read_way(self.notes, given.get("forwarding"))
-        port = own_port(self.notes, given.get("port"), way or self.way, self.ends)
-        return None if weight is None else self._member(Member(name, weight, *bounds, way, port))
+        weight, upper, lower, way, node = self.bodies.read(key, value)
+        port = own_port(self.notes, node, way or self.way, self.ends)
+        if weight is None:
+            return None
+        return self._member(Member(name, weight, upper, lower, way, port))
 
     def _check_member(self, name: str, node: yaml.Node) -> None:
         if self.names and name not in self.names:
