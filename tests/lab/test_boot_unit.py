@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 from booted import told
-from booting import ASKER, NETWORKD, VIP
+from booting import ASKER, NETPLAN, NETWORKD, VIP
 
 from onearm.boot import files
 from onearm.boot.files import Share
@@ -20,9 +20,8 @@ VIP6 = "2001:db8:203::2"
 ADDRESS = ip_address("203.0.113.4")
 # Nothing of this machine's own is to start: of multi-user.target stays what our drop-in adds.
 NETWORK = """
-rm -rf /etc/systemd/system/*.wants /etc/systemd/network /etc/network/interfaces.d
+rm -rf /etc/systemd/system/*.wants /etc/network/interfaces.d
 rm -f /lib/systemd/system/multi-user.target.wants/*
-chmod 0755 /etc/onearm/boot/web.sh
 ip netns add neighbour
 ip link add eth0 type veth peer name eth0 netns neighbour
 ip -n neighbour link set eth0 up
@@ -31,6 +30,17 @@ cp /mnt/shared/eth0.network /etc/systemd/network/20-eth0.network
 mkfifo /mnt/asker
 ip netns exec neighbour python3 -ISc "$(cat /mnt/shared/asker.py)" </mnt/asker >/mnt/asked 2>&1 &
 sleep infinity >/mnt/asker &
+"""
+BY_NETPLAN = """
+rm /etc/systemd/network/20-eth0.network
+install -D -m 0600 /mnt/shared/eth0.yaml /etc/netplan/50-cloud-init.yaml
+"""
+APPLY = """
+ip -o monitor address >/mnt/monitor &
+netplan apply
+networkctl --no-pager status eth0 eth-vip
+kill $!
+grep -w 203.0.113.2 /mnt/monitor || true
 """
 PROOF = f"""
 import json, os, subprocess, sys, time
@@ -49,6 +59,8 @@ try:
     found["states"] = {{n: run("systemctl", "is-active", n, check=False).strip() for n in {ORDER}}}
     found["times"] = {{n: first_true(n) for n in {ORDER}}}
     found["vip"] = run("ip", "-o", "address", "show", "dev", "eth-vip", check=False)
+    found["applied"] = run("sh", "-e", "/mnt/shared/apply.sh")
+    found["vip_then"] = run("ip", "-o", "address", "show", "dev", "eth-vip", check=False)
     found["verify"] = subprocess.run(
         ["systemd-analyze", "verify", "/etc/systemd/system/{UNIT}"], capture_output=True, text=True
     ).stderr
@@ -89,18 +101,20 @@ MASKED = (
 )
 
 
-def boot(folder, silences, *, loud=False):
+def boot(folder, silences, *, manager="unit", loud=False):
     share = Share("web", (ip_address(VIP), ip_address(VIP6)), silences)
-    made = {f"file-{n}": one for n, one in enumerate(files.real_server("unit", share))}
+    made = {f"file-{n}": one for n, one in enumerate(files.real_server(manager, share))}
     for name, one in made.items():
         text = json.loads(one.text)
         (folder / name).write_text(re.sub("(?m)^ +put .*", "    :", text) if loud else text)
     (folder / "asker.py").write_text(ASKER)
     (folder / "proof.py").write_text(PROOF)
+    (folder / "apply.sh").write_text("" if manager == "unit" else APPLY)
     (folder / "eth0.network").write_text(NETWORKD.format(address=ADDRESS))
+    (folder / "eth0.yaml").write_text(NETPLAN.format(renderer="networkd").format(address=ADDRESS))
     more = {
         "files": {name: one.path for name, one in made.items()},
-        "network": NETWORK,
+        "network": NETWORK if manager == "unit" else NETWORK + BY_NETPLAN,
         "masked": MASKED,
     }
     found = told(folder, {name: textwrap.dedent(text) for name, text in UNITS.items()}, more)
@@ -148,3 +162,14 @@ def test_without_silence_the_asker_hears_it(tmp_path):
     """What the others prove is worth something."""
     found = boot(tmp_path, (), loud=True)
     assert len(claims(found)) == 1
+
+
+def test_netplan_at_boot_and_when_applied_has_the_vip_back_at_once(tmp_path):
+    """Its generator is run by systemd itself; `netplan apply` asks systemd and networkd."""
+    found = boot(tmp_path, SILENCES["sysctl"], manager="networkd")
+    assert "/run/systemd/network/10-netplan-eth0.network" in found["applied"]
+    assert f"{VIP}/32" in found["vip"]
+    assert f"{VIP}/32" in found["vip_then"]
+    told = [line for line in found["applied"].splitlines() if f"inet {VIP}/32 scope" in line]
+    assert [line.startswith("Deleted") for line in told] == [True, False]  # networkd's own doing
+    assert claims(found) == []
