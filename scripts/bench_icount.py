@@ -1,6 +1,6 @@
 """Instructions counted by QEMU (-icount): a Debian kernel with ip_vs, Python and ipvsadm, no more.
 
-    .venv/bin/python scripts/bench_icount.py "whole-idle 1000 10" "ipvsadm-list 1000 10"
+    .venv/bin/python scripts/bench_icount.py "building 1000 10 1" "idling 1000 10 1"
 
 One nanosecond of the guest is one instruction, whatever else this machine does.
 """

@@ -12,7 +12,8 @@ settings.load_profile("shared")
 # Files go to the workers whole and in this order: the longest first, or one would run on alone at
 # the end; and those that want a lab of their own before those that pass one on.
 FIRST = """
-cloud_lab cloud_refusals ssh director_drain director_load unit docs_lab daemon_proof doctor kill
+cloud_lab cloud_refusals ssh import_rounds boot director_drain director_load unit docs_lab
+daemon_proof doctor kill boot_tunnels boot_unit
 ipv6 service_kinds import manners load conflicts faults kinds wanted doctor_healthy native
 doctor_command commands demo apache lab enforce enforce_changes enforce_rules vitals
 reference
