@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from itertools import groupby
 from operator import attrgetter
 from typing import Any, Optional, Union, get_args
 
@@ -496,8 +497,8 @@ def state(resources: Iterable[Resource]) -> dict[Key, Resource]:
 def by_kind(resources: Iterable[Resource]) -> dict[type, list[Any]]:
     """Sort resources by their kind."""
     found: defaultdict[type, list[Any]] = defaultdict(list)
-    for resource in resources:
-        found[type(resource)].append(resource)
+    for kind, some in groupby(resources, type):  # most stand beside their like
+        found[kind] += some
     return dict(found)
 
 

@@ -153,7 +153,7 @@ class VirtualService:
     forwarding: Forwarding = DIRECT
     ends: tuple[End, ...] = ()
 
-    @property
+    @cached_property
     def key(self) -> Key:
         """What names it: no other service of the spec has the same."""
         return (self.protocol, self.vip, self.port)
@@ -188,7 +188,7 @@ class VirtualService:
         """Find the members that say something of their own about the way to them: mostly none."""
         return {m.host: m for m in self.members if m.forwarding or m.port}
 
-    @property
+    @cached_property
     def hosts(self) -> tuple[str, ...]:
         """The real servers of the service, the sorry server among them."""
         names = [member.host for member in self.members]

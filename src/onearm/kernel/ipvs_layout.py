@@ -189,7 +189,7 @@ class Destinations:
         heads, bodies = zip(*struct.iter_unpack(row, datagram[start:whole]))
         count = len(heads) if heads.count(heads[0]) == len(heads) else _alike(heads)
         found = [*map(self._known.get, bodies[:count])]
-        if None not in found:
+        if all(found):  # `None in` would compare each, in Python
             self.found += found  # type: ignore[arg-type]
         else:
             for body in bodies[:count]:
