@@ -26,16 +26,15 @@ LEAST = 5
 WITHIN_S = float(os.environ.get("SECONDS", "570"))  # what is not done by then is not measured
 FOR_PLANS_S = 60
 BUILD = "1000 10"
-IDLE = ("100 10", "1000 10", "1000 100")
+IDLE = ("10 100", "100 100", "1000 100")  # what a line is fitted through
 # In this order: the dearest is the last, as time may not allow it.
 PLAN = (
     ("keepalived", BUILD),
     ("changing", BUILD),
-    *(("idling", shape) for shape in IDLE[:2]),
+    *(("idling", shape) for shape in (*IDLE[:2], BUILD)),
     ("building", BUILD),
     ("idling", IDLE[2]),
 )
-NO_OP = "no-op round / `ipvsadm -Ln >/dev/null`"
 LINEAR = 0.99
 WAYS = {"wall_s": "by time", "cpu_s": "CPU time"}
 Found = dict[str, list[dict[str, float]]]
@@ -59,7 +58,7 @@ ROWS = (
     Row("1 % changed / keepalived's reload", "whole-change", "keepalived-reload", 1),
     *(
         Row("no-op round / `ipvsadm -Ln >/dev/null`", "whole-idle", "ipvsadm-list", 1, s)
-        for s in IDLE
+        for s in (BUILD, *IDLE)
     ),
 )
 
@@ -172,7 +171,7 @@ def fitted(found: Found, key: str) -> Iterator[str]:
 
 def held(found: Found) -> Iterator[str]:
     """Say what the process holds after its rounds."""
-    for shape in IDLE:
+    for shape in (BUILD, *IDLE):
         goes = found.get(f"whole-idle {shape}", [])
         size = f"{middle(goes, 'rss_mb'):.0f} MB" if goes else "not measured"
         of = shape.replace(" ", " x ")
