@@ -79,7 +79,7 @@ def rebooted(lab, server, *, nic_first):
     server.until(HELD)
     if not nic_first:
         server.plug_in()
-        server.sh(FOLLOWS[server.manager])
+        server.sh(FOLLOWS.get(server.manager, "true"))
     server.settled()
     server.serve()
     until_served(lab)

@@ -33,7 +33,8 @@ MIXED = (
 )
 STATE = r"""
 cat /proc/net/ip_vs
-printf 'link\naddress\nroute\n' | ip -o -batch - | grep -Ev ': (tunl|gre|gretap|erspan)0@'
+printf 'link\naddress\nroute\n' | ip -o -batch - | sed 's,tentative ,,' |
+    grep -Ev ': (tunl|gre|gretap|erspan)0@'
 cd /proc/sys/net/ipv4; grep . ip_forward conf/all/*_redirects conf/eth0/*_redirects
 ip fou show 2>&1 | grep port || true
 """

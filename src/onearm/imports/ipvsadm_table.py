@@ -32,7 +32,7 @@ ALIASES = {
 BARE = ("-g", "-i", "-m", "-o", "-6", "--ops", "--tun-nocsum", "--tun-csum", "--tun-remcsum")
 PROTOCOLS = {"-t": "tcp", "-u": "udp", "--sctp-service": "sctp"}
 SET = "--set"
-UNTOLD_S = 300
+UNTOLD_S = 360  # what ipvsadm sends; its manual says 300
 
 
 def timeouts(words: Sequence[str]) -> dict[str, int]:
@@ -62,7 +62,7 @@ ROWS = (
     Row("-A", "-s", "scheduler", read=values.scheduler),
     Row("-A", "sh-port sh-fallback mh-port mh-fallback", "flags[]", read=values.scheduler_flag),
     Row("-A", "flag-1 flag-2 flag-3", "flags[]", read=values.scheduler_flag),
-    Row("-A", "-p", "persistence", "300 s alone", read=persistence),
+    Row("-A", "-p", "persistence", "360 s alone", read=persistence),
     Row("-A", "-M", "persistence.netmask", read=values.netmask),
     Row("-A", "--pe", "persistence.engine", read=values.engine),
     Row("-A", "-o", "flags[]", "udp only", read=values.one_packet),
