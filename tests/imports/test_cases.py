@@ -19,6 +19,7 @@ WHOLE = {  # these are carried as they are; of all others the command says what 
     "keepalived-forwarding",
     "keepalived-https",
     "keepalived-ipv6",
+    "ldirectord-ipv6",
     "keepalived-ping",
     "keepalived-sctp",
     "keepalived-sorry",
