@@ -75,7 +75,8 @@ def _differing(
 
     Of a large world that is nearly all, and it costs a look-up.
     """
-    for seen, after in zip(sighting.values(), map(wanted.get, sighting), strict=True):
+    # without strict: its tests run under Python 3.9, too
+    for seen, after in zip(sighting.values(), map(wanted.get, sighting)):  # noqa: B905
         if seen.resource is not after or name not in seen.names:
             yield seen, after
     absent = set(wanted).difference(sighting)  # at once, where both are dictionaries
